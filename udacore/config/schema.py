@@ -1,0 +1,190 @@
+"""Every setting of a run, with its default and one line of help. No torch here: `uda config` must be quick.
+
+`RoundConfig` is what a round may choose for itself; values at the top level of a file are the defaults of all rounds.
+`Config` adds what holds for the whole run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+from udacore.config.transforms import TRANSFORMS
+from udacore.options import option
+
+Size = tuple[int, int]
+
+
+@attrs.frozen(kw_only=True)
+class DataConfig:
+    """Which pictures: a data set as users have it on disk, or the embedded one."""
+
+    dataset: Literal["gta5", "synthia", "cityscapes", "folder", "streets"] = option("streets", "kind of data set: where its files lie and how its labels are encoded")
+    root: str | None = option(None, "folder of the data set; default: $UDACORE_DATA/<dataset>, else datasets/<dataset>")
+    split: str = option("train", "part of the data set: train, val or test; gta5, synthia and folder hold one part")
+    list_: str | None = option(None, "text file of image names (or image<TAB>label), one a line; package:path for a file in a package")
+    except_: str | None = option(None, "text file of image names to leave out")
+    image_folder: str = option("images", "folder only: where the images lie below root")
+    label_folder: str = option("labels", "folder only: where the labels lie below root")
+    label_suffix: str = option("", "folder only: what a label's name has after the image's name without suffix, before .png")
+    label_map: dict[int, str | int] | None = option(None, "folder only: raw label value to class name or id; what is not listed is ignored")
+    pair: Literal["W", "P", "L"] = option("W", "streets only: the pair of domains (W weather and shadow, P palette, L camera)")
+    domain: Literal["source", "target"] | None = option(None, "streets only: the domain; default: the one this entry stands for")
+    count: int | None = option(None, "use only the first images of the list; streets: how many are drawn", at_least=1)
+    image_size: Size = option((128, 64), "streets only: width and height of the pictures", at_least=16)
+    data_seed: int = option(0, "streets only: seed of the pictures", at_least=0)
+
+
+@attrs.frozen(kw_only=True)
+class SamplerConfig:
+    """In which order the images of a domain come."""
+
+    name: Literal["shuffle", "replacement", "class_balanced", "rare_class"] = option("shuffle", "shuffle: each image once an epoch; replacement: independent draws; class_balanced: FADA's list; rare_class: DAFormer's")
+    sub_epoch: int = option(3000, "class_balanced: images after which the class counts start anew", at_least=1)
+    temperature: float = option(0.01, "rare_class: how sharply rare classes are preferred", above=0)
+    min_pixels: int = option(3000, "rare_class: pixels of the class that an image must hold", at_least=1)
+
+
+@attrs.frozen(kw_only=True)
+class SourceConfig(DataConfig):
+    """The labelled domain."""
+
+    images: str = option("own", "pictures: own, the name of a round that wrote images, or a folder of replacements")
+    sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
+    transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
+
+
+@attrs.frozen(kw_only=True)
+class TargetConfig(DataConfig):
+    """The domain without labels."""
+
+    labels: str = option("none", "pseudo labels: none, make (by the round before), the name of a round that made some, or a folder")
+    sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
+    transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
+
+
+@attrs.frozen(kw_only=True)
+class PixelConfig:
+    """From 8-bit colours to the numbers a network expects: (x * scale / 255 - mean) / std in the given order."""
+
+    order: Literal["rgb", "bgr"] = option("rgb", "order of the channels; mean and std follow it")
+    scale: float = option(1.0, "value of full brightness: 1 or 255", above=0)
+    mean: tuple[float, float, float] = option((0.485, 0.456, 0.406), "subtracted from each channel")
+    std: tuple[float, float, float] = option((0.229, 0.224, 0.225), "divides each channel", above=0)
+
+
+@attrs.frozen(kw_only=True)
+class ModelConfig:
+    """The segmenter, where the method does not build its own."""
+
+    name: Literal["deeplab-resnet101", "deeplab-vgg16", "small"] = option("deeplab-resnet101", "network")
+    batch_norm: Literal["train", "eval", "frozen", "frozen-no-epsilon", "live", "domain"] = option(
+        "train",
+        "train: batch statistics, synchronised over processes; eval: stored statistics, affine trained; frozen: nothing "
+        "trained; frozen-no-epsilon: as in FADA's code; live: batch statistics, affine frozen; domain: own layers a domain",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ScheduleConfig:
+    """Learning rate as a factor of the part's `lr`, by optimiser step. Counts may be written `20 epochs`."""
+
+    name: Literal["constant", "poly", "step", "linear", "exp", "inv"] = option("constant", "form of the schedule")
+    power: float = option(0.9, "poly, inv: exponent")
+    horizon: int | str | None = option(None, "poly: step at which the rate is 0; default: the round's steps")
+    lag: int = option(0, "poly: the rate of step t is that of t - lag", at_least=0)
+    at: tuple[int | str, ...] = option((), "step: when the rate is multiplied")
+    factor: float = option(0.1, "step, exp, inv: gamma", above=0)
+    from_: int | str = option(0, "linear: step at which the descent begins")
+    over: int | str | None = option(None, "linear: steps from there to 0; default: the rest of the round")
+    warmup: int | str = option(0, "steps over which the rate rises linearly from 1/warmup")
+
+
+@attrs.frozen(kw_only=True)
+class PartConfig:
+    """A part of the model with its own optimiser."""
+
+    optimizer: str = option("SGD", "a class of torch.optim, or module:Class")
+    lr: float = option(2.5e-4, "learning rate", at_least=0)
+    options: dict[str, Any] = option(factory=dict, help="further arguments of the optimiser: momentum, weight_decay, betas ...")
+    groups: dict[str, float | dict[str, Any]] = option(factory=dict, help="pattern of parameter names -> rate factor, or options of their own (lr_factor among them)")
+    no_decay: tuple[str, ...] = option((), "patterns of parameter names without weight decay")
+    schedule: ScheduleConfig = option(factory=ScheduleConfig, help="learning rate over the steps")
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationConfig(DataConfig):
+    """A labelled set and the protocol under which it is scored (spec/datasets section 7)."""
+
+    split: str = option("val", "part of the data set")
+    size: Size | None = option(None, "width and height of the network input; default: the image's own")
+    interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "how the image is resized to it")
+    upsample: Literal["logits", "probability"] = option("logits", "what is enlarged to the size of the label")
+    align_corners: bool | None = option(None, "corner rule of that enlargement; default: the model's")
+    scales: tuple[float, ...] = option((1.0,), "sizes, relative to the input, whose probabilities are averaged", above=0)
+    flip: bool = option(False, "average with the mirrored picture")
+    window: Size | None = option(None, "width and height of a sliding window; default: the whole picture")
+    stride: Size | None = option(None, "step of the sliding window; default: two thirds of it")
+    absent: Literal["zero", "nan"] = option("nan", "a class in neither labels nor predictions: counted as 0, or left out of the mean")
+    subsets: tuple[str, ...] = option((), "further label spaces whose mean is taken from the same counts, such as synthia13")
+    head: str | None = option(None, "output of the model that is scored; default: logits")
+    every: int | str = option(0, "steps between evaluations; 0: only at the end of a round")
+    batch: int = option(1, "images at a time", at_least=1)
+
+
+@attrs.frozen(kw_only=True)
+class PseudoLabelConfig:
+    """The core's own pseudo labels: argmax with class-wise thresholds. A method may make its own."""
+
+    percent: float = option(0.5, "share of a class's pixels below its threshold", at_least=0, at_most=1)
+    cap: float = option(0.9, "no threshold is higher", at_least=0, at_most=1)
+    flip: bool = option(False, "average with the mirrored picture")
+    size: Size | None = option(None, "width and height of the network input; default: the target's resize")
+
+
+@attrs.frozen(kw_only=True)
+class RoundConfig:
+    """What a round may choose. `null` in a round brings back the default."""
+
+    steps: int | str = option(0, "optimiser steps; `20 epochs` is possible; 0: the round's work was done elsewhere")
+    draws: tuple[Literal["source", "target"], ...] = option(("source", "target"), "domains that are drawn")
+    update: Literal["accumulate", "joint", "alternate"] = option("accumulate", "accumulate: backward after each loss, one step; joint: one backward over both; alternate: a step after each domain")
+    batch: int = option(8, "images of each domain for one optimiser step, over all processes", at_least=1)
+    accumulation: int = option(1, "micro-batches that an optimiser step is split into", at_least=1)
+    weights: str | dict[str, str] | None = option(None, "initial, previous, best, `round NAME`, a file, or part -> one of these; default: initial in the first round, then previous")
+    initial: str | dict[str, str] = option("imagenet", "imagenet, random, or part -> word or file: where `initial` weights come from")
+    keep: Literal["last", "best"] = option("last", "which model a round ends with")
+    best_on: str | None = option(None, "evaluation set by which `best` is chosen; default: the first")
+    label_space: str = option("streets", "cityscapes19, synthia16, streets, or a YAML file of own classes")
+    pixels: PixelConfig = option(factory=PixelConfig, help="normalisation of the input")
+    model: ModelConfig = option(factory=ModelConfig, help="the segmenter")
+    parts: dict[str, PartConfig] = option(factory=lambda: {"segmenter": PartConfig()}, help="parts of the model and their optimisers")
+    trains: tuple[str, ...] | None = option(None, "parts that this round trains; default: all that the model has")
+    source: SourceConfig = option(factory=SourceConfig, help="labelled domain")
+    target: TargetConfig = option(factory=TargetConfig, help="domain without labels")
+    evaluate: dict[str, EvaluationConfig] = option(factory=dict, help="named labelled sets and their protocols")
+    pseudo_labels: PseudoLabelConfig = option(factory=PseudoLabelConfig, help="the core's own pseudo labels")
+    method: Any = option(factory=dict, help="settings of the plugin")
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """What holds for the whole run."""
+
+    plugin: str = option("source-only", "method: the name of an installed plugin, or a Python file")
+    name: str | None = option(None, "name of the run; default: <plugin>-<preset>")
+    folder: str = option("runs", "where run folders are made")
+    seed: int = option(0, "seed of every random draw", at_least=0)
+    control: bool = option(False, "repeat the run as its matched control: every loss on the target is multiplied by 0")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
+    deterministic: bool = option(False, "CUDA: only operations with a deterministic backward")
+    threads: int | None = option(None, "CPU threads of torch; default: torch's own choice", at_least=1)
+    amp: Literal["off", "bf16"] = option("off", "bf16: losses and forwards under autocast")
+    channels_last: bool = option(False, "memory format of pictures and networks")
+    compile: bool = option(False, "torch.compile for the model")
+    workers: int = option(2, "processes that read images, for each domain; 0: none", at_least=0)
+    log_every: int = option(20, "steps between log lines", at_least=1)
+    save_every: int = option(1000, "steps between checkpoints", at_least=1)
+    tensorboard: bool = option(True, "write TensorBoard files")
+    rounds: dict[str, RoundConfig] = option(factory=dict, help="the rounds, in order; each overrides what stands above")

@@ -1,0 +1,108 @@
+"""Settings of the steps from a file to the network's input; `data/transforms.py` carries them out in the given order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from udacore.options import option
+
+Size = tuple[int, int]
+Range = tuple[float, float]
+
+
+@attrs.frozen(kw_only=True)
+class Resize:
+    """Image and label to one size (Pillow; labels nearest)."""
+
+    size: Size = option(help="width and height", at_least=1)
+    interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "for the image; Pillow widens the kernel when shrinking")
+
+
+@attrs.frozen(kw_only=True)
+class ResizeShortSide:
+    """The shorter side to a random length, the aspect kept (PLCA)."""
+
+    range: tuple[int, int] = option(help="smallest and largest length, both possible", at_least=1)
+    interpolation: Literal["bicubic", "bilinear"] = option("bilinear", "for the image")
+
+
+@attrs.frozen(kw_only=True)
+class Scale:
+    """The image's own size times a random factor (FADA, ProCA)."""
+
+    range: Range = option((0.5, 1.5), "smallest and largest factor", above=0)
+    interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "for the image")
+
+
+@attrs.frozen(kw_only=True)
+class Crop:
+    """A random window; what is too small is padded first (image with `fill`, label with 255)."""
+
+    size: Size = option(help="width and height", at_least=1)
+    pad: Literal["both", "end", "centre"] = option("both", "both: the whole deficit on each side, as FADA and ProCA do; end: right and below; centre: half on each side")
+    fill: tuple[int, int, int] = option((0, 0, 0), "RGB colour of the padding", at_least=0, at_most=255)
+
+
+@attrs.frozen(kw_only=True)
+class Flip:
+    """Mirror left and right."""
+
+    probability: float = option(0.5, "how often", at_least=0, at_most=1)
+
+
+@attrs.frozen(kw_only=True)
+class Jitter:
+    """Colour jitter as torchvision's: factors from [1 - x, 1 + x], hue from [-hue, hue], in random order."""
+
+    brightness: float = option(0.5, "0: off", at_least=0)
+    contrast: float = option(0.5, "0: off", at_least=0)
+    saturation: float = option(0.5, "0: off", at_least=0)
+    hue: float = option(0.2, "0: off", at_least=0, at_most=0.5)
+    probability: float = option(1.0, "how often", at_least=0, at_most=1)
+
+
+@attrs.frozen(kw_only=True)
+class Grey:
+    """ITU-R 601 luma in all three channels."""
+
+    probability: float = option(0.2, "how often", at_least=0, at_most=1)
+
+
+@attrs.frozen(kw_only=True)
+class Blur:
+    """3 x 3 Gaussian with one random sigma (pixels)."""
+
+    sigma: Range = option((0.1, 2.0), "smallest and largest", above=0)
+    probability: float = option(1.0, "how often", at_least=0, at_most=1)
+
+
+@attrs.frozen(kw_only=True)
+class Zoom:
+    """A random window enlarged, or the picture made smaller on grey; output keeps the input's size (streets)."""
+
+    range: Range = option((0.75, 1.6), "smallest and largest factor, drawn log-uniformly", above=0)
+    fill: int = option(118, "grey value outside the picture; labels get 255", at_least=0, at_most=255)
+
+
+@attrs.frozen(kw_only=True)
+class StreetsJitter:
+    """Colour gain and offset a channel, blend to grey, mean blur and noise (spec/demo-domains A3)."""
+
+    strength: float = option(0.7, "a of the formulas; 0: off", at_least=0)
+    blur_probability: float = option(0.4, "how often the 3 x 3 mean is taken", at_least=0, at_most=1)
+
+
+TRANSFORMS: dict[str, type] = {
+    "resize": Resize,
+    "resize_short_side": ResizeShortSide,
+    "scale": Scale,
+    "crop": Crop,
+    "flip": Flip,
+    "jitter": Jitter,
+    "grey": Grey,
+    "blur": Blur,
+    "zoom": Zoom,
+    "streets_jitter": StreetsJitter,
+}

@@ -1,0 +1,92 @@
+"""The five hooks: the whole contract between the core and a method.
+
+A hook implementation is a function without memory; what a method remembers lives in buffers of the model. pluggy
+passes only the arguments that an implementation names, so leave out what you do not need. `None` always means "do
+what the core does". Built by one plugin: `source_only.py`; read it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pluggy
+from torch import Tensor, nn
+
+from udacore.config.schema import ModelConfig
+from udacore.interface import Losses, RoundEnd, RoundInfo, Step
+
+PROJECT = "udacore"
+hookspec = pluggy.HookspecMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def build_model(settings: Any, architecture: ModelConfig, round: RoundInfo) -> nn.Module | None:
+    """Build the network of a round.
+
+    Called at the start of every round, also on resume; the core loads weights and moves it to the device afterwards.
+
+    settings      the plugin's settings, as overridden by the round
+    architecture  what the configuration says about the segmenter, for `udacore.models.build_segmenter(architecture, num_classes)`
+    round         which round this is; `len(round.classes)` is the number of classes
+
+    Returns a module: the segmenter, called as `model(image)` with N 3 H W and giving an `Output`; the further parts
+    this round needs (a discriminator, a projection) as direct children; all that the method remembers (prototypes,
+    banks, counts) as buffers. None: the core's segmenter.
+
+    A direct child with an entry under `parts:` is trained by an optimiser of its own; all other parameters belong to
+    the part `segmenter`. Read: fada (a discriminator), proca (buffers).
+    """
+
+
+@hookspec(firstresult=True)
+def source_loss(step: Step) -> Losses:
+    """The loss on a labelled batch.
+
+    Called once a micro-batch if the round draws the source. See `Step` for shapes; all tensors are on the device.
+
+    Returns a scalar, or scalars by name; `discriminator/real` trains the part `discriminator`, a bare name the
+    segmenter. `{}`: no loss. None: cross-entropy on the enlarged logits. Put what `target_loss` needs into
+    `step.kept`. A loss over no valid pixel is a zero that still has a graph.
+    """
+
+
+@hookspec(firstresult=True)
+def target_loss(step: Step) -> Losses:
+    """The loss on a target batch; there is no label to look at.
+
+    Called once a micro-batch if the round draws the target, after `source_loss`. Under `update: joint` the graph of
+    `source_loss` is still alive; under `accumulate` (the default) it is gone, and `step.kept` should hold detached
+    tensors only.
+
+    Returns as `source_loss`. None: cross-entropy on the round's pseudo labels, if it has some, else no loss. In the
+    matched control (`control: true`) the core multiplies every loss returned here by 0.
+    """
+
+
+@hookspec(firstresult=True)
+def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
+    """Look over the data once more after the last step: initialise prototypes, count classes, translate images.
+
+    Called once a round, after the kept model is loaded, on all ranks, in evaluation mode, without gradient. Buffers
+    of `round.model` may be changed in place; they are saved afterwards. If the process is killed meanwhile, the
+    whole hook runs again from the state before it.
+
+    Returns numbers to record, by name, or None.
+    """
+
+
+@hookspec(firstresult=True)
+def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]] | None:
+    """Label the target's training images for the round that follows.
+
+    Called after `on_round_end` if the next round says `target.labels: make`, with this round's model and settings.
+
+    Returns an iterator of (image name, H W uint8 class ids with 255 = ignore); each rank yields the images of its own
+    `round.target()` and the core writes them. The size of a map need not be the picture's. None: the argmax of the
+    probability where it reaches the class's threshold, as `pseudo_labels:` in the configuration says.
+    """
+
+
+_ = Tensor  # shapes above speak of tensors

@@ -1,0 +1,158 @@
+"""What crosses the boundary between the core and a method.
+
+Letters: N images, K classes, A channels, H x W the picture's size in pixels, h x w that of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+UDACORE_API = 1
+"""Version of the hooks; a plugin may state `UDACORE_API = 1` and is refused by a core with another one."""
+
+IGNORE = 255
+"""The label of pixels that count nowhere."""
+
+
+@attrs.frozen(kw_only=True)
+class Output:
+    """What a segmenter returns.
+
+    logits    N K h w, at the head's own resolution
+    features  N A h w, what the head saw
+    heads     further outputs by name, such as an auxiliary head's logits
+    """
+
+    logits: Tensor
+    features: Tensor
+    heads: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@attrs.frozen(kw_only=True)
+class SourceBatch:
+    """Labelled pictures.
+
+    image  N 3 H W float32, normalised
+    label  N H W int64, class ids; 255 = ignore
+    name   N keys: path below the root without suffix
+    valid  N H W bool: False where padding shows
+    """
+
+    image: Tensor
+    label: Tensor
+    name: tuple[str, ...]
+    valid: Tensor
+
+
+@attrs.frozen(kw_only=True)
+class TargetBatch:
+    """Pictures without labels. There is no label field, and no code in training opens one.
+
+    image, name, valid  as in SourceBatch
+    pseudo_label        N H W int64, 255 = ignore; None if the round has none
+    """
+
+    image: Tensor
+    name: tuple[str, ...]
+    valid: Tensor
+    pseudo_label: Tensor | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RoundInfo:
+    """Which round this is.
+
+    name, index  its key under `rounds`, and its place, from 0
+    steps        optimiser steps of the round
+    trains       the parts that it trains
+    classes      names of the classes, in the order of the logits
+    """
+
+    name: str
+    index: int
+    steps: int
+    trains: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """Everything a loss may look at.
+
+    settings   the plugin's settings, as overridden by the round
+    round      which round this is
+    index      optimiser steps done in this round
+    micro      number of the micro-batch within the step
+    model      what `build_model` returned, unwrapped
+    source     the source batch, or None if the round does not draw it
+    target     the target batch, or None
+    kept       a dict for one micro-batch: what `source_loss` leaves for `target_loss`
+    generator  random numbers on the CPU, seeded by run seed, round, step and micro-batch; alike on all ranks
+    record     record(name, value) notes a number that trains nothing; a tensor is read only when it is printed
+    """
+
+    settings: Any
+    round: RoundInfo
+    index: int
+    micro: int
+    model: Any
+    source: SourceBatch | None
+    target: TargetBatch | None
+    kept: dict[str, Any] = attrs.field(factory=dict)
+    generator: torch.Generator
+    record: Callable[[str, Any], None]
+
+
+@attrs.frozen(kw_only=True)
+class PassBatch:
+    """Pictures of a pass at a round's end, each image once, in list order, without random transform.
+
+    image  N 3 H W float32, normalised, on the model's device
+    label  N H W int64 (source only; None if labels were not asked for)
+    name   N keys
+    size   N pairs (height, width): each picture's size on disk, in pixels
+    """
+
+    image: Tensor
+    label: Tensor | None
+    name: tuple[str, ...]
+    size: tuple[tuple[int, int], ...]
+
+
+Passes = Callable[..., Iterable[PassBatch]]
+
+
+class RoundEnd(Protocol):
+    """What `on_round_end` and `make_pseudo_labels` get. The model is in evaluation mode and no gradient is kept.
+
+    `source(size=..., batch=..., labels=True, images=True)` and `target(size=..., batch=...)` give a fresh pass each
+    time they are iterated; each rank sees its own share. `size` is (width, height) of the input; default: the round's
+    own fixed size. Random states and train/eval modes are the same after a pass as before.
+    """
+
+    model: Any
+    settings: Any
+    round: RoundInfo
+    folder: Path
+    device: torch.device
+    pseudo_labels: Any
+
+    def source(self, *, size: tuple[int, int] | None = None, batch: int = 1, labels: bool = True, images: bool = True) -> Iterable[PassBatch]: ...
+
+    def target(self, *, size: tuple[int, int] | None = None, batch: int = 1) -> Iterable[PassBatch]: ...
+
+    def write_image(self, name: str, image: np.ndarray) -> None: ...
+
+    def record(self, name: str, value: Any) -> None: ...
+
+
+Losses = Tensor | Mapping[str, Tensor] | None
+"""A scalar, or scalars by name: `name` trains the segmenter, `part/name` the part."""

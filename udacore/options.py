@@ -1,0 +1,71 @@
+"""How settings are declared: frozen attrs classes whose every field carries a help text.
+
+The same declaration feeds configuration files, `a.b=c` on the command line, `uda config` and the docs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+HELP = "udacore.help"
+KEYED = "udacore.keyed"
+
+
+def option(
+    default: Any = attrs.NOTHING,
+    help: str = "",
+    *,
+    factory: Callable[[], Any] | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    keyed: Mapping[str, type] | None = None,
+) -> Any:
+    """A field of a settings class.
+
+    default   the value if none is given; without default and factory the field is required
+    help      one line for users: effect and unit
+    factory   makes the default, for mappings and nested settings
+    at_least, above, at_most   bounds of a number (or of each number of a tuple); None is not checked
+    keyed     for a mapping whose key names the settings class of its value (`resize`, `resize-2`)
+
+    Field names with a trailing underscore are written without it in files (`from_` is `from`).
+
+    >>> @attrs.frozen(kw_only=True)
+    ... class Settings(MethodSettings):
+    ...     weight: float = option(0.1, "weight of the loss", at_least=0)
+    >>> Settings().weight
+    0.1
+    """
+    bounds = (at_least, above, at_most)
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if at_least is not None and not number >= at_least:
+                raise ValueError(f"must be at least {at_least:g}, got {number!r}")
+            if above is not None and not number > above:
+                raise ValueError(f"must be above {above:g}, got {number!r}")
+            if at_most is not None and not number <= at_most:
+                raise ValueError(f"must be at most {at_most:g}, got {number!r}")
+
+    metadata: dict[str, Any] = {HELP: help}
+    if keyed is not None:
+        metadata[KEYED] = keyed
+    arguments: dict[str, Any] = {"metadata": metadata}
+    if any(bound is not None for bound in bounds):
+        arguments["validator"] = check
+    if factory is not None:
+        arguments["factory"] = factory
+    elif default is not attrs.NOTHING:
+        arguments["default"] = default
+    return attrs.field(**arguments)
+
+
+@attrs.frozen(kw_only=True)
+class MethodSettings:
+    """Base of every plugin's `Settings`: what the method lets its users choose, under `method:` in a file."""
