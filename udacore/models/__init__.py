@@ -1,0 +1,39 @@
+"""Networks: backbones, heads, batch-norm modes, the segmenter, and the weights they start from."""
+
+from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
+from udacore.models.deeplab import DeepLabHead, Segmenter
+from udacore.models.normalization import (
+    DomainBatchNorm2d,
+    FrozenBatchNorm2d,
+    LiveBatchNorm2d,
+    NormFactory,
+    StoredBatchNorm2d,
+    SyncBatchNorm2d,
+    domain,
+    make_batch_norm,
+)
+from udacore.models.resnet import BasicBlock, Bottleneck, ResNet, ResNetSettings
+from udacore.models.vgg import VGG16
+
+__all__ = [
+    "BUILDERS",
+    "RESNET101",
+    "RESNET101_CAFFE",
+    "SMALL",
+    "VGG16",
+    "BasicBlock",
+    "Bottleneck",
+    "DeepLabHead",
+    "DomainBatchNorm2d",
+    "FrozenBatchNorm2d",
+    "LiveBatchNorm2d",
+    "NormFactory",
+    "ResNet",
+    "ResNetSettings",
+    "Segmenter",
+    "StoredBatchNorm2d",
+    "SyncBatchNorm2d",
+    "build_segmenter",
+    "domain",
+    "make_batch_norm",
+]

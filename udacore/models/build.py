@@ -1,0 +1,68 @@
+"""The variants by name. Numbers of a network stand here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from udacore.config.schema import ModelConfig
+from udacore.errors import ConfigError, near_matches
+from udacore.models.deeplab import DeepLabHead, Segmenter
+from udacore.models.normalization import NormFactory, make_batch_norm
+from udacore.models.resnet import ResNet, ResNetSettings
+from udacore.models.vgg import VGG16
+
+RESNET101 = ResNetSettings()
+"""torchvision's ResNet-101 at output stride 8: stride on the 3x3, a dilated layer's first block at the dilation before."""
+
+RESNET101_CAFFE = ResNetSettings(stride_in="1x1", first_dilations=(1, 1, 2, 4), ceil_mode=True)
+"""The Caffe form: stride on the 1x1, one dilation a layer, a pool that rounds up (spec clp 4.1, bdl 5.1)."""
+
+SMALL = ResNetSettings(
+    block="basic",
+    blocks=(1, 1, 1, 1),
+    widths=(16, 32, 64, 96),
+    stem="3x3",
+    first_dilations=(1, 1, 2, 4),
+)
+"""For the embedded domains: output stride 4, 264 k parameters with a head of 12 classes (spec demo-domains B3)."""
+
+SMALL_HEAD_DILATIONS = (1, 3, 6, 9)
+
+
+def _assemble(backbone: ResNet | VGG16, num_classes: int, dilations: tuple[int, ...] = (6, 12, 18, 24)) -> Segmenter:
+    channels = backbone.channels[-1]
+    return Segmenter(backbone, DeepLabHead(channels, num_classes, dilations), num_classes=num_classes, feature_channels=channels)
+
+
+def build_deeplab_resnet101(num_classes: int, norm: NormFactory) -> Segmenter:
+    """DeepLab-V2 on ResNet-101: features of 2048 channels at output stride 8 (spec proca 4.1, 4.3)."""
+    return _assemble(ResNet(RESNET101, norm), num_classes)
+
+
+def build_deeplab_vgg16(num_classes: int, norm: NormFactory) -> Segmenter:
+    """DeepLab-V2 on VGG-16: features of 1024 channels at output stride 8; without batch norm, so `norm` has no effect."""
+    return _assemble(VGG16(), num_classes)
+
+
+def build_small(num_classes: int, norm: NormFactory) -> Segmenter:
+    """The small network: features of 96 channels at output stride 4."""
+    return _assemble(ResNet(SMALL, norm), num_classes, SMALL_HEAD_DILATIONS)
+
+
+BUILDERS: dict[str, Callable[[int, NormFactory], Segmenter]] = {
+    "deeplab-resnet101": build_deeplab_resnet101,
+    "deeplab-vgg16": build_deeplab_vgg16,
+    "small": build_small,
+}
+
+
+def build_segmenter(architecture: ModelConfig, num_classes: int, *, norm: NormFactory | None = None) -> Segmenter:
+    """The segmenter that `architecture` names, with random weights drawn from torch's generator.
+
+    `norm` makes the normalisation layers in place of those of `architecture.batch_norm`.
+    Raises ConfigError for an unknown name.
+    """
+    builder = BUILDERS.get(architecture.name)
+    if builder is None:
+        raise ConfigError(f"model.name: {architecture.name!r}{near_matches(architecture.name, BUILDERS)}")
+    return builder(num_classes, norm or make_batch_norm(architecture.batch_norm))
