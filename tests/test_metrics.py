@@ -1,0 +1,101 @@
+"""Scores from confusion matrices, with classes that are absent, and the tables made of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from udacore.metrics import confusion_matrix, format_scores, score
+
+
+def random_maps(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Label and prediction, 2 x 33 x 49, five classes of which 3 is in neither; with ignored pixels and predictions."""
+    generator = torch.Generator().manual_seed(seed)
+    label, prediction = (torch.randint(0, 5, (2, 33, 49), generator=generator) for _ in range(2))
+    label[label == 3] = 255
+    prediction[prediction == 3] = 0
+    prediction[0, :3] = 255
+    label[1, 0] = -1
+    return label, prediction
+
+
+def test_confusion_matrix_counts_pairs_with_labels_as_rows() -> None:
+    label, prediction = random_maps()
+    matrix = confusion_matrix(label, prediction, 5)
+    assert matrix.dtype == torch.int64
+    for a in range(5):
+        for b in range(5):
+            assert matrix[a, b] == ((label == a) & (prediction == b)).sum()
+    assert torch.equal(confusion_matrix(label, prediction.to(torch.uint8), 5), matrix)
+
+
+def test_confusion_matrix_of_ignored_pixels_is_zero() -> None:
+    label, prediction = random_maps()
+    assert confusion_matrix(torch.full_like(label, 255), prediction, 5).sum() == 0
+
+
+def test_scores_equal_sets_of_pixels_for_both_absent_rules() -> None:
+    label, prediction = random_maps()
+    counts = (label >= 0) & (label < 5) & (prediction < 5)
+    matrix = confusion_matrix(label, prediction, 5)
+    nan, zero = score(matrix), score(matrix, absent="zero")
+    for c in (0, 1, 2, 4):
+        both = (counts & (label == c) & (prediction == c)).sum().item()
+        either = (counts & ((label == c) | (prediction == c))).sum().item()
+        labelled = (counts & (label == c)).sum().item()
+        assert nan.iou[c] == both / either
+        assert zero.iou[c] == pytest.approx(both / either, abs=1e-9)
+        assert nan.accuracy[c] == both / labelled
+    assert math.isnan(nan.iou[3])
+    assert math.isnan(nan.accuracy[3])
+    assert zero.iou[3] == zero.accuracy[3] == 0
+    assert (nan.counted, zero.counted) == (4, 5)
+    assert nan.miou == pytest.approx(sum(nan.iou[c] for c in (0, 1, 2, 4)) / 4)
+    assert zero.miou == pytest.approx(nan.miou * 4 / 5)
+    assert zero.mean_accuracy == pytest.approx(nan.mean_accuracy * 4 / 5)
+    assert nan.pixel_accuracy == (counts & (label == prediction)).sum().item() / counts.sum().item()
+
+
+def test_a_class_that_is_only_predicted_counts_as_zero_under_both_rules() -> None:
+    scores = score(np.array([[2, 2], [0, 0]]))
+    assert scores.iou == (0.5, 0.0)
+    assert math.isnan(scores.accuracy[1])
+    assert scores.counted == 2
+
+
+def test_subsets_take_means_of_the_whole_matrix() -> None:
+    matrix = torch.tensor([[3, 0, 1], [0, 5, 0], [2, 0, 4]])
+    scores = score(matrix, subsets={"two": [0, 1], "one": [2]})
+    assert scores.subsets == {"two": pytest.approx((3 / 6 + 1) / 2), "one": pytest.approx(4 / 7)}
+
+
+def test_nothing_counted_gives_nan_or_zero_without_a_warning() -> None:
+    empty = torch.zeros(3, 3, dtype=torch.int64)
+    assert math.isnan(score(empty, subsets={"all": [0, 1]}).miou)
+    assert score(empty).counted == 0
+    assert score(empty, absent="zero").miou == score(empty, absent="zero").pixel_accuracy == 0
+
+
+def test_counts_above_the_precision_of_float32_are_exact() -> None:
+    large = 2**40 + 1
+    assert score(torch.tensor([[large, 1], [0, 0]])).iou[0] == large / (large + 1)
+
+
+def test_table_for_terminals_has_a_line_for_each_class() -> None:
+    rows = {"source": score(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])), "adapt": score(np.eye(3, dtype=np.int64), subsets={"13": [0]})}
+    assert format_scores(rows, ["road", "sky", "car"]).splitlines() == [
+        "         source  adapt",
+        "road       75.0  100.0",
+        "sky        80.0  100.0",
+        "car           -  100.0",
+        "mIoU       77.5  100.0",
+        "mIoU 13       -  100.0",
+    ]
+
+
+def test_table_for_a_page_has_a_line_for_each_name() -> None:
+    table = format_scores({"adapt": score(np.array([[3, 1], [0, 4]]))}, ["road", "sky"], style="markdown")
+    assert table.splitlines() == ["|  | road | sky | mIoU |", "| --- | ---: | ---: | ---: |", "| adapt | 75.0 | 80.0 | 77.5 |"]
