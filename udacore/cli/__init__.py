@@ -1,0 +1,120 @@
+"""The command line: one module a command, imported when it is used, so that `uda --help` does not wait for torch.
+
+`main` is the one place where an error that a user should read becomes a line on stderr and an exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+
+import click
+
+from udacore.errors import UdaError, near_matches
+
+COMMANDS = {
+    "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
+    "eval": ("udacore.cli.evaluate:evaluate", "Score a checkpoint on labelled pictures."),
+    "config": ("udacore.cli.config:config", "Print the complete, commented configuration."),
+    "data": ("udacore.cli.data:data", "Look at data sets: check."),
+    "plugins": ("udacore.cli.plugins:plugins", "Look at methods: list, show, check."),
+    "hooks": ("udacore.cli.hooks:hooks", "Print the hooks that a method may implement."),
+    "import": ("udacore.cli.import_:import_", "Convert a checkpoint of a method's authors."),
+}
+"""Name of a command -> where it is, and its line in `uda --help` (read without importing it)."""
+
+DEBUG = "--debug"
+
+
+class LazyGroup(click.Group):
+    """Commands from the table above, each imported only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown command with near matches."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {args[0]!r}{near_matches(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing a command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from udacore.discovery import list_plugins
+
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    click.echo(f"udacore {metadata.version('udacore')} (torch {metadata.version('torch')}, Python {python})")
+    for plugin in list_plugins():
+        if plugin.distribution != "udacore":
+            click.echo(f"{plugin.name} ({plugin.distribution} {plugin.version})")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 79})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show all versions and exit.")
+@click.option(DEBUG, is_flag=True, expose_value=False, help="Show the traceback of an error; may stand anywhere.")
+def uda() -> None:
+    """Unsupervised domain adaptation for semantic segmentation.
+
+    \b
+    Example:
+      uda run --plugin source-only          # on the embedded street scenes
+      uda run --plugin proca gta5-cityscapes source.root=/data/gta5
+      uda COMMAND --help
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 usage or configuration, 3 data, 4 plugin.
+
+    An error that the user can mend is one line on stderr; any other keeps its traceback and ends the process with 1.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = given.index("--") if "--" in given else len(given)
+    debug = DEBUG in given[:end]
+    given = [word for word in given[:end] if word != DEBUG] + given[end:]
+    try:
+        code = uda.main(given, prog_name="uda", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except (click.ClickException, UdaError) as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            _complain(error)
+        return error.exit_code
+    except click.Abort:  # Ctrl-C, or the end of the input at a question
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _complain(error: click.ClickException | UdaError) -> None:
+    """One line on stderr; which process says so, if there are several."""
+    rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else None
+    text = str(error)
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else "uda"
+        text = f"{text.rstrip('.')}; see {command} --help"
+    click.echo(f"error{'' if rank is None else f' (process {rank})'}: {text}", err=True)
