@@ -1,0 +1,211 @@
+"""A data set as a table of pictures and labels: one class for all, and overlays that replace one of its columns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from udacore.config.schema import DataConfig
+from udacore.data.labels import IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
+from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
+from udacore.data.lists import choose_entries, find_labels
+from udacore.data.sources import Drawing, DrawnImages, DrawnLabels, Image, ImageFiles, Images, LabelFiles, Labels
+from udacore.errors import DataError, near_matches
+
+Domain = Literal["source", "target"]
+
+# Raw ids that occur: 0..33 (34 = license plate in GTA5), 0..22; 255 where -1 was stored in 8 bit
+_HIGHEST = {"gta5": 34, "cityscapes": 33, "synthia": 22}
+_FINGERPRINTS = 16
+
+MISALIGNED = {"gta5": frozenset({"15188", "17705"})}
+"""Pairs whose picture and label are known to differ in size; resizing both to one size is what everybody does."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ImageTable:
+    """Pictures, and labels if it was opened with them. Can be pickled; reads files only when asked.
+
+    dataset  which data set
+    domain   source or target
+    space    the label space of `read_label`
+    names    keys: path below the folder of images without suffix, as `00001` or `aachen/aachen_000000_000019_leftImg8bit`
+    images   where pictures come from
+    labels   where labels come from, or None
+    """
+
+    dataset: str
+    domain: Domain
+    space: LabelSpace
+    names: tuple[str, ...]
+    images: Images
+    labels: Labels | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether `read_label` may be called."""
+        return self.labels is not None
+
+    def read_image(self, index: int) -> Image:
+        """The picture as RGB uint8 H W 3. DataError, naming the file, if it is missing or broken."""
+        return self.images.read(index)
+
+    def read_label(self, index: int) -> Label:
+        """Train ids of the label space, uint8 H W, 255 = ignore. DataError if there are no labels, or the file is missing or broken."""
+        return self._labels().read(index)
+
+    def read_pair(self, index: int) -> tuple[Image, Label]:
+        """Picture and label. DataError, naming both, if they differ in size and are neither overlays nor known (`MISALIGNED`)."""
+        image, label = self.read_image(index), self.read_label(index)
+        if not self.sizes_may_differ(index) and image.shape[:2] != label.shape:
+            raise self.size_error(index, image.shape[:2], label.shape)
+        return image, label
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the picture, from the file's header."""
+        return self.images.size(index)
+
+    def label_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the label, from the file's header."""
+        return self._labels().size(index)
+
+    def where(self, index: int) -> str:
+        """The picture's file, for messages."""
+        return self.images.where(index)
+
+    def sizes_may_differ(self, index: int) -> bool:
+        """Whether picture and label are allowed to differ in size."""
+        return self._labels().overlay or self.names[index] in MISALIGNED.get(self.dataset, ())
+
+    def size_error(self, index: int, image: tuple[int, ...], label: tuple[int, ...]) -> DataError:
+        """The error for a pair of (height, width) that differ; sizes are written width x height."""
+        return DataError(
+            f"image {self.where(index)} is {image[1]} x {image[0]}, but its label {self._labels().where(index)} is {label[1]} x {label[0]}"
+        )
+
+    def source_hash(self) -> str:
+        """Key for caches: SHA-256 of names, classes, label map, and the bytes of up to 16 labels spread over the list."""
+        digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *self.names)).encode())
+        if self.labels is not None:
+            digest.update(self.labels.table.tobytes())
+            for index in sorted({int(each) for each in np.linspace(0, len(self) - 1, min(len(self), _FINGERPRINTS))}):
+                digest.update(self.labels.fingerprint(index))
+        return digest.hexdigest()
+
+    def _labels(self) -> Labels:
+        if self.labels is None:
+            raise DataError(f"{self.dataset} ({self.domain}) was opened without labels")
+        return self.labels
+
+
+def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels: bool) -> ImageTable:
+    """The table of a data set. With `labels=False` no folder of labels is looked at: a folder of images is enough.
+
+    DataError if root, folder or files are missing, the folder is empty, or a picture lacks its label; ConfigError if the
+    label space does not fit the data set.
+    """
+    if config.dataset == "streets":
+        return _open_streets(config, space, domain, labels)
+    layout = find_layout(config)
+    entries = choose_entries(config, layout)
+    annotations = None
+    if labels:
+        table, known, strict = _label_map(config, space)
+        annotations = LabelFiles(paths=find_labels(entries, layout), kind=layout.kind, table=table, known=known, strict=strict)
+    return ImageTable(
+        dataset=config.dataset,
+        domain=domain,
+        space=space,
+        names=tuple(entry.key for entry in entries),
+        images=ImageFiles(tuple(entry.image for entry in entries)),
+        labels=annotations,
+    )
+
+
+def _known(highest: int) -> NDArray[np.bool_]:
+    """bool[256]: ids 0..highest and 255."""
+    known = np.zeros(256, np.bool_)
+    known[: highest + 1] = known[IGNORE] = True
+    return known
+
+
+def _label_map(config: DataConfig, space: LabelSpace) -> tuple[Label, NDArray[np.bool_], bool]:
+    """Lookup table, known raw ids, and whether others are refused on reading."""
+    if config.label_map is not None and config.dataset == "folder":
+        return table_of(raw_map(space, config.label_map, "label_map")), np.ones(256, np.bool_), False
+    table = lookup_table(space, config.dataset)
+    if config.dataset == "folder":
+        given = "folder" in space.ids_from  # a map of one's own ignores what it does not list; plain train ids must be right
+        return table, np.ones(256, np.bool_) if given else _known(len(space) - 1), not given
+    return table, _known(_HIGHEST[config.dataset]), False
+
+
+def _open_streets(config: DataConfig, space: LabelSpace, domain: Domain, labels: bool) -> ImageTable:
+    """The embedded domains: 400 pictures to train on, 120 (target) or 60 (source) to evaluate, unless `count` says otherwise."""
+    splits = ("train", "val", "test")
+    if config.split not in splits:
+        raise DataError(f"streets: no split {config.split!r}{near_matches(config.split, splits)}")
+    shown = config.domain or domain
+    count = config.count or (400 if config.split == "train" else 120 if shown == "target" else 60)
+    drawing = Drawing(pair=config.pair, domain=shown, split=config.split, size=config.image_size, seed=config.data_seed)
+    table = lookup_table(space, "streets") if labels else None
+    return ImageTable(
+        dataset="streets",
+        domain=domain,
+        space=space,
+        names=tuple(f"{config.split}/{index:05d}" for index in range(count)),
+        images=DrawnImages(drawing),
+        labels=None if table is None else DrawnLabels(drawing=drawing, table=table, known=_known(11)),
+    )
+
+
+def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
+    """The table with its pictures replaced by those in `folder`, found by key or by base name in a flat folder.
+
+    DataError, with number and examples, where pictures are missing. Sizes may differ from the originals'; labels stay.
+    """
+    images = ImageFiles(_find_overlay(table, Path(folder), IMAGE_SUFFIXES, "image"))
+    labels = None if table.labels is None else attrs.evolve(table.labels, overlay=True)
+    return attrs.evolve(table, images=images, labels=labels)
+
+
+def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
+    """The table with labels (train ids, 255 = ignore) from `folder`, found by key or by base name in a flat folder.
+
+    A base name is the image's own, as `aachen_000000_000019_leftImg8bit`. DataError, with number and examples, where
+    labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ from the pictures'.
+    """
+    paths = _find_overlay(table, Path(folder), LABEL_SUFFIXES, "label")
+    known = _known(len(table.space) - 1)
+    pseudo = LabelFiles(paths=paths, kind="ids", table=lookup_table(table.space, "pseudo"), known=known, strict=True, overlay=True)
+    return attrs.evolve(table, labels=pseudo)
+
+
+def _find_overlay(table: ImageTable, folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """A file in `folder` for each name of the table."""
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder} of replacing {what}s")
+    available = list_files(folder, suffixes)
+    bases = [name.rpartition("/")[2] for name in table.names]
+    unique = {base for base, count in Counter(bases).items() if count == 1}
+    paths: list[str] = []
+    missing: list[str] = []
+    for name, base in zip(table.names, bases, strict=True):
+        path = available.get(name) or (available.get(base) if base in unique else None)
+        if path is None:
+            missing.append(name)
+        else:
+            paths.append(path)
+    if missing:
+        examples = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        raise DataError(f"{folder} lacks {len(missing)} of {len(table)} {what}s: {examples}")
+    return tuple(paths)

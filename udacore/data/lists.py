@@ -1,0 +1,147 @@
+"""Which pictures of a data set are used, and where their labels lie: lists, exceptions, pairs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import attrs
+
+from udacore.config.schema import DataConfig
+from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, list_files
+from udacore.errors import DataError
+
+
+@attrs.frozen
+class Entry:
+    """A picture: its key, its file, and its label's file where a list names one."""
+
+    key: str
+    image: str
+    label: str | None = None
+
+
+def read_list(where: str) -> list[tuple[str, str | None]]:
+    """(image, label or None) for each line of a list file: `image` or `image<TAB>label`; empty lines and `#` lines are skipped.
+
+    `where` is a path, or `package:path` for a file in an importable package. DataError if there is none, or it is empty.
+    """
+    place: Path | Traversable = Path(where).expanduser()
+    package, colon, inside = where.partition(":")
+    if colon and not place.is_file():
+        try:
+            place = importlib.resources.files(package).joinpath(inside)
+        except (ImportError, TypeError, ValueError) as error:
+            raise DataError(f"list {where}: no package {package!r} can be imported ({error})") from error
+    try:
+        text = place.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"list {where}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"list {where}: not a text file ({error})") from error
+    lines = [line.strip() for line in text.splitlines()]
+    pairs = [line.partition("\t") for line in lines if line and not line.startswith("#")]
+    if not pairs:
+        raise DataError(f"list {where} names no image")
+    return [(image.strip(), label.strip() or None) for image, _, label in pairs]
+
+
+def _stem(name: str) -> str:
+    """The name without the suffix of a picture; other dots stay."""
+    path = name.replace("\\", "/").removeprefix("./")
+    suffix = Path(path).suffix
+    return path[: -len(suffix)] if suffix.lower() in IMAGE_SUFFIXES else path
+
+
+def _find_key(name: str, available: dict[str, str], layout: Layout) -> str | None:
+    """The key that a list's name means: as it stands, or without leading folders such as `RGB/`, `images/`, `train/`."""
+    parts = _stem(name).split("/")
+    while parts:
+        key = "/".join(parts)
+        if key in available:
+            return key
+        if parts[0] not in layout.prefixes:
+            return None
+        parts = parts[1:]
+    return None
+
+
+def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
+    """The pictures that `list`, `except` and `count` leave, in the list's order; without a list all, sorted.
+
+    DataError if the folder is empty, a listed picture is missing or listed twice, or `except` names none of them.
+    """
+    available = {key: path for key, path in list_files(layout.images, IMAGE_SUFFIXES).items() if layout.is_image(key)}
+    if config.list_ is None:
+        if not available:
+            raise DataError(f"{config.dataset}: no image in {layout.images}")
+        entries = [Entry(key, path) for key, path in available.items()]
+    else:
+        entries = _listed(config.list_, available, layout)
+    if config.except_ is not None:
+        entries = _without(entries, config.except_, available, layout)
+    return entries[: config.count]
+
+
+def _listed(where: str, available: dict[str, str], layout: Layout) -> list[Entry]:
+    entries: dict[str, Entry] = {}
+    missing = []
+    for image, label in read_list(where):
+        key = _find_key(image, available, layout)
+        path = layout.root / image  # a list may reach beyond the split, as train + val lists do
+        if key is None and path.is_file():
+            key, file = _stem(image), str(path)
+        elif key is None:
+            missing.append(image)
+            continue
+        else:
+            file = available[key]
+        if key in entries:
+            raise DataError(f"list {where}: {image} is listed twice")
+        entries[key] = Entry(key, file, label)
+    if missing:
+        raise DataError(f"list {where}: no image {missing[0]} in {layout.images}{_more(len(missing))}")
+    return list(entries.values())
+
+
+def _without(entries: list[Entry], where: str, available: dict[str, str], layout: Layout) -> list[Entry]:
+    names = [name for name, _ in read_list(where)]
+    out = {_find_key(name, available, layout) or _stem(name) for name in names}
+    left = [entry for entry in entries if entry.key not in out]
+    if len(left) == len(entries):
+        raise DataError(f"except {where}: none of its {len(names)} names is among the images, the first is {names[0]}")
+    if not left:
+        raise DataError(f"except {where} leaves no image")
+    return left
+
+
+def _more(count: int) -> str:
+    """How many beside the one that is named."""
+    return f" ({count - 1} more missing)" if count > 1 else ""
+
+
+def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
+    """The label's file for each entry. DataError, naming the first pair and the number, where labels are missing."""
+    folder = next((each for each in layout.labels if each.is_dir()), None)
+    if folder is None and any(entry.label is None for entry in entries):
+        raise DataError(f"no folder of labels {' or '.join(str(each) for each in layout.labels)}")
+    available = list_files(folder, LABEL_SUFFIXES) if folder else {}
+    paths: list[str] = []
+    missing: list[tuple[str, str]] = []
+    for entry in entries:
+        if entry.label is not None:
+            bases = dict.fromkeys((layout.root, layout.images.parent, *layout.labels))
+            path = next((str(base / entry.label) for base in bases if (base / entry.label).is_file()), None)
+            wanted = str(layout.root / entry.label)
+        else:
+            key = layout.label_key(entry.key)
+            path, wanted = available.get(key), f"{folder}/{key}.png"
+        if path is None:
+            missing.append((entry.image, wanted))
+        else:
+            paths.append(path)
+    if missing:
+        raise DataError(f"image {missing[0][0]} has no label {missing[0][1]}{_more(len(missing))}")
+    return tuple(paths)

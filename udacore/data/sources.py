@@ -1,0 +1,179 @@
+"""What a table reads from: files, or pictures drawn by the generator of the embedded domains."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from udacore.data.labels import IGNORE, Label, remap
+from udacore.data.reading import LabelKind, image_size, read_image, read_label
+from udacore.errors import DataError
+
+Image = NDArray[np.uint8]
+
+
+@attrs.frozen(eq=False)
+class ImageFiles:
+    """Pictures in files: `read` gives RGB uint8 H W 3, `size` (height, width), `where` words for a message."""
+
+    paths: tuple[str, ...]
+
+    def read(self, index: int) -> Image:
+        """The picture; DataError if the file is missing or broken."""
+        return read_image(self.paths[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) from the file's header."""
+        return image_size(self.paths[index])
+
+    def where(self, index: int) -> str:
+        """The file's path."""
+        return self.paths[index]
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class LabelFiles:
+    """Labels in files: `raw` gives the ids as stored, `read` train ids (uint8 H W, 255 = ignore).
+
+    kind     how the files are encoded
+    table    uint8[256], raw id -> train id
+    known    bool[256], the raw ids that may occur
+    strict   an id that is not known is an error on reading, not only in the checks
+    overlay  the label or its picture replaces a data set's own, so that their sizes may differ
+    """
+
+    paths: tuple[str, ...]
+    kind: LabelKind
+    table: Label
+    known: NDArray[np.bool_]
+    strict: bool = False
+    overlay: bool = False
+
+    def raw(self, index: int) -> NDArray[Any]:
+        """The ids as stored; DataError if the file is missing, broken or encoded in another way."""
+        return read_label(self.paths[index], self.kind)
+
+    def read(self, index: int) -> Label:
+        """Train ids; DataError as `raw`, and if `strict` for unknown ids."""
+        raw = self.raw(index)
+        if self.strict:
+            unknown = unknown_ids(raw, self.known)
+            if unknown:
+                highest = int(np.flatnonzero(self.known[:IGNORE]).max(initial=0))
+                raise DataError(f"label {self.paths[index]} holds {listed(unknown)}, expected train ids 0 to {highest} or {IGNORE}")
+        return remap(raw, self.table)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) from the file's header."""
+        return image_size(self.paths[index])
+
+    def where(self, index: int) -> str:
+        """The file's path."""
+        return self.paths[index]
+
+    def fingerprint(self, index: int) -> bytes:
+        """The file's bytes."""
+        try:
+            with open(self.paths[index], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"label {self.paths[index]} cannot be read ({error.strerror})") from error
+
+
+def unknown_ids(raw: NDArray[Any], known: NDArray[np.bool_]) -> list[int]:
+    """The ids in `raw` that are not known, ascending."""
+    if raw.dtype == np.uint8:
+        counts = np.bincount(raw.ravel(), minlength=256)
+        return [int(each) for each in np.flatnonzero(counts.astype(bool) & ~known)]
+    return [int(each) for each in np.unique(raw) if not 0 <= each <= 255 or not known[each]]
+
+
+def listed(ids: list[int]) -> str:
+    """The first few ids in words."""
+    return ", ".join(str(each) for each in ids[:8]) + (" ..." if len(ids) > 8 else "")
+
+
+@attrs.frozen(kw_only=True)
+class Drawing:
+    """A list of pictures of the embedded domains; picture `index` depends on nothing but these fields."""
+
+    pair: str
+    domain: Literal["source", "target"]
+    split: str
+    size: tuple[int, int]
+    seed: int
+
+    def render(self, index: int) -> tuple[Image, Label]:
+        """Picture (RGB uint8 H W 3) and label (raw ids, uint8 H W); the last 2000 are kept by this process."""
+        return _render(self, index)
+
+    def where(self, index: int) -> str:
+        """Words for a message."""
+        return f"streets {self.pair} {self.domain} {self.split}/{index:05d}"
+
+
+@lru_cache(maxsize=2000)
+def _render(drawing: Drawing, index: int) -> tuple[Image, Label]:
+    from udacore.data import streets  # OpenCV's drawing code is needed by this data set only
+
+    image, label = streets.render(drawing.pair, drawing.domain, drawing.split, index, size=drawing.size, seed=drawing.seed)
+    image.setflags(write=False)
+    label.setflags(write=False)
+    return image, label
+
+
+@attrs.frozen(eq=False)
+class DrawnImages:
+    """Pictures of the embedded domains, with the methods of `ImageFiles`."""
+
+    drawing: Drawing
+
+    def read(self, index: int) -> Image:
+        """The picture, a copy."""
+        return self.drawing.render(index)[0].copy()
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width)."""
+        return self.drawing.size[1], self.drawing.size[0]
+
+    def where(self, index: int) -> str:
+        """Words for a message."""
+        return self.drawing.where(index)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class DrawnLabels:
+    """Labels of the embedded domains, with the fields and methods of `LabelFiles`."""
+
+    drawing: Drawing
+    table: Label
+    known: NDArray[np.bool_]
+    overlay: bool = False
+
+    def raw(self, index: int) -> NDArray[Any]:
+        """The generator's ids."""
+        return self.drawing.render(index)[1]
+
+    def read(self, index: int) -> Label:
+        """Train ids."""
+        return remap(self.raw(index), self.table)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width)."""
+        return self.drawing.size[1], self.drawing.size[0]
+
+    def where(self, index: int) -> str:
+        """Words for a message."""
+        return self.drawing.where(index)
+
+    def fingerprint(self, index: int) -> bytes:
+        """What the label depends on."""
+        return f"{self.drawing!r} {index}".encode()
+
+
+Images = ImageFiles | DrawnImages
+Labels = LabelFiles | DrawnLabels
