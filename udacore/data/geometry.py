@@ -1,0 +1,130 @@
+"""Geometry of a picture and its label: size, window, mirror. Pure functions; every random choice is an argument.
+
+Images are uint8 or float32 H W 3 (RGB, 0..255), labels uint8 H W, sizes (width, height), all in pixels. A label whose
+size differs from its image's (an overlay) is brought to a new size straight from its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Size = tuple[int, int]
+Array = NDArray[Any]
+Interpolation = Literal["bicubic", "bilinear"]
+Padding = Literal["both", "end", "centre"]
+
+IGNORE = 255
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
+
+
+def size_of(array: Array) -> Size:
+    """(width, height) of an image or a label."""
+    return array.shape[1], array.shape[0]
+
+
+def resize_image(image: Array, size: Size, interpolation: Interpolation = "bicubic") -> Array:
+    """The image at `size` by Pillow, which widens the kernel when shrinking; uint8 is rounded, float32 is not."""
+    if size_of(image) == size:
+        return image
+    if image.dtype == np.uint8:
+        return np.asarray(Image.fromarray(image).resize(size, FILTERS[interpolation]))
+    channels = [Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(size, FILTERS[interpolation]) for c in range(3)]
+    return np.stack([np.asarray(channel) for channel in channels], axis=2)
+
+
+def resize_label(label: Array, size: Size) -> Array:
+    """The label (uint8 or bool) at `size` by Pillow's nearest rule, to the pixel as the published programs have it."""
+    if size_of(label) == size:
+        return label
+    resized = Image.fromarray(label.astype(np.uint8)).resize(size, FILTERS["nearest"])
+    return np.asarray(resized).astype(label.dtype, copy=False)
+
+
+def resize(image: Array, label: Array | None, size: Size, interpolation: Interpolation = "bicubic") -> tuple[Array, Array | None]:
+    """Image and label at `size`, each straight from its own size (spec proca 6.4)."""
+    return resize_image(image, size, interpolation), None if label is None else resize_label(label, size)
+
+
+def scaled_size(image: Array, factor: float) -> Size:
+    """(width, height) of the image times `factor`, cut to whole pixels, at least 1."""
+    width, height = size_of(image)
+    return max(int(width * factor), 1), max(int(height * factor), 1)
+
+
+def scale_to(image: Array, label: Array | None, factor: float, interpolation: Interpolation = "bicubic") -> tuple[Array, Array | None]:
+    """Image and label at `factor` times the IMAGE's size (spec fada 7.2, proca 6.4)."""
+    return resize(image, label, scaled_size(image, factor), interpolation)
+
+
+def short_side_size(image: Array, length: int) -> Size:
+    """(width, height) whose shorter side is `length`, the aspect kept and the longer side cut to whole pixels (spec clp 6)."""
+    width, height = size_of(image)
+    if width < height:
+        return length, int(length * height / width)
+    return int(length * width / height), length
+
+
+def padding(have: Size, want: Size, pad: Padding) -> tuple[int, int, int, int]:
+    """Pixels to add (top, bottom, left, right) so that no side of `have` is below `want`.
+
+    both    the whole deficit on each of the two sides (FADA, ProCA)
+    end     at the bottom and the right
+    centre  half on each side, the odd pixel at the end
+    """
+    right, bottom = max(want[0] - have[0], 0), max(want[1] - have[1], 0)
+    if pad == "both":
+        return bottom, bottom, right, right
+    if pad == "end":
+        return 0, bottom, 0, right
+    return bottom // 2, bottom - bottom // 2, right // 2, right - right // 2
+
+
+def padded_size(have: Size, want: Size, pad: Padding) -> Size:
+    """(width, height) after the padding."""
+    top, bottom, left, right = padding(have, want, pad)
+    return have[0] + left + right, have[1] + top + bottom
+
+
+def pad_and_crop(
+    array: Array, size: Size, top: int, left: int, *, pad: Padding = "both", fill: tuple[int, int, int] | int = (0, 0, 0)
+) -> Array:
+    """The window of `size` at (`top`, `left`) of the padded image, label or mask.
+
+    array  H W 3 with `fill` an RGB colour, or H W with `fill` a number (255 for labels, 0 for masks)
+    top, left  offsets in the padded picture
+    """
+    above, below, before, after = padding(size_of(array), size, pad)
+    if above or below or before or after:
+        height, width = array.shape[:2]
+        padded = np.empty((above + height + below, before + width + after, *array.shape[2:]), array.dtype)
+        padded[...] = fill
+        padded[above : above + height, before : before + width] = array
+        array = padded
+    return array[top : top + size[1], left : left + size[0]]
+
+
+def flip(array: Array) -> Array:
+    """Left and right exchanged."""
+    return array[:, ::-1]
+
+
+def gaussian_blur(image: Array, sigma: float) -> Array:
+    """A 3 x 3 Gaussian of `sigma` pixels with reflected borders; uint8 is rounded (spec proca 6.4)."""
+    weights = np.exp(-0.5 * (np.array([-1.0, 0.0, 1.0]) / sigma) ** 2)
+    return _filter(image, (weights / weights.sum()).astype(np.float32))
+
+
+def mean_blur(image: Array) -> Array:
+    """A 3 x 3 mean with reflected borders."""
+    return _filter(image, np.full(3, 1 / 3, np.float32))
+
+
+def _filter(image: Array, weights: NDArray[np.float32]) -> Array:
+    # In float32: OpenCV's own uint8 path works in fixed point and differs by a grey level.
+    blurred: Array = cv2.sepFilter2D(image.astype(np.float32, copy=False), -1, weights, weights, borderType=cv2.BORDER_REFLECT_101)
+    return np.rint(blurred).astype(np.uint8) if image.dtype == np.uint8 else blurred

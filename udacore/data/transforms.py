@@ -1,0 +1,201 @@
+"""The steps from a file to the network's input, in the order of the configuration.
+
+`apply_transforms` draws the random choices; what is done with them stands in `geometry` and `colour`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import singledispatch
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from udacore.config import transforms as settings
+from udacore.data import colour, geometry
+from udacore.data.geometry import IGNORE, Array, Size
+
+Generator = np.random.Generator
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """A picture on its way.
+
+    image  H W 3 RGB, uint8; float32 on 0..255 after `streets_jitter`
+    label  uint8 H W train ids, 255 = ignore, or None; may have a size of its own until the first geometric step
+    valid  bool H W, False where padding shows; None while there is none
+    """
+
+    image: Array
+    label: Array | None = None
+    valid: NDArray[np.bool_] | None = None
+
+
+def apply_transforms(sample: Sample, steps: Mapping[str, Any], rng: Generator) -> Sample:
+    """`sample` after all `steps` (name -> settings of `udacore.config.transforms`), in the mapping's order.
+
+    All random choices come from `rng`. A label that still has its own size at the end is brought to the image's.
+    """
+    for step in steps.values():
+        sample = _apply(step, sample, rng)
+    return _matched(sample)
+
+
+def fixed_resize(steps: Mapping[str, Any]) -> settings.Resize | None:
+    """The (last) resize step, which passes without random transform use too; None if there is none."""
+    found = [step for step in steps.values() if isinstance(step, settings.Resize)]
+    return found[-1] if found else None
+
+
+def fixed_size(steps: Mapping[str, Any]) -> Size | None:
+    """(width, height) of the resize step, or None."""
+    step = fixed_resize(steps)
+    return step.size if step else None
+
+
+def crop_offsets(have: Size, want: Size, rng: Generator) -> tuple[int, int]:
+    """(top, left) of a random window, every position alike; nothing is drawn if the sizes are equal."""
+    if have == want:
+        return 0, 0
+    top = int(rng.integers(0, have[1] - want[1], endpoint=True))
+    return top, int(rng.integers(0, have[0] - want[0], endpoint=True))
+
+
+@singledispatch
+def _apply(step: object, sample: Sample, rng: Generator) -> Sample:
+    raise TypeError(f"no transform for settings of type {type(step).__name__}")
+
+
+@_apply.register
+def _(step: settings.Resize, sample: Sample, rng: Generator) -> Sample:
+    return _resized(sample, step.size, step.interpolation)
+
+
+@_apply.register
+def _(step: settings.ResizeShortSide, sample: Sample, rng: Generator) -> Sample:
+    length = int(rng.integers(step.range[0], step.range[1], endpoint=True))
+    return _resized(sample, geometry.short_side_size(sample.image, length), step.interpolation)
+
+
+@_apply.register
+def _(step: settings.Scale, sample: Sample, rng: Generator) -> Sample:
+    low, high = step.range
+    factor = low + (high - low) * rng.random()
+    return _resized(sample, geometry.scaled_size(sample.image, factor), step.interpolation)
+
+
+@_apply.register
+def _(step: settings.Crop, sample: Sample, rng: Generator) -> Sample:
+    sample = _matched(sample)
+    have = geometry.size_of(sample.image)
+    top, left = crop_offsets(geometry.padded_size(have, step.size, step.pad), step.size, rng)
+    return _cropped(sample, step.size, (top, left), step.pad, step.fill)
+
+
+@_apply.register
+def _(step: settings.Flip, sample: Sample, rng: Generator) -> Sample:
+    return _each(sample, geometry.flip) if rng.random() < step.probability else sample
+
+
+@_apply.register
+def _(step: settings.Jitter, sample: Sample, rng: Generator) -> Sample:
+    skip = rng.random() >= step.probability
+    changes: list[tuple[colour.Change, float]] = []
+    for what in ("brightness", "contrast", "saturation"):
+        strength = getattr(step, what)
+        if strength:
+            changes.append((what, rng.uniform(max(0.0, 1 - strength), 1 + strength)))
+    if step.hue:
+        changes.append(("hue", rng.uniform(-step.hue, step.hue)))
+    order = rng.permutation(len(changes))
+    if skip or not changes:
+        return sample
+    return attrs.evolve(sample, image=colour.jitter(sample.image, [changes[i] for i in order]))
+
+
+@_apply.register
+def _(step: settings.Grey, sample: Sample, rng: Generator) -> Sample:
+    return attrs.evolve(sample, image=colour.grey(sample.image)) if rng.random() < step.probability else sample
+
+
+@_apply.register
+def _(step: settings.Blur, sample: Sample, rng: Generator) -> Sample:
+    chosen, sigma = rng.random() < step.probability, rng.uniform(*step.sigma)
+    return attrs.evolve(sample, image=geometry.gaussian_blur(sample.image, sigma)) if chosen else sample
+
+
+@_apply.register
+def _(step: settings.Zoom, sample: Sample, rng: Generator) -> Sample:
+    factor = math.exp(rng.uniform(math.log(step.range[0]), math.log(step.range[1])))
+    return zoom(sample, factor, (rng.random(), rng.random()), step.fill)
+
+
+@_apply.register
+def _(step: settings.StreetsJitter, sample: Sample, rng: Generator) -> Sample:
+    a = step.strength
+    draw = colour.StreetsDraw(
+        gain=(1 + 0.6 * a * rng.uniform(-1, 1, 3)).astype(np.float32),
+        offset=(0.8 * a * rng.uniform(-1, 1, 3)).astype(np.float32),
+        blend=1.2 * a * rng.random(),
+        blur=bool(rng.random() < step.blur_probability),
+        noise=np.float32(0.1 * a) * rng.standard_normal(sample.image.shape, dtype=np.float32),
+    )
+    return attrs.evolve(sample, image=colour.streets_jitter(sample.image, draw))
+
+
+def zoom(sample: Sample, factor: float, place: tuple[float, float], fill: int = 118) -> Sample:
+    """A window of the picture enlarged by `factor`, or the picture made smaller on grey; the size stays.
+
+    place  where the window (factor > 1) or the smaller picture (factor < 1) lies: shares of the free rows and columns, in [0, 1)
+    """
+    sample = _matched(sample)
+    width, height = geometry.size_of(sample.image)
+    if factor >= 1:
+        window = (max(round(width / factor), 1), max(round(height / factor), 1))
+        corner = (int(place[0] * (height - window[1] + 1)), int(place[1] * (width - window[0] + 1)))
+        return _resized(_cropped(sample, window, corner, "end", (fill,) * 3), (width, height), "bilinear")
+    small = (max(round(width * factor), 1), max(round(height * factor), 1))
+    sample = _resized(sample, small, "bilinear")
+    # With padding on both sides by the whole deficit, a window at (deficit - y) shows the picture at y.
+    free = (height - small[1], width - small[0])
+    corner = (free[0] - int(place[0] * (free[0] + 1)), free[1] - int(place[1] * (free[1] + 1)))
+    return _cropped(sample, (width, height), corner, "both", (fill,) * 3)
+
+
+def _resized(sample: Sample, size: Size, interpolation: geometry.Interpolation) -> Sample:
+    image, label = geometry.resize(sample.image, sample.label, size, interpolation)
+    valid = None if sample.valid is None else geometry.resize_label(sample.valid, size)
+    return Sample(image=image, label=label, valid=valid)
+
+
+def _cropped(sample: Sample, size: Size, corner: tuple[int, int], pad: geometry.Padding, fill: tuple[int, int, int]) -> Sample:
+    def window(array: Array, value: tuple[int, int, int] | int) -> Array:
+        return geometry.pad_and_crop(array, size, *corner, pad=pad, fill=value)
+
+    valid = sample.valid
+    if valid is None and any(geometry.padding(geometry.size_of(sample.image), size, pad)):
+        valid = np.ones(sample.image.shape[:2], np.bool_)
+    return Sample(
+        image=window(sample.image, fill),
+        label=None if sample.label is None else window(sample.label, IGNORE),
+        valid=None if valid is None else window(valid, 0),
+    )
+
+
+def _each(sample: Sample, change: Callable[[Array], Array]) -> Sample:
+    return Sample(
+        image=change(sample.image),
+        label=None if sample.label is None else change(sample.label),
+        valid=None if sample.valid is None else change(sample.valid),
+    )
+
+
+def _matched(sample: Sample) -> Sample:
+    """The sample with its label at the image's size."""
+    if sample.label is None or sample.label.shape == sample.image.shape[:2]:
+        return sample
+    return attrs.evolve(sample, label=geometry.resize_label(sample.label, geometry.size_of(sample.image)))
