@@ -6,6 +6,7 @@ everywhere, through `all_sum`) must therefore be multiplied by `size()` on each 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -61,17 +62,14 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def all_gather_object(value: Any) -> list[Any]:
-    """Plain data (numbers, strings, lists) of all ranks, in rank order, without pickled code paths."""
-    import json
-
+    """Plain data (numbers, strings, lists) of all ranks, in rank order; travels as JSON through the host."""
     if size() == 1:
         return [value]
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(device)
-    lengths = all_gather(torch.tensor(len(text), device=device))
-    padded = torch.zeros(int(lengths.max()), dtype=torch.uint8, device=device)
+    text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    lengths = all_gather(torch.tensor(len(text)))
+    padded = torch.zeros(int(lengths.max()), dtype=torch.uint8)
     padded[: len(text)] = text
-    rows = all_gather(padded).cpu()
+    rows = all_gather(padded)
     return [json.loads(bytes(row[:length].tolist())) for row, length in zip(rows, lengths.tolist(), strict=True)]
 
 

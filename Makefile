@@ -1,0 +1,29 @@
+# One word for each job. The virtual environment is made on first use; VENV=path chooses another place.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint benchmark clean
+
+demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
+	$(BIN)/python examples/demo.py
+
+test: $(INSTALLED) lint  ## everything that CI checks
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy udacore $(foreach plugin,$(PLUGINS),$(wildcard $(dir $(plugin))udacore_*))
+
+benchmark: $(INSTALLED)  ## several seeds of every row; writes benchmarks/RESULTS.md (takes long)
+	$(BIN)/python benchmarks/streets.py
+
+$(INSTALLED): pyproject.toml $(PLUGINS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
+	touch $(INSTALLED)
+
+clean:  ## remove the environment and what runs left behind
+	rm -rf $(VENV) runs build dist

@@ -1,0 +1,62 @@
+"""`uda run`: carry out a configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+
+from udacore.cli.configure import configure
+
+
+@click.command(short_help="Train: all rounds of a method, or one of them.")
+@click.argument("config", required=False)
+@click.argument("overrides", nargs=-1)
+@click.option("--plugin", "-p", help="Method: an installed plugin or a Python file.  [default: source-only, or what the file says]")
+@click.option("--resume", is_flag=True, help="Go on where a stopped run of the same settings left off.")
+@click.option("--force", is_flag=True, help="Begin again in a folder that exists; with --round: run it again.")
+@click.option("--round", "only", metavar="NAME", help="Run this round only; earlier ones are read from the folder.")
+@click.option("--dry-run", is_flag=True, help="20 steps of every round: memory, time a step, total time.")
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
+def run(config: str | None, overrides: tuple[str, ...], plugin: str | None, resume: bool, force: bool, only: str | None, dry_run: bool, as_json: bool) -> None:
+    """Train with CONFIG, a file or the name of a preset, changed by a.b=c OVERRIDES.
+
+    Without CONFIG the plugin's preset for the embedded domains runs.
+
+    \b
+    Examples:
+      uda run --plugin proca
+      uda run --plugin proca gta5-cityscapes source.root=/data/gta5
+      uda run --plugin proca streets rounds.adapt.steps=100 control=true
+      uda run --plugin proca gta5-cityscapes --resume
+      torchrun --nproc-per-node=4 -m udacore run --plugin proca gta5-cityscapes
+    """
+    settings, method = configure(plugin, config, overrides)
+    if dry_run:
+        from udacore.engine.dry_run import dry_run as try_out
+
+        click.echo(try_out(settings, method))
+        return
+    from udacore.engine.run import run as carry_out
+
+    show_results(carry_out(settings, method, resume=resume, force=force, only=only), as_json)
+
+
+def show_results(results: Sequence[object], as_json: bool) -> None:
+    """The table of results, or their JSON, on stdout of the main process."""
+    from udacore import ranks
+    from udacore.engine.evaluation import Result
+    from udacore.metrics import format_scores
+
+    rows = [result for result in results if isinstance(result, Result)]
+    if not ranks.is_main() or not rows:
+        return
+    if as_json:
+        click.echo(json.dumps([row.row() for row in rows]))
+        return
+    for classes in dict.fromkeys(row.classes for row in rows):
+        table = {f"{row.round} on {row.set}": row.scores for row in rows if row.classes == classes}
+        click.echo(format_scores(table, classes))
+    for row in rows:
+        click.echo(f"{row.round} on {row.set}: " + ", ".join(f"{key} {value}" for key, value in row.protocol.items()))

@@ -1,0 +1,185 @@
+"""What survives a restart, to disk and back: atomic files of tensors, numbers and names, never unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from udacore import ranks
+from udacore.errors import UdaError
+
+FORMAT = 1
+
+
+@attrs.frozen(kw_only=True)
+class RunState:
+    """Where a run stands.
+
+    round, step   the round, and optimiser steps done in it
+    model         state_dict of the bare model
+    optimizers    state_dict of each part's optimiser (empty once the steps are done)
+    random        random states of all ranks
+    numbers       recorded since the last log line
+    best          best score of the round so far, or None
+    written       bytes of metrics.jsonl and log.txt that belong to this state
+    """
+
+    round: str
+    step: int
+    model: dict[str, Tensor]
+    optimizers: dict[str, Any] = attrs.field(factory=dict)
+    random: list[dict[str, Any]] = attrs.field(factory=list)
+    numbers: dict[str, list[float]] = attrs.field(factory=dict)
+    best: float | None = None
+    written: dict[str, int] = attrs.field(factory=dict)
+
+
+class Checkpoints:
+    """The files in `checkpoints/`: `last`, `<k>-<name>-steps`, `<k>-<name>`, `best`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """Where the checkpoint of this name lies."""
+        return self.folder / f"{name}.pt"
+
+    def exists(self, name: str) -> bool:
+        """Whether it was written to its end."""
+        return self.path(name).exists()
+
+    def save(self, name: str, state: RunState) -> None:
+        """Write a checkpoint; called by all ranks, written by the main one."""
+        check_equal_buffers(state.model)
+        if ranks.is_main():
+            content = {field.name: getattr(state, field.name) for field in attrs.fields(RunState)}
+            write_atomically(self.path(name), {"format": FORMAT, **content})
+        ranks.barrier()
+
+    def load(self, name: str) -> RunState:
+        """Read a checkpoint; UdaError if it is missing or broken."""
+        content = read_tensors(self.path(name))
+        if content.pop("format", None) != FORMAT:
+            raise UdaError(f"{self.path(name)}: not a checkpoint of this version of udacore")
+        return RunState(**content)
+
+    def remove(self, name: str) -> None:
+        """Forget a checkpoint, if there is one."""
+        if ranks.is_main():
+            self.path(name).unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: Any) -> None:
+    """torch.save to a temporary name, flushed, renamed: the file is whole or not there. UdaError on a full disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UdaError(f"{path}: could not be written: {error}") from error
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """A file of tensors and plain values; UdaError if it is missing, broken or holds anything else."""
+    if not path.exists():
+        raise UdaError(f"{path}: no such checkpoint")
+    try:
+        return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises a dozen kinds here
+        raise UdaError(f"{path}: not a readable checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """A name for the exact values of a state_dict."""
+    hasher = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        hasher.update(name.encode())
+        hasher.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return hasher.hexdigest()[:16]
+
+
+def check_equal_buffers(state: Mapping[str, Tensor]) -> None:
+    """UdaError if a value differs between ranks: a method forgot to sum over them."""
+    if ranks.size() == 1:
+        return
+    digests = [ranks.all_gather_object({name: digest({name: value}) for name, value in state.items()})][0]
+    unequal = [name for name in state if len({row[name] for row in digests}) > 1]
+    if unequal:
+        raise UdaError(f"{len(unequal)} values differ between processes, first {unequal[0]!r}; sum over ranks with udacore.ranks.all_sum before an update")
+
+
+def copy_state(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state_dict on the CPU, not shared with the model."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def random_states() -> list[dict[str, Any]]:
+    """The global random states of all ranks: what a plugin may draw from without a generator of its own."""
+    kind, key, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    version, words, gauss = random.getstate()
+    own = {
+        "torch": torch.get_rng_state().tolist(),
+        "cuda": torch.cuda.get_rng_state().tolist() if torch.cuda.is_available() else [],
+        "numpy": [str(kind), np.asarray(key).tolist(), int(position), int(has_gauss), float(cached)],
+        "python": [version, list(words), gauss],
+    }
+    return ranks.all_gather_object(own)
+
+
+def set_random_states(states: list[dict[str, Any]]) -> None:
+    """Put this rank's random states back."""
+    own = states[ranks.rank()]
+    torch.set_rng_state(torch.tensor(own["torch"], dtype=torch.uint8))
+    if own["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(torch.tensor(own["cuda"], dtype=torch.uint8))
+    kind, key, position, has_gauss, cached = own["numpy"]
+    np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, cached))
+    version, words, gauss = own["python"]
+    random.setstate((version, tuple(words), gauss))
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradient inside; random states and train/eval modes as they were afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    states = random_states_here()
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        torch.set_rng_state(states[0])
+        if states[1] is not None:
+            torch.cuda.set_rng_state(states[1])
+
+
+def random_states_here() -> tuple[Tensor, Tensor | None]:
+    """torch's global random states of this process."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or None if it is missing or cut off."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None

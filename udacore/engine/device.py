@@ -1,0 +1,93 @@
+"""Device, precision, processes and seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import attrs
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from udacore import ranks
+from udacore.config.schema import Config
+from udacore.errors import ConfigError
+
+
+@attrs.frozen(kw_only=True)
+class Machine:
+    """Where a run computes, and in which precision."""
+
+    device: torch.device
+    amp: bool = False
+    channels_last: bool = False
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context of forwards and losses: bf16 where the configuration says so."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.amp else contextlib.nullcontext()
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of pictures and weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def choose_device(word: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` means for this process; ConfigError if there is none."""
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if word == "auto":
+        word = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(word)
+    except RuntimeError as error:
+        raise ConfigError(f"device: {word!r} is no device; possible: auto, cpu, cuda, cuda:1, mps") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(f"device: {word!r}, but torch finds no CUDA device here; use device=cpu or device=auto")
+        device = torch.device("cuda", local_rank if device.index is None else device.index)
+        if device.index >= torch.cuda.device_count():
+            raise ConfigError(f"device: {device} does not exist; there are {torch.cuda.device_count()}")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device: 'mps', but torch finds no such device here; use device=cpu")
+    return device
+
+
+@contextlib.contextmanager
+def running(config: Config) -> Iterator[Machine]:
+    """Set up device, threads and processes as the configuration and torchrun say; take the processes down afterwards."""
+    device = choose_device(config.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
+    if started:
+        # Host tensors (agreements, names) travel by gloo, so that they never wait for the device.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Machine(device=device, amp=config.amp == "bf16", channels_last=config.channels_last)
+    finally:
+        if started:
+            dist.destroy_process_group()
+
+
+def derive_seed(*keys: int | str) -> int:
+    """A seed of 63 bits from numbers and names; the same on every machine."""
+    words = [key if isinstance(key, int) else zlib.crc32(key.encode()) for key in keys]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_everything(seed: int, device: torch.device) -> None:
+    """Set torch's generators, for what a plugin draws without one (dropout); each rank gets its own stream."""
+    seed = derive_seed(seed, ranks.rank())
+    torch.random.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)

@@ -1,0 +1,124 @@
+"""A model over a labelled set under a named protocol, into one confusion matrix."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from udacore import ranks
+from udacore.config.schema import EvaluationConfig, PixelConfig
+from udacore.data.datasets import ImageTable
+from udacore.data.labels import LabelSpace, subset_indices
+from udacore.data.colour import normalize
+from udacore.data.geometry import resize_image
+from udacore.engine.checkpoint import undisturbed
+from udacore.engine.device import Machine
+from udacore.inference import predict_label
+from udacore.metrics import Scores, confusion_matrix, score
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationSet:
+    """A labelled set with the protocol under which it is scored."""
+
+    name: str
+    config: EvaluationConfig
+    table: ImageTable
+    space: LabelSpace
+    pixels: PixelConfig
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """Scores, and all that is needed to compare them with others: where the model stood and the protocol."""
+
+    round: str
+    step: int
+    set: str
+    scores: Scores
+    classes: tuple[str, ...]
+    protocol: dict[str, Any]
+
+    def row(self) -> dict[str, Any]:
+        """For metrics.jsonl; fractions, None for what does not count."""
+        scores = self.scores
+        return {
+            "round": self.round, "step": self.step, "set": self.set, "miou": _number(scores.miou),
+            "iou": {name: _number(value) for name, value in zip(self.classes, scores.iou, strict=True)},
+            "accuracy": [_number(value) for value in scores.accuracy], "mean_accuracy": _number(scores.mean_accuracy),
+            "pixel_accuracy": _number(scores.pixel_accuracy), "counted": scores.counted,
+            "subsets": {name: _number(value) for name, value in scores.subsets.items()}, "protocol": self.protocol,
+        }  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: int = 0) -> Scores:
+    """Scores of the model on the whole set; every rank takes its share of the images, each counted once."""
+    config, classes = data.config, len(data.space.classes)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
+    align = bool(model.align_corners) if config.align_corners is None else config.align_corners
+    with undisturbed(model):
+        for image, label in _batches(data, machine, workers):
+            with machine.autocast():
+                prediction = predict_label(
+                    model, image, (label.shape[1], label.shape[2]), align_corners=align, upsample=config.upsample,
+                    scales=config.scales, flip=config.flip, window=_height_first(config.window),
+                    stride=_height_first(config.stride), head=config.head,
+                )  # fmt: skip
+            confusion += confusion_matrix(label, prediction, classes)
+    subsets = {name: subset_indices(data.space, name) for name in config.subsets}
+    return score(ranks.all_sum(confusion), absent=config.absent, subsets=subsets)
+
+
+def describe_protocol(data: EvaluationSet, model: nn.Module, chosen: str) -> dict[str, Any]:
+    """Everything about an evaluation that changes its number; `chosen` says how the checkpoint was picked."""
+    config = data.config
+    return {
+        "dataset": config.dataset, "split": config.split, "images": len(data.table), "label_space": data.space.name,
+        "head_classes": int(model.num_classes), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
+        "upsample": config.upsample, "align_corners": bool(model.align_corners) if config.align_corners is None else config.align_corners,
+        "scales": config.scales, "flip": config.flip, "window": config.window, "absent": config.absent, "checkpoint": chosen,
+    }  # fmt: skip
+
+
+class _Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Network input and untouched label of this rank's images."""
+
+    def __init__(self, data: EvaluationSet) -> None:
+        self.data = data
+        self.indices = range(ranks.rank(), len(data.table), ranks.size())
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        data, index = self.data, self.indices[number]
+        image, label = data.table.read_image(index), data.table.read_label(index)
+        if data.config.size is not None:
+            image = resize_image(image, data.config.size, data.config.interpolation)
+        return torch.from_numpy(normalize(image, data.pixels)), torch.from_numpy(label)
+
+
+def _batches(data: EvaluationSet, machine: Machine, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images N 3 H W and labels N H W on the device; only pictures of one size share a batch."""
+    pictures = _Pictures(data)
+    loader = torch.utils.data.DataLoader(
+        pictures, batch_size=None, num_workers=workers if len(pictures) > 4 * workers else 0, generator=torch.Generator()
+    )
+    for _, group in itertools.groupby(loader, key=lambda pair: (pair[0].shape, pair[1].shape)):
+        while batch := list(itertools.islice(group, data.config.batch)):
+            image = torch.stack([pair[0] for pair in batch]).to(machine.device, memory_format=machine.memory_format)
+            yield image, torch.stack([pair[1] for pair in batch]).to(machine.device).long()
+
+
+def _height_first(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    return None if size is None else (size[1], size[0])

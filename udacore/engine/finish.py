@@ -1,0 +1,119 @@
+"""The end of a round: the method looks back over the data, the model is scored again if it changed, labels are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from udacore import ranks
+from udacore.engine.checkpoint import digest, undisturbed
+from udacore.engine.evaluation import Result
+from udacore.engine.overlays import Overlay
+from udacore.engine.round_end import RoundHandle
+from udacore.engine.session import Session
+from udacore.engine.training import Work, score_set
+from udacore.errors import PluginError
+from udacore.metrics import Scores
+from udacore.plugins import labelled
+
+
+def call_round_end(work: Work) -> None:
+    """Run `on_round_end`, note its numbers, and evaluate once more if it changed the model's state."""
+    session, name = work.session, work.name
+    before = digest(work.model.state_dict())
+    handle = make_handle(work)
+    if any(config.source.images == name for config in session.config.rounds.values()):
+        handle.images = Overlay(handle.folder / "images", before)
+        handle.images.begin()
+    with undisturbed(work.model), labelled(session.method.name, "on_round_end", name, work.step), session.machine.autocast():
+        numbers = session.hooks.on_round_end(round=handle)
+    if handle.images is not None:
+        handle.images.finish()
+    recorded = {**handle.numbers, **{key: float(value) for key, value in (numbers or {}).items()}}
+    if recorded:
+        session.tracker.note({"round": name, "step": work.step, "on_round_end": recorded})
+    is_changed = digest(work.model.state_dict()) != before
+    is_kept_best = work.config.keep == "best" and work.best is not None
+    if is_changed or is_kept_best:
+        for data in work.sets:
+            score_set(work, data, "best on " + (work.config.best_on or work.sets[0].name) if is_kept_best else "last")
+
+
+def make_handle(work: Work) -> RoundHandle:
+    """What the hooks at the round's end get."""
+    folder = work.session.round_folder(work.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    return RoundHandle(
+        model=work.model, settings=work.config.method, round=work.round, folder=folder, device=work.session.machine.device,
+        pseudo_labels=work.config.pseudo_labels, session=work.session, config=work.config,
+    )  # fmt: skip
+
+
+def wants_labels(session: Session, name: str) -> bool:
+    """Whether the next round asks this one for pseudo labels, or a later one does by name."""
+    rounds = list(session.config.rounds.items())
+    place = session.index(name)
+    makes = place + 1 < len(rounds) and rounds[place + 1][1].target.labels == "make"
+    return makes or any(config.target.labels == name for _, config in rounds[place + 1 :])
+
+
+def make_labels(work: Work) -> None:
+    """Have the method label the target's training images and write the maps; nothing if nobody asks or they are there."""
+    session, name = work.session, work.name
+    if not wants_labels(session, name):
+        return
+    overlay = labels_overlay(work)
+    if overlay.is_complete():
+        return
+    overlay.begin()
+    space = session.space(name)
+    counts = np.zeros(256, dtype=np.int64)
+    with undisturbed(work.model), labelled(session.method.name, "make_pseudo_labels", name, work.step), session.machine.autocast():
+        made: Iterable[tuple[str, Any]] | None = session.hooks.make_pseudo_labels(round=make_handle(work))
+        if made is None:
+            raise PluginError(f"plugin {session.method.name!r}: round {name!r} must make pseudo labels, but no plugin did")
+        for image, label in made:
+            overlay.write_label(image, label, space)
+            counts += np.bincount(np.asarray(label).reshape(-1), minlength=256)
+    overlay.finish(session.target(name, overlay=False).names)
+    total = np.sum(ranks.all_gather_object(counts.tolist()), axis=0)
+    session.tracker.say(f"round {name!r}: pseudo labels for {100 * (1 - total[255] / max(1, total.sum())):.1f} % of the target's pixels")
+
+
+def labels_overlay(work: Work) -> Overlay:
+    """The pseudo labels of a round, tied to its weights."""
+    return Overlay(work.session.round_folder(work.name) / "labels", digest(work.model.state_dict()))
+
+
+def is_round_finished(session: Session, name: str) -> bool:
+    """Whether the round's last checkpoint is there, and the labels that it was asked for."""
+    if not session.checkpoints.exists(session.label(name)):
+        return False
+    return not wants_labels(session, name) or (session.round_folder(name) / "labels" / "manifest.json").exists()
+
+
+def recall_results(session: Session, name: str) -> list[Result]:
+    """The newest scores of each evaluation set of a round, from metrics.jsonl."""
+    newest: dict[str, dict[str, Any]] = {}
+    for line in (session.folder / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["round"] == name and "miou" in row:
+            newest[row["set"]] = row
+    return [_result(row) for row in newest.values()]
+
+
+def _result(row: dict[str, Any]) -> Result:
+    def number(value: float | None) -> float:
+        return float("nan") if value is None else value
+
+    iou = tuple(number(value) for value in row["iou"].values())
+    scores = Scores(
+        iou=iou, accuracy=tuple(number(v) for v in row["accuracy"]), miou=number(row["miou"]), mean_accuracy=number(row["mean_accuracy"]),
+        pixel_accuracy=number(row["pixel_accuracy"]), counted=row["counted"], absent=row["protocol"]["absent"],
+        subsets={key: number(value) for key, value in row["subsets"].items()},
+    )  # fmt: skip
+    return Result(round=row["round"], step=row["step"], set=row["set"], scores=scores, classes=tuple(row["iou"]), protocol=row["protocol"])
+

@@ -1,0 +1,106 @@
+"""The run folder: where it is, whether it may be used, and where a resumed run goes on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from udacore import ranks
+from udacore.config.resolve import dump_config
+from udacore.config.schema import Config
+from udacore.engine.checkpoint import Checkpoints, read_json
+from udacore.errors import ConfigError, UdaError, near_matches
+
+FREE_KEYS = {"workers", "log_every", "tensorboard", "folder"}
+"""What may change between a run and its resumption without changing the outcome."""
+
+
+def run_folder(config: Config) -> Path:
+    """`<folder>/<name>`."""
+    name = config.name or Path(config.plugin).stem
+    return Path(config.folder) / (f"{name}-control" if config.control else name)
+
+
+def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
+    """Make the folder ready on the main rank and write config.yaml; a folder that exists needs `resume`, `force` or `only`."""
+    if only is not None and only not in config.rounds:
+        raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, config.rounds)}")
+    if ranks.is_main():
+        if path.exists() and any(path.iterdir()):
+            _check_existing(path, config, resume=resume, force=force, only=only)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "config.yaml").write_text(dump_config(config))
+    ranks.barrier()
+
+
+def _check_existing(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
+    if only is not None:
+        _make_stale(path, config, only, force)
+    elif resume:
+        check_same_config(path, config)
+        check_processes(path)
+    elif force:
+        shutil.rmtree(path)
+    else:
+        raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
+
+
+def _make_stale(path: Path, config: Config, only: str, force: bool) -> None:
+    """Forget the checkpoints of the round that is run again and of all later ones."""
+    names = list(config.rounds)
+    checkpoints = Checkpoints(path / "checkpoints")
+    place = names.index(only)
+    if checkpoints.exists(f"{place}-{only}") and not force:
+        raise ConfigError(f"--round {only}: it is finished in {path}; run it again with --force (later rounds become stale)")
+    for index, name in enumerate(names[place:], place):
+        for label in (f"{index}-{name}", f"{index}-{name}-steps"):
+            if checkpoints.exists(label) and (index > place or force):
+                checkpoints.path(label).replace(checkpoints.path(f"{label}.stale"))
+
+
+def check_same_config(path: Path, config: Config) -> None:
+    """ConfigError naming what differs between this configuration and the one the folder was begun with."""
+    try:
+        before = yaml.safe_load((path / "config.yaml").read_text())
+    except FileNotFoundError:
+        return
+    now = yaml.safe_load(dump_config(config))
+    differing = [key for key in _differences(before, now) if key.split(".")[0] not in FREE_KEYS]
+    if differing:
+        raise ConfigError(f"--resume: {path} was begun with other settings: {', '.join(differing[:6])}; use those, or --force to begin again")
+
+
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*now, *(key for key in before if key not in now)]
+        return [found for key in keys for found in _differences(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))]
+    return [] if before == now else [where]
+
+
+def resume_point(config: Config, checkpoints: Checkpoints) -> tuple[Mapping[str, int], int]:
+    """Bytes of the tracked files that belong to the newest checkpoint, and optimiser steps until there (rounds with counted steps)."""
+    found: tuple[Mapping[str, int], int] = ({}, 0)
+    before = 0
+    for index, (name, round_config) in enumerate(config.rounds.items()):
+        steps = round_config.steps if isinstance(round_config.steps, int) else 0
+        label = f"{index}-{name}"
+        if checkpoints.exists("last"):
+            last = checkpoints.load("last")
+            if last.round == name and not checkpoints.exists(f"{label}-steps") and not checkpoints.exists(label):
+                found = (last.written, before + last.step)
+        for finished in (f"{label}-steps", label):
+            if checkpoints.exists(finished):
+                found = (checkpoints.load(finished).written, before + steps)
+        before += steps
+    return found
+
+
+def check_processes(path: Path) -> None:
+    """UdaError if the folder's run had another number of processes: the outcome would not be the same."""
+    environment = read_json(path / "env.json")
+    if environment is not None and environment.get("processes") != ranks.size():
+        raise UdaError(f"--resume: {path} was run by {environment.get('processes')} processes, now there are {ranks.size()}; use as many, or --force")

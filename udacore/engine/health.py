@@ -1,0 +1,55 @@
+"""Runs that go wrong say so early: non-finite losses and gradients are flagged on the device, and read when it is waited for anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from udacore import ranks
+from udacore.engine.parts import Part
+from udacore.errors import UdaError
+
+
+class Health:
+    """First bad step of each term, as tensors on the device; and which images each step saw, since the last look."""
+
+    def __init__(self) -> None:
+        self._first_bad: dict[str, Tensor] = {}
+        self._names: dict[int, tuple[str, ...]] = {}
+
+    def see(self, term: str, value: Tensor, step: int) -> None:
+        """Note whether `value` (a scalar) is finite, without waiting for the device."""
+        first = self._first_bad.get(term)
+        if first is None:
+            first = torch.full((), -1, dtype=torch.int64, device=value.device)
+        self._first_bad[term] = torch.where((first < 0) & ~torch.isfinite(value.detach()), step, first)
+
+    def see_gradients(self, parts: Iterable[Part], step: int) -> None:
+        """The same for the joint norm of each part's gradients."""
+        for part in parts:
+            gradients = [p.grad for p in part.parameters if p.grad is not None]
+            if gradients:
+                self.see(f"gradient of {part.name}", torch.nn.utils.get_total_norm(gradients), step)
+
+    def see_names(self, names: Iterable[str], step: int) -> None:
+        """Remember which images a step used."""
+        self._names[step] = (*self._names.get(step, ()), *names)
+
+    def check(self, round_name: str, last_good: str) -> None:
+        """Stop the run on all ranks if anything was not finite since the last look; waits for the device."""
+        found = [
+            [int(first), term, list(self._names.get(int(first), ()))] for term, first in self._first_bad.items() if int(first) >= 0
+        ]
+        everywhere = sorted(row for rank in ranks.all_gather_object(found) for row in rank)
+        self._names.clear()
+        if everywhere:
+            step, term, _ = everywhere[0]
+            terms = sorted({row[1] for row in everywhere if row[0] == step}, key=lambda name: name.startswith("gradient"))
+            names = sorted({name for row in everywhere if row[0] == step for name in row[2]})
+            images = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            raise UdaError(
+                f"round {round_name!r}, step {step}: not finite: {', '.join(terms) or term}; "
+                f"images: {images or 'none'}; last good checkpoint: {last_good}"
+            )

@@ -1,0 +1,79 @@
+"""What the hooks at a round's end may do: pass over the data, write images, record numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import nn
+
+from udacore.config.schema import PseudoLabelConfig, RoundConfig
+from udacore.data.loading import pass_batches
+from udacore.engine.checkpoint import copy_state, digest, undisturbed
+from udacore.engine.device import Machine
+from udacore.engine.overlays import Overlay
+from udacore.engine.session import Session
+from udacore.interface import PassBatch, RoundInfo
+
+
+@attrs.frozen
+class Pass:
+    """A pass over a domain, fresh each time it is iterated; leaves no trace in random states or modes."""
+
+    start: Callable[[], Iterator[PassBatch]]
+    model: nn.Module
+    machine: Machine
+
+    def __iter__(self) -> Iterator[PassBatch]:
+        with undisturbed(self.model):
+            for batch in self.start():
+                image = batch.image.to(self.machine.device, memory_format=self.machine.memory_format)
+                label = None if batch.label is None else batch.label.to(self.machine.device)
+                yield attrs.evolve(batch, image=image, label=label)
+
+
+@attrs.define(kw_only=True)
+class RoundHandle:
+    """The `round` of `on_round_end` and `make_pseudo_labels`; see `udacore.interface.RoundEnd`."""
+
+    model: nn.Module
+    settings: Any
+    round: RoundInfo
+    folder: Path
+    device: torch.device
+    pseudo_labels: PseudoLabelConfig
+    session: Session = attrs.field(repr=False)
+    config: RoundConfig = attrs.field(repr=False)
+    numbers: dict[str, float] = attrs.field(factory=dict, repr=False)
+    images: Overlay | None = attrs.field(default=None, repr=False)
+
+    def source(self, *, size: tuple[int, int] | None = None, batch: int = 1, labels: bool = True, images: bool = True) -> Iterable[PassBatch]:
+        """Each source image of this rank once, in list order."""
+        table = self.session.source(self.round.name)
+        return self._pass(table, self.config.source.transform, size=size, batch=batch, labels=labels, images=images)
+
+    def target(self, *, size: tuple[int, int] | None = None, batch: int = 1) -> Iterable[PassBatch]:
+        """Each target image of this rank once, in list order."""
+        table = self.session.target(self.round.name, overlay=False)
+        return self._pass(table, self.config.target.transform, size=size, batch=batch, labels=False, images=True)
+
+    def _pass(self, table: Any, steps: Any, **choices: Any) -> Pass:
+        def start() -> Iterator[PassBatch]:
+            return iter(pass_batches(table, steps, self.config.pixels, workers=self.session.config.workers, **choices))
+
+        return Pass(start, self.model, self.session.machine)
+
+    def write_image(self, name: str, image: np.ndarray) -> None:
+        """Write a picture for the overlay of a later round: H W 3 uint8 under the image's name."""
+        if self.images is None:
+            self.images = Overlay(self.folder / "images", digest(copy_state(self.model)))
+            self.images.begin()
+        self.images.write_image(name, image)
+
+    def record(self, name: str, value: Any) -> None:
+        """Note a number of this round's end."""
+        self.numbers[name] = float(value)

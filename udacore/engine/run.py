@@ -1,0 +1,74 @@
+"""A run: for each round build the model, take its steps, look back over the data, label for the next round."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from udacore.config.schema import Config
+from udacore.engine import finish, folder, training
+from udacore.engine.checkpoint import Checkpoints
+from udacore.engine.device import Machine, running
+from udacore.engine.evaluation import Result
+from udacore.engine.session import Session
+from udacore.engine.tracking import Tracker
+from udacore.plugins import Method, build_hooks
+
+
+def run(config: Config, method: Method, *, resume: bool = False, force: bool = False, only: str | None = None) -> list[Result]:
+    """Carry out a configuration in its run folder and return the results of the last round that was run.
+
+    resume  go on where a killed run stopped: the outcome is bit-identical to that of an undisturbed one
+    force   begin again in a folder that exists, or run a finished round again
+    only    the one round to run; it reads earlier ones from the folder and marks later ones stale
+
+    Raises ConfigError, DataError, PluginError, UdaError.
+    """
+    path = folder.run_folder(config)
+    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # torchrun began us again
+    with running(config) as machine:
+        folder.prepare(path, config, resume=resume, force=force, only=only)
+        with open_session(config, method, path, machine) as session:
+            results: list[Result] = []
+            for name in config.rounds:
+                if only in (None, name) and not finish.is_round_finished(session, name):
+                    results = run_round(session, name)
+            return results or finish.recall_results(session, only or name)
+
+
+def run_round(session: Session, name: str) -> list[Result]:
+    """One round, from wherever it stands: its steps, its end, the labels that the next round asks for."""
+    session.tracker.say(f"round {name!r}")
+    work = training.set_up(session, name)
+    if not session.checkpoints.exists(f"{session.label(name)}-steps"):
+        training.take_steps(work)
+        training.keep_model(work)
+        session.checkpoints.save(f"{session.label(name)}-steps", work.state())
+    else:
+        work.restore(session.checkpoints.load(f"{session.label(name)}-steps"))
+    if not session.checkpoints.exists(session.label(name)):
+        finish.call_round_end(work)
+        session.checkpoints.save(session.label(name), work.state())
+    else:
+        work.restore(session.checkpoints.load(session.label(name)))
+    finish.make_labels(work)
+    return finish.recall_results(session, name)
+
+
+@contextlib.contextmanager
+def open_session(config: Config, method: Method, path: Path, machine: Machine) -> Iterator[Session]:
+    """A session on a prepared folder: files cut back to the newest checkpoint, data checked, environment noted."""
+    checkpoints = Checkpoints(path / "checkpoints")
+    written, total = folder.resume_point(config, checkpoints)
+    tracker = Tracker(path, tensorboard=config.tensorboard, written=written, total=total)
+    session = Session(
+        config=config, method=method, hooks=build_hooks(method), folder=path, machine=machine, tracker=tracker, checkpoints=checkpoints
+    )
+    try:
+        session.check_data()
+        session.write_environment()
+        yield session
+    finally:
+        tracker.close()

@@ -1,0 +1,54 @@
+"""Learning rates as pure functions of the step."""
+
+from __future__ import annotations
+
+import bisect
+
+from udacore.config.schema import ScheduleConfig
+
+
+def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> float:
+    """Factor on the base rate for optimiser step `step` (0 for the first) of a round of `steps`.
+
+    poly      (1 - (t - lag) / horizon) ^ power            (spec proca 7, fada 6)
+    step      factor ^ (number of `at` reached)
+    linear    1 until `from`, then straight to 0 `over` steps later
+    exp       factor ^ t
+    inv       (1 + factor * t) ^ -power
+    epoch     steps of one epoch, for counts written `20 epochs`
+
+    >>> rate(ScheduleConfig(name="poly", horizon=100), 50, 60)
+    0.5358867312681466
+    """
+    warmup = count_steps(schedule.warmup, epoch)
+    factor = _form(schedule, step, steps, epoch)
+    return factor * min(1.0, (step + 1) / warmup) if warmup else factor
+
+
+def _form(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:
+    if schedule.name == "poly":
+        horizon = steps if schedule.horizon is None else count_steps(schedule.horizon, epoch)
+        return float(max(0.0, 1 - max(0, step - schedule.lag) / horizon) ** schedule.power)
+    if schedule.name == "step":
+        return float(schedule.factor ** bisect.bisect_right(sorted(count_steps(at, epoch) for at in schedule.at), step))
+    if schedule.name == "linear":
+        start = count_steps(schedule.from_, epoch)
+        over = steps - start if schedule.over is None else count_steps(schedule.over, epoch)
+        return max(0.0, 1 - max(0, step - start) / max(1, over))
+    if schedule.name == "exp":
+        return float(schedule.factor**step)
+    if schedule.name == "inv":
+        return float((1 + schedule.factor * step) ** -schedule.power)
+    return 1.0
+
+
+def count_steps(count: int | str, epoch: int) -> int:
+    """Optimiser steps that a count means; `epoch` is the number of steps in one epoch. The form was checked before.
+
+    >>> count_steps("2 epochs", 50), count_steps(7, 50)
+    (100, 7)
+    """
+    if isinstance(count, int):
+        return count
+    number, _, unit = count.partition(" ")
+    return int(round(float(number) * (epoch if unit.startswith("epoch") else 1)))

@@ -1,0 +1,162 @@
+"""Everything that outlives a round: configuration, method, run folder, opened data, the run's voice."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import torch
+
+from udacore import ranks
+from udacore.config.schema import Config, DataConfig
+from udacore.data.datasets import ImageTable, open_table, with_images, with_labels
+from udacore.data.preflight import check_pairs
+from udacore.data.labels import LabelSpace, get_label_space
+from udacore.engine.checkpoint import Checkpoints
+from udacore.engine.device import Machine
+from udacore.engine.evaluation import EvaluationSet
+from udacore.engine.overlays import require_overlay
+from udacore.engine.schedules import count_steps
+from udacore.engine.tracking import Tracker
+from udacore.errors import ConfigError
+from udacore.plugins import Method
+
+
+@attrs.define(kw_only=True)
+class Session:
+    """One run in one folder. Made by `run`; rounds look things up here."""
+
+    config: Config
+    method: Method
+    hooks: Any
+    folder: Path
+    machine: Machine
+    tracker: Tracker
+    checkpoints: Checkpoints
+    tables: dict[str, ImageTable] = attrs.field(factory=dict)
+
+    def index(self, name: str) -> int:
+        """Place of a round, from 0."""
+        return list(self.config.rounds).index(name)
+
+    def label(self, name: str) -> str:
+        """`<k>-<name>`: how a round's files are called."""
+        return f"{self.index(name)}-{name}"
+
+    def round_folder(self, name: str) -> Path:
+        """Where a round's own files lie."""
+        return self.folder / "rounds" / self.label(name)
+
+    def space(self, name: str) -> LabelSpace:
+        """The classes of a round."""
+        return get_label_space(self.config.rounds[name].label_space)
+
+    def source(self, name: str, *, overlay: bool = True) -> ImageTable:
+        """A round's labelled domain, with its replaced images unless `overlay` is off."""
+        entry = self.config.rounds[name].source
+        table = self._open(name, entry, "source", labels=True)
+        return with_images(table, self._overlay(entry.images, "images", name)) if overlay and entry.images != "own" else table
+
+    def target(self, name: str, *, overlay: bool = True) -> ImageTable:
+        """A round's domain without labels, with its pseudo labels unless `overlay` is off."""
+        entry = self.config.rounds[name].target
+        table = self._open(name, entry, "target", labels=False)
+        return with_labels(table, self._overlay(entry.labels, "labels", name)) if overlay and entry.labels != "none" else table
+
+    def drawn(self, name: str) -> dict[str, ImageTable]:
+        """The tables that a round draws from, without overlays."""
+        open_domain = {"source": self.source, "target": self.target}
+        return {domain: open_domain[domain](name, overlay=False) for domain in self.config.rounds[name].draws}
+
+    def evaluation_sets(self, name: str) -> list[EvaluationSet]:
+        """The labelled sets that a round is scored on."""
+        config, space = self.config.rounds[name], self.space(name)
+        return [
+            EvaluationSet(name=key, config=entry, table=self._open(name, entry, entry.domain or "target", labels=True), space=space, pixels=config.pixels)
+            for key, entry in config.evaluate.items()
+        ]
+
+    def epoch(self, name: str) -> int:
+        """Optimiser steps in which the first domain that the round draws is seen once."""
+        tables = list(self.drawn(name).values())
+        return max(1, -(-len(tables[0]) // self.config.rounds[name].batch)) if tables else 1
+
+    def steps(self, name: str) -> int:
+        """Optimiser steps of a round."""
+        steps = self.config.rounds[name].steps
+        return steps if isinstance(steps, int) else count_steps(steps, self.epoch(name))
+
+    def steps_before(self, name: str) -> int:
+        """Optimiser steps of all rounds before this one: the origin of TensorBoard's axis."""
+        return sum(self.steps(earlier) for earlier in list(self.config.rounds)[: self.index(name)])
+
+    def check_data(self) -> None:
+        """Open every table of every round and try some pairs, so that a broken data set is found before the first step."""
+        checked: set[int] = set()
+        for name, config in self.config.rounds.items():
+            share = config.accumulation * ranks.size()
+            if config.batch % share:
+                raise ConfigError(f"rounds.{name}.batch: {config.batch} images do not divide into {config.accumulation} micro-batches on {ranks.size()} processes")
+            tables = self.drawn(name)
+            for table in (*tables.values(), *(data.table for data in self.evaluation_sets(name))):
+                if id(table) not in checked:
+                    check_pairs(table)
+                    checked.add(id(table))
+            for domain, table in tables.items():
+                if config.batch > len(table):
+                    self.tracker.say(f"round {name!r}: batch {config.batch} is larger than the {domain} ({len(table)} images); images repeat within a batch")
+
+    def _open(self, name: str, entry: DataConfig, domain: Literal["source", "target"], *, labels: bool) -> ImageTable:
+        """The table of an entry, opened once for all rounds that read the same files."""
+        files = {field.name: getattr(entry, field.name) for field in attrs.fields(DataConfig)}
+        space = self.space(name)
+        key = repr((files, space.name, domain, labels))
+        if key not in self.tables:
+            self.tables[key] = open_table(entry, space, domain=domain, labels=labels)
+        return self.tables[key]
+
+    def _overlay(self, word: str, kind: str, name: str) -> Path:
+        """The folder that an overlay's word means: of a round, of the round before (`make`), or a path."""
+        if word == "make":
+            word = list(self.config.rounds)[self.index(name) - 1]
+        if word in self.config.rounds:
+            return require_overlay(self.round_folder(word) / kind, f"{kind} of round {word!r}")
+        return Path(word)
+
+    def write_environment(self) -> None:
+        """env.json: what a reader needs to repeat the run."""
+        if not ranks.is_main():
+            return
+        names = ("udacore", "torch", "torchvision", "numpy", "opencv-python", "pillow", "pluggy", "attrs")
+        versions = {name: metadata.version(name) for name in names if _is_installed(name)}
+        device = self.machine.device
+        content = {
+            "versions": {**versions, "python": platform.python_version()},
+            "plugin": {"name": self.method.name, "distribution": self.method.distribution, "version": self.method.version, "origin": self.method.origin},
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
+            "processes": ranks.size(),
+            "git": _git_hash(),
+            "data": {f"{table.names[0]} and {len(table) - 1} more": table.source_hash() for table in self.tables.values()},
+        }
+        (self.folder / "env.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _git_hash() -> str | None:
+    """The commit of the folder the run was started in, if it is a repository."""
+    try:
+        return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,94 @@
+"""How a round's model begins: built by the method, then filled with the weights that the round names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from udacore.config.schema import RoundConfig
+from udacore.engine.checkpoint import read_tensors
+from udacore.engine.device import derive_seed
+from udacore.engine.parts import SEGMENTER, part_of, present_parts
+from udacore.engine.session import Session
+from udacore.errors import ConfigError, PluginError, UdaError, near_matches
+from udacore.interface import RoundInfo
+from udacore.models.weights import load_initial, load_state
+from udacore.plugins import labelled
+
+
+def build_model(session: Session, round: RoundInfo, config: RoundConfig) -> nn.Module:
+    """What the method builds, on the CPU, its random weights drawn from the run's seed and the round's name."""
+    with torch.random.fork_rng(devices=[]), labelled(session.method.name, "build_model", round.name, 0):
+        torch.random.default_generator.manual_seed(derive_seed(session.config.seed, round.name, "model"))
+        model = session.hooks.build_model(settings=config.method, architecture=config.model, round=round)
+    if not isinstance(model, nn.Module):
+        raise PluginError(f"plugin {session.method.name!r}: build_model must return a torch.nn.Module, got {type(model).__name__}")
+    for attribute in ("align_corners", "num_classes"):
+        if not hasattr(model, attribute):
+            raise PluginError(f"plugin {session.method.name!r}: the model lacks {attribute!r}; begin with udacore.models.build_segmenter")
+    return model
+
+
+def load_starting_weights(session: Session, model: nn.Module, name: str, config: RoundConfig) -> None:
+    """Fill each part as `weights` says; what no file holds stays as built and is listed in the log."""
+    words = config.weights
+    default = "previous" if session.index(name) else "initial"
+    for part in present_parts(model, config):
+        word = words.get(part, default) if isinstance(words, dict) else words or default
+        if word == "initial":
+            _load_initial(model, part, config)
+        else:
+            state, origin = _find_state(session, name, part, word)
+            _load_part(session, model, part, config, state, origin)
+
+
+def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
+    """The word or file that `initial` names for this part; other parts than the segmenter stay as built by default."""
+    initial = config.initial
+    word = initial.get(part, "imagenet" if part == SEGMENTER else "random") if isinstance(initial, dict) else initial if part == SEGMENTER else "random"
+    if word == "random":
+        return
+    if part == SEGMENTER:
+        load_initial(model, word, config.model)
+    else:
+        load_state(model.get_submodule(part), read_tensors(Path(word)), where=word)
+
+
+def _find_state(session: Session, name: str, part: str, word: str) -> tuple[dict[str, Tensor], str]:
+    """The state_dict that a word means, and where it came from."""
+    rounds = list(session.config.rounds)
+    if word == "best":
+        return session.checkpoints.load("best").model, "the best checkpoint"
+    if word == "previous":
+        for earlier in reversed(rounds[: session.index(name)]):
+            if session.checkpoints.exists(session.label(earlier)):
+                state = session.checkpoints.load(session.label(earlier)).model
+                if part == SEGMENTER or any(key.startswith(f"{part}.") for key in state):
+                    return state, f"round {earlier!r}"
+        if part != SEGMENTER:
+            return {}, "no earlier round"
+        raise UdaError(f"round {name!r}: weights: previous, but no earlier round is finished in {session.folder}")
+    if word.startswith("round "):
+        earlier = word.removeprefix("round ")
+        if earlier not in rounds:
+            raise ConfigError(f"rounds.{name}.weights: no round {earlier!r}{near_matches(earlier, rounds)}")
+        return session.checkpoints.load(session.label(earlier)).model, f"round {earlier!r}"
+    content = read_tensors(Path(word))
+    return content.get("model", content), word
+
+
+def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfig, state: dict[str, Tensor], origin: str) -> None:
+    """Load one part strictly; a child that only one side has stays as built, or is left behind."""
+    own = {key: value for key, value in model.state_dict().items() if part_of(key, model, config) == part}
+    children = {key.partition(".")[0] for key in own}
+    offered = {key: value for key, value in state.items() if key.partition(".")[0] in children}
+    if state and not offered:
+        raise ConfigError(f"{origin}: holds nothing of part {part!r}: it begins with {next(iter(state))!r}, the model with {next(iter(own))!r}")
+    held = {key.partition(".")[0] for key in offered}
+    built = sorted(children - held)
+    if built:
+        session.tracker.say(f"part {part!r}: {', '.join(built)} not in {origin}, left as built")
+    rest = {key: value for key, value in model.state_dict().items() if key.partition(".")[0] not in held}
+    load_state(model, {**rest, **offered}, where=origin)

@@ -1,0 +1,141 @@
+"""From two losses to one update."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from udacore import ranks
+from udacore.config.schema import RoundConfig
+from udacore.engine.device import Machine, derive_seed
+from udacore.engine.health import Health
+from udacore.engine.parts import SEGMENTER, Part, average_gradients
+from udacore.errors import PluginError, near_matches
+from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch
+from udacore.plugins import labelled
+
+PartLosses = dict[str, list[Tensor]]
+
+
+@attrs.define(kw_only=True)
+class Updater:
+    """What a step needs and what it leaves behind; made anew each round."""
+
+    hooks: Any
+    method: str
+    model: nn.Module
+    parts: dict[str, Part]
+    config: RoundConfig
+    round: RoundInfo
+    machine: Machine
+    seed: int
+    epoch: int
+    control: bool = False
+    health: Health = attrs.field(factory=Health)
+    numbers: dict[str, list[Any]] = attrs.field(factory=dict)
+
+    def run_step(self, index: int, source: Sequence[SourceBatch | None], target: Sequence[TargetBatch | None]) -> None:
+        """One optimiser step over the micro-batches of both domains, as the round's `update` says."""
+        steps = [self._make_step(index, micro, pair) for micro, pair in enumerate(zip(source, target, strict=True))]
+        for part in self.parts.values():
+            part.set_rate(index, self.round.steps, self.epoch)
+        domains = [d for d in ("source", "target") if d in self.config.draws] or ["target"]
+        phases = [[d] for d in domains] if self.config.update == "alternate" else [domains]
+        for phase in phases:
+            for step in steps:
+                joint: PartLosses = {}
+                for domain in phase:
+                    losses = self._losses(domain, step)
+                    if self.config.update == "joint":
+                        for part, terms in losses.items():
+                            joint.setdefault(part, []).extend(terms)
+                    else:
+                        self._backward(losses)
+                self._backward(joint)
+            self._update(index)
+
+    def _make_step(self, index: int, micro: int, pair: tuple[SourceBatch | None, TargetBatch | None]) -> Step:
+        source, target = pair
+        for batch in pair:
+            if batch is not None:
+                self.health.see_names(batch.name, index)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.round.name, index, micro))
+        return Step(
+            settings=self.config.method, round=self.round, index=index, micro=micro, model=self.model,
+            source=source, target=target, generator=generator, record=self.record,
+        )  # fmt: skip
+
+    def _losses(self, domain: str, step: Step) -> PartLosses:
+        """The losses of one hook by part, each divided by the number of micro-batches."""
+        name = f"{domain}_loss"
+        with labelled(self.method, name, self.round.name, step.index), self._graph_advice(), self.machine.autocast():
+            result = getattr(self.hooks, name)(step=step)
+        named = result if isinstance(result, Mapping) else {} if result is None else {domain: result}
+        weight = (0.0 if self.control and domain == "target" else 1.0) / self.config.accumulation
+        losses: PartLosses = {}
+        for term, value in named.items():
+            part = self._part_of_loss(term, value, name)
+            value = value.float()
+            self.health.see(f"loss {term!r}", value, step.index)
+            self.record(f"loss/{term}", value)
+            losses.setdefault(part, []).append(weight * value)
+        return losses
+
+    def _part_of_loss(self, term: str, value: Tensor, hook: str) -> str:
+        """Whom a loss trains; PluginError for anything that is no scalar with a graph, or trains nobody."""
+        where = f"plugin {self.method!r}, {hook}, round {self.round.name!r}: loss {term!r}"
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise PluginError(f"{where} must be a scalar tensor, got {shape}")
+        part = term.partition("/")[0] if "/" in term else SEGMENTER
+        if part not in self.parts:
+            raise PluginError(f"{where}: this round trains no part {part!r}{near_matches(part, self.parts)}")
+        if not value.requires_grad:
+            raise PluginError(f"{where} has no graph; for nothing to average return a zero made from the logits, or leave it out")
+        return part
+
+    def _backward(self, losses: PartLosses) -> None:
+        """Each part's sum into this part's parameters only; the graph is kept until the last part is done."""
+        for number, (part, terms) in enumerate(losses.items()):
+            total = torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+            with self._graph_advice():
+                torch.autograd.backward(total, inputs=self.parts[part].parameters, retain_graph=number < len(losses) - 1)
+
+    @contextlib.contextmanager
+    def _graph_advice(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if "backward through the graph a second time" in str(error):
+                raise PluginError(
+                    f"plugin {self.method!r}, round {self.round.name!r}: target_loss reaches into the graph of source_loss, "
+                    f"which update={self.config.update} has freed; say `update: joint`, or detach what is kept"
+                ) from error
+            raise
+
+    def _update(self, index: int) -> None:
+        average_gradients(self.parts.values())
+        self.health.see_gradients(self.parts.values(), index)
+        for part in self.parts.values():
+            part.optimizer.step()
+            part.optimizer.zero_grad(set_to_none=True)
+
+    def record(self, name: str, value: Any) -> None:
+        """Collect a number until the next log line; tensors stay on the device."""
+        self.numbers.setdefault(name, []).append(value.detach() if isinstance(value, Tensor) else value)
+
+    def pending_numbers(self) -> dict[str, list[float]]:
+        """What was recorded since the last log line; waits for the device."""
+        return {name: [float(torch.as_tensor(value, dtype=torch.float32)) for value in values] for name, values in self.numbers.items()}
+
+    def take_numbers(self) -> dict[str, float]:
+        """Means over steps and ranks of what was recorded since the last call."""
+        rows = ranks.all_gather_object({name: sum(values) / len(values) for name, values in self.pending_numbers().items()})
+        self.numbers.clear()
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: sum(row[name] for row in rows if name in row) / sum(name in row for row in rows) for name in names}

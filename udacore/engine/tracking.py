@@ -1,0 +1,97 @@
+"""What a run tells: metrics.jsonl and log.txt (cut back on resume), TensorBoard, and lines or a bar on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from udacore import ranks
+
+FILES = ("metrics.jsonl", "log.txt")
+
+
+class Tracker:
+    """The run's voice; silent on all ranks but the main one.
+
+    metrics.jsonl holds nothing that depends on the clock, so that a resumed run writes the same bytes.
+    """
+
+    def __init__(self, folder: Path | None, *, tensorboard: bool, written: Mapping[str, int] | None = None, total: int = 0) -> None:
+        """`folder`: None for nowhere; `written`: bytes of each file to keep; `total`: steps before, for TensorBoard's purge."""
+        self._main = ranks.is_main() and folder is not None
+        self._files: dict[str, Any] = {}
+        self._board: Any = None
+        self._bar = self._main and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        self._clock = time.monotonic()
+        if not self._main or folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            path = folder / name
+            path.touch()
+            os.truncate(path, min(path.stat().st_size, (written or {}).get(name, 0)))
+            self._files[name] = path.open("a")
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=total or None)
+
+    def say(self, text: str) -> None:
+        """A line for log.txt and stderr."""
+        if not self._main:
+            return
+        self._files["log.txt"].write(text + "\n")
+        self._files["log.txt"].flush()
+        print(("\r\x1b[K" if self._bar else "") + text, file=sys.stderr, flush=True)
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """A row for metrics.jsonl."""
+        if self._main:
+            self._files["metrics.jsonl"].write(json.dumps(row) + "\n")
+            self._files["metrics.jsonl"].flush()
+
+    def board(self, values: Mapping[str, float], total: int) -> None:
+        """Scalars for TensorBoard at optimiser step `total` of the whole run."""
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, total)
+
+    def report_steps(self, place: Mapping[str, Any], numbers: Mapping[str, float], rates: Mapping[str, float], done: int) -> None:
+        """A log line: losses, rates, time a step, time left; `done` steps since the last one."""
+        now = time.monotonic()
+        seconds, self._clock = (now - self._clock) / max(1, done), now
+        left = int(seconds * (place["steps"] - place["step"]))
+        losses = "  ".join(f"{name.removeprefix('loss/')} {value:.4g}" for name, value in numbers.items())
+        line = f"{place['round']} {place['step']}/{place['steps']}  {losses}  lr {next(iter(rates.values()), 0):.3g}  {1000 * seconds:.0f} ms/step  ETA {left // 60}:{left % 60:02d}"
+        if self._main:
+            self.note({"round": place["round"], "step": place["step"], **numbers, **rates})
+            extra = {"time/step": seconds}
+            if torch.cuda.is_available():
+                extra["mem/peak_gb"] = torch.cuda.max_memory_allocated() / 2**30
+            self.board({**numbers, **rates, **extra}, place["total"])
+            self._files["log.txt"].write(line + "\n")
+            self._files["log.txt"].flush()
+            filled = 24 * place["step"] // max(1, place["steps"])
+            print(f"\r\x1b[K[{'#' * filled:-<24}] {line}" if self._bar else line, end="" if self._bar else "\n", file=sys.stderr, flush=True)
+
+    def restart_clock(self) -> None:
+        """Time since now belongs to the next steps: evaluation was not one of them."""
+        self._clock = time.monotonic()
+
+    def written(self) -> dict[str, int]:
+        """Bytes of each file so far."""
+        return {name: file.tell() for name, file in self._files.items()}
+
+    def close(self) -> None:
+        """Finish all files."""
+        for file in self._files.values():
+            file.close()
+        if self._board is not None:
+            self._board.close()

@@ -1,0 +1,246 @@
+"""The steps of a round: set it up, take them, choose the model that is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from udacore import ranks
+from udacore.config.schema import RoundConfig
+from udacore.data.loading import stream_batches
+from udacore.engine.checkpoint import RunState, copy_state, random_states, set_random_states
+from udacore.engine.device import Machine, derive_seed, seed_everything
+from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
+from udacore.engine.parts import make_parts, set_modes, trained_parts
+from udacore.engine.schedules import count_steps
+from udacore.engine.session import Session
+from udacore.engine.starting import build_model, load_starting_weights
+from udacore.engine.step import Updater
+from udacore.errors import UdaError
+from udacore.interface import RoundInfo, SourceBatch, TargetBatch
+from udacore.models.weights import load_state
+
+
+@attrs.define(kw_only=True)
+class Work:
+    """A round under way."""
+
+    session: Session
+    name: str
+    config: RoundConfig
+    round: RoundInfo
+    model: nn.Module
+    updater: Updater
+    sets: list[EvaluationSet]
+    step: int = 0
+    best: float | None = None
+
+    def state(self, *, under_way: bool = False) -> RunState:
+        """What must survive a restart from here; optimisers and pending numbers only while steps are being taken."""
+        return RunState(
+            round=self.name,
+            step=self.step,
+            model=copy_state(self.model),
+            optimizers={name: part.optimizer.state_dict() for name, part in self.updater.parts.items()} if under_way else {},
+            random=random_states() if under_way else [],
+            numbers=self.updater.pending_numbers() if under_way else {},
+            best=self.best,
+            written=self.session.tracker.written(),
+        )
+
+    def restore(self, state: RunState) -> None:
+        """Go back to where a checkpoint was written."""
+        load_state(self.model, state.model, where="the checkpoint")
+        for name, content in state.optimizers.items():
+            self.updater.parts[name].optimizer.load_state_dict(content)
+        if state.random:
+            set_random_states(state.random)
+        self.updater.numbers = {name: list(values) for name, values in state.numbers.items()}
+        self.step, self.best = state.step, state.best
+
+    @property
+    def label(self) -> str:
+        """`<k>-<name>`."""
+        return self.session.label(self.name)
+
+
+def set_up(session: Session, name: str) -> Work:
+    """Build the round's model with its starting weights and optimisers, on the device."""
+    config, machine = session.config.rounds[name], session.machine
+    steps, classes = session.steps(name), session.space(name).classes
+    known = RoundInfo(name=name, index=session.index(name), steps=steps, trains=config.trains or tuple(config.parts), classes=classes)
+    model = build_model(session, known, config)
+    trains = trained_parts(model, config)
+    round = attrs.evolve(known, trains=trains)
+    finished = any(session.checkpoints.exists(label) for label in (session.label(name), f"{session.label(name)}-steps"))
+    if not finished:
+        load_starting_weights(session, model, name, config)
+    model.to(machine.device, memory_format=machine.memory_format)
+    if session.config.compile:
+        model.compile()
+    updater = Updater(
+        hooks=session.hooks, method=session.method.name, model=model, parts=make_parts(model, config, trains), config=config, round=round,
+        machine=machine, seed=session.config.seed, epoch=session.epoch(name), control=session.config.control,
+    )  # fmt: skip
+    seed_everything(derive_seed(session.config.seed, name, "global"), machine.device)
+    return Work(session=session, name=name, config=config, round=round, model=model, updater=updater, sets=session.evaluation_sets(name))
+
+
+def take_steps(work: Work) -> None:
+    """All optimiser steps that are left, with log lines, evaluations and checkpoints when they are due."""
+    session, steps = work.session, work.round.steps
+    if session.checkpoints.exists("last") and (last := session.checkpoints.load("last")).round == work.name:
+        work.restore(last)
+        session.tracker.say(f"round {work.name!r} goes on at step {work.step}")
+    logged = work.step
+    with stop_signals() as stopped, contextlib.closing(micro_batches(work)) as batches:
+        for source, target in batches:
+            set_modes(work.model, work.config, work.round.trains)
+            work.updater.run_step(work.step, source, target)
+            work.step += 1
+            if work.step % session.config.log_every == 0 or work.step == steps:
+                report(work, work.step - logged)
+                logged = work.step
+            if work.step == steps:
+                break
+            evaluate_due(work)
+            if work.step % session.config.save_every == 0 or stopped:
+                save_last(work)
+            if stopped:
+                raise StoppedError(stopped[0], f"round {work.name!r}, step {work.step}")
+    evaluate_due(work, at_end=True)
+
+
+MicroBatches = tuple[list[SourceBatch | None], list[TargetBatch | None]]
+
+
+def micro_batches(work: Work) -> Iterator[MicroBatches]:
+    """For each step that is left, the micro-batches of both domains on the device; lists of None for a domain not drawn."""
+    count, machine = work.config.accumulation, work.session.machine
+    streams = {domain: _stream(work, domain) for domain in work.config.draws}
+    try:
+        for _ in range(work.step, work.round.steps):
+            source = [_move(next(streams["source"]), machine) if "source" in streams else None for _ in range(count)]
+            target = [_move(next(streams["target"]), machine) if "target" in streams else None for _ in range(count)]
+            yield source, target
+    finally:
+        for stream in streams.values():
+            stream.close()
+
+
+def _stream(work: Work, domain: str) -> Any:
+    session, config = work.session, work.config
+    table, entry = (session.source(work.name), config.source) if domain == "source" else (session.target(work.name), config.target)
+    return stream_batches(
+        table, entry, config.pixels, space=session.space(work.name), seed=session.config.seed, round=work.name, domain=domain,
+        batch=config.batch, accumulation=config.accumulation, start=work.step, steps=work.round.steps,
+        workers=session.config.workers, pin=session.machine.device.type == "cuda",
+    )  # fmt: skip
+
+
+def _move(batch: Any, machine: Machine) -> Any:
+    """A batch on the device."""
+    def move(value: Any) -> Any:
+        return value.to(machine.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+
+    moved = {field.name: move(getattr(batch, field.name)) for field in attrs.fields(type(batch))}
+    moved["image"] = moved["image"].contiguous(memory_format=machine.memory_format)
+    return type(batch)(**moved)
+
+
+def report(work: Work, done: int) -> None:
+    """Check that all was finite, then a log line, a row of metrics and TensorBoard's scalars."""
+    session = work.session
+    work.updater.health.check(work.name, last_good(work))
+    rates = {f"lr/{group['name']}": float(group["lr"]) for part in work.updater.parts.values() for group in part.optimizer.param_groups}
+    place = {"round": work.name, "step": work.step, "steps": work.round.steps, "total": session.steps_before(work.name) + work.step}
+    session.tracker.report_steps(place, work.updater.take_numbers(), rates, done)
+
+
+def last_good(work: Work) -> str:
+    """The newest checkpoint, for messages."""
+    files = sorted(work.session.checkpoints.folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
+    return str(files[-1]) if files else "none yet"
+
+
+def save_last(work: Work) -> None:
+    """Write the checkpoint that a killed run goes on from, unless something was not finite since the last look."""
+    work.updater.health.check(work.name, last_good(work))
+    work.session.checkpoints.save("last", work.state(under_way=True))
+
+
+def evaluate_due(work: Work, at_end: bool = False) -> None:
+    """Score the sets whose turn it is, and remember the model if it is the best so far."""
+    for number, data in enumerate(work.sets):
+        every = count_steps(data.config.every, work.updater.epoch)
+        if not (at_end or (every and work.step % every == 0)):
+            continue
+        result = score_set(work, data, "last")
+        is_judge = data.name == work.config.best_on if work.config.best_on else number == 0
+        if work.config.keep == "best" and is_judge and (work.best is None or result.scores.miou > work.best):
+            work.best = result.scores.miou
+            work.session.checkpoints.save("best", work.state())
+    work.session.tracker.restart_clock()
+
+
+def score_set(work: Work, data: EvaluationSet, chosen: str) -> Result:
+    """Evaluate on one set and tell everybody."""
+    session = work.session
+    scores = evaluate(work.model, data, session.machine, session.config.workers)
+    protocol = describe_protocol(data, work.model, chosen)
+    result = Result(round=work.name, step=work.step, set=data.name, scores=scores, classes=data.space.classes, protocol=protocol)
+    session.tracker.note(result.row())
+    board = {f"{data.name}/miou": scores.miou, **{f"{data.name}/iou/{c}": v for c, v in zip(result.classes, scores.iou, strict=True)}}
+    session.tracker.board(board, session.steps_before(work.name) + work.step)
+    session.tracker.say(f"{work.name} {work.step}/{work.round.steps}  {data.name} mIoU {100 * scores.miou:.2f} ({chosen} model)")
+    return result
+
+
+def keep_model(work: Work) -> None:
+    """Go back to the best model of the round, if that is what it keeps."""
+    if work.config.keep == "best" and work.best is not None:
+        best = work.session.checkpoints.load("best")
+        load_state(work.model, best.model, where="the best checkpoint")
+        work.session.tracker.say(f"round {work.name!r} keeps the model of step {best.step}: best on {work.config.best_on or work.sets[0].name!r}")
+
+
+class StoppedError(UdaError):
+    """A signal ended the run after a checkpoint; exit code 128 + signal."""
+
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} at {where}; go on with --resume")
+        self.exit_code = 128 + number
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that holds SIGTERM or SIGINT once it came; a second one ends the process at once.
+
+    Several processes would stop at different steps, so there the signal keeps its usual effect and the last periodic
+    checkpoint serves.
+    """
+    received: list[int] = []
+    if ranks.size() > 1 or threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
