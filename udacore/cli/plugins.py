@@ -1,0 +1,136 @@
+"""`uda plugins`: which methods are installed, what one offers, whether one keeps the contract."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import click
+
+from udacore.discovery import Method, list_plugins, load_plugin
+
+
+@click.group()
+def plugins() -> None:
+    """Look at methods: installed ones, or a Python file.
+
+    \b
+    Example:
+      uda plugins list
+      uda plugins show source-only
+      uda plugins check ./my_method.py
+    """
+
+
+@plugins.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
+def list_(as_json: bool) -> None:
+    """List the installed methods. Reads metadata and imports none of them.
+
+    \b
+    Example:
+      uda plugins list --json
+    """
+    found = list_plugins()
+    if as_json:
+        click.echo(json.dumps([attrs.asdict(plugin) for plugin in found], indent=2))
+        return
+    rows = [("NAME", "VERSION", "DISTRIBUTION", "MODULE")]
+    for plugin in found:
+        mark = "  (name claimed twice)" if plugin.duplicate else ""
+        rows.append((plugin.name, plugin.version, plugin.distribution, plugin.module + mark))
+    _print_table(rows)
+
+
+@plugins.command()
+@click.argument("name", metavar="NAME|FILE")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of text.")
+def show(name: str, as_json: bool) -> None:
+    """Show what a method is, and its hooks, settings and presets.
+
+    \b
+    Example:
+      uda plugins show source-only
+    """
+    from udacore.config.files import list_presets
+    from udacore.plugins import hooks_of
+
+    method = load_plugin(name)
+    about = {
+        "name": method.name,
+        "distribution": method.distribution,
+        "version": method.version,
+        "origin": method.origin,
+        "doc": inspect.getdoc(method.module) or "",
+        "hooks": list(hooks_of(method)),
+        "settings": describe_settings(method),
+        "presets": list_presets(method.package) if method.package else [],
+    }
+    click.echo(json.dumps(about, indent=2, default=str) if as_json else _text(about))
+
+
+@plugins.command()
+@click.argument("name", metavar="NAME|FILE")
+def check(name: str) -> None:
+    """Check that a method loads and keeps the contract of the hooks.
+
+    Trains nothing. Exit code 4 if a check fails.
+
+    \b
+    Example:
+      uda plugins check ./my_method.py
+    """
+    from udacore.plugins import check_plugin
+
+    results = check_plugin(name)
+    _print_table([("ok" if result.ok else "FAILED", result.check, result.message) for result in results])
+    if not all(result.ok for result in results):
+        click.get_current_context().exit(4)
+
+
+def describe_settings(method: Method) -> list[dict[str, Any]]:
+    """Name, type, default and help of each of the method's settings."""
+    from udacore.config.convert import field_names, field_types
+    from udacore.config.problems import describe_type
+    from udacore.options import HELP
+
+    cls: type = method.settings
+    types = field_types(cls)
+    rows = []
+    for name, field in field_names(cls).items():
+        kind = describe_type(types[field.name])
+        rows.append({"name": name, "type": kind, "default": _default(field), "help": field.metadata.get(HELP, "")})
+    return rows
+
+
+def _default(field: attrs.Attribute[Any]) -> str:
+    """A setting's default as a user would write it; defaults that are made, such as nested settings, in Python's words."""
+    from udacore.config.problems import show
+
+    if field.default is attrs.NOTHING:
+        return "required"
+    factory = getattr(field.default, "factory", None)
+    return show(factory() if callable(factory) else field.default)
+
+
+def _text(about: dict[str, Any]) -> str:
+    lines = [f"{about['name']}: {about['origin']}", ""]
+    if about["doc"]:
+        lines += [about["doc"], ""]
+    lines.append(f"Hooks: {', '.join(about['hooks']) or 'none'}")
+    lines.append(f"Presets: {', '.join(about['presets']) or 'none'}")
+    lines.append("Settings (write method.NAME=VALUE):" if about["settings"] else "Settings: none")
+    for row in about["settings"]:
+        lines += [f"  {row['name']}: {row['default']}  ({row['type']})", f"      {row['help']}"]
+    return "\n".join(lines)
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their longest entry; the last one runs free."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
