@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -12,22 +12,22 @@ from udacore.config.resolve import CORE, load_config, peek_plugin
 from udacore.config.schema import Config
 from udacore.discovery import Method, load_plugin
 
-PLUGIN_HELP = "Method: an installed plugin or a Python file. [default: what CFG says, else source-only]"
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def run_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the parameters `plugin` and `words`, which `read_run` understands."""
+def run_arguments(command: Command) -> Command:
+    """Gives a command the arguments `plugin` and `words`, which `read_run` understands."""
     words = click.argument("words", nargs=-1, metavar="[CFG] [KEY=VALUE]...")
-    return click.option("--plugin", "-p", metavar="NAME|FILE", help=PLUGIN_HELP)(words(command))
+    plugin = click.option("--plugin", "-p", metavar="NAME|FILE", help="Method: installed, or a Python file. [default: what CFG says, else source-only]")
+    return plugin(words(command))
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     """The configuration (the word that is no `key=value`), or None, and the overrides in their order."""
-    changes = [word for word in words if "=" in word and "/" not in word.partition("=")[0]]
-    files = [word for word in words if word not in changes]
+    files = [word for word in words if "=" not in word]
     if len(files) > 1:
-        raise click.UsageError(f"only one configuration is possible, got {' and '.join(map(repr, files))}; changes are written key=value")
-    return (files[0] if files else None), tuple(changes)
+        raise click.UsageError(f"one configuration is possible, got {' and '.join(map(repr, files))}; changes are written key=value")
+    return (files[0] if files else None), tuple(word for word in words if "=" in word)
 
 
 def read_run(plugin: str | None, words: Sequence[str]) -> tuple[Method, Config]:
@@ -39,6 +39,6 @@ def read_run(plugin: str | None, words: Sequence[str]) -> tuple[Method, Config]:
     argument, overrides = split_words(words)
     name = plugin or peek_plugin(argument, overrides) or "source-only"
     method = load_plugin(name)
-    packages = tuple(dict.fromkeys(package for package in (method.package, CORE) if package))
+    packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
     changes = [*overrides, f"plugin={json.dumps(name)}"]
     return method, load_config(argument, changes, packages=packages, method_settings=method.settings)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from udacore.cli.configure import configure
+from udacore.cli.arguments import read_run
 from udacore.cli.run import show_results
 from udacore.errors import ConfigError
 
@@ -32,10 +32,11 @@ def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
     is_run = (folder / "config.yaml").is_file()
     if not is_run and checkpoint is None:
         raise ConfigError(f"{run_or_config}: no run folder (it has no config.yaml); give one, or a preset with --checkpoint FILE")
-    settings, method = configure(plugin, str(folder / "config.yaml") if is_run else run_or_config, spread(overrides, is_run, folder))
+    words = (str(folder / "config.yaml") if is_run else run_or_config, *spread(overrides, is_run, folder))
+    method, config = read_run(plugin, words)
     from udacore.engine.scoring import score_checkpoint
 
-    show_results(score_checkpoint(settings, method, folder=folder if is_run else None, only=only, checkpoint=checkpoint), as_json)
+    show_results(score_checkpoint(config, method, folder=folder if is_run else None, only=only, checkpoint=checkpoint), as_json)
 
 
 def spread(overrides: tuple[str, ...], is_run: bool, folder: Path) -> tuple[str, ...]:

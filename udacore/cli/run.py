@@ -7,22 +7,20 @@ from collections.abc import Sequence
 
 import click
 
-from udacore.cli.configure import configure
+from udacore.cli.arguments import read_run, run_arguments
 
 
 @click.command(short_help="Train: all rounds of a method, or one of them.")
-@click.argument("config", required=False)
-@click.argument("overrides", nargs=-1)
-@click.option("--plugin", "-p", help="Method: an installed plugin or a Python file.  [default: source-only, or what the file says]")
+@run_arguments
 @click.option("--resume", is_flag=True, help="Go on where a stopped run of the same settings left off.")
 @click.option("--force", is_flag=True, help="Begin again in a folder that exists; with --round: run it again.")
 @click.option("--round", "only", metavar="NAME", help="Run this round only; earlier ones are read from the folder.")
 @click.option("--dry-run", is_flag=True, help="20 steps of every round: memory, time a step, total time.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
-def run(config: str | None, overrides: tuple[str, ...], plugin: str | None, resume: bool, force: bool, only: str | None, dry_run: bool, as_json: bool) -> None:
-    """Train with CONFIG, a file or the name of a preset, changed by a.b=c OVERRIDES.
+def run(plugin: str | None, words: tuple[str, ...], resume: bool, force: bool, only: str | None, dry_run: bool, as_json: bool) -> None:
+    """Train with CFG, a file or the name of a preset, changed by KEY=VALUE.
 
-    Without CONFIG the plugin's preset for the embedded domains runs.
+    Without CFG the plugin's preset for the embedded domains runs.
 
     \b
     Examples:
@@ -32,15 +30,15 @@ def run(config: str | None, overrides: tuple[str, ...], plugin: str | None, resu
       uda run --plugin proca gta5-cityscapes --resume
       torchrun --nproc-per-node=4 -m udacore run --plugin proca gta5-cityscapes
     """
-    settings, method = configure(plugin, config, overrides)
+    method, config = read_run(plugin, words)
     if dry_run:
         from udacore.engine.dry_run import dry_run as try_out
 
-        click.echo(try_out(settings, method))
+        click.echo(try_out(config, method))
         return
     from udacore.engine.run import run as carry_out
 
-    show_results(carry_out(settings, method, resume=resume, force=force, only=only), as_json)
+    show_results(carry_out(config, method, resume=resume, force=force, only=only), as_json)
 
 
 def show_results(results: Sequence[object], as_json: bool) -> None:
