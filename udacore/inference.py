@@ -1,0 +1,156 @@
+"""From a network and a normalised image to class probabilities or labels at any size.
+
+Sizes are (height, width). The model is used in the mode it is in (evaluation mode is the caller's choice), no gradient
+is kept, and `model(image)` gives an `Output`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import Any, Literal
+
+import attrs
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from udacore.errors import ConfigError, near_matches
+from udacore.interface import Output
+from udacore.losses import upsample as enlarge
+
+Size = tuple[int, int]
+Enlarged = Literal["logits", "probability"]
+
+
+@torch.no_grad()
+def predict_probability(
+    model: Callable[[Tensor], Output],
+    image: Tensor,
+    size: Size,
+    *,
+    align_corners: bool | None = None,
+    upsample: Enlarged = "logits",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    window: Size | None = None,
+    stride: Size | None = None,
+    head: str | None = None,
+) -> Tensor:
+    """Class probabilities N K H W float32 at `size`, for images N 3 H W of any other size.
+
+    align_corners  corner rule of the enlargement to `size`; default: `model.align_corners`
+    upsample       what is enlarged: the logits, with softmax after it (spec proca 9, fada 9.1), or the probability,
+                   with softmax before it (spec bdl 10)
+    scales, flip   the image is resized to int(H s) x int(W s) with align_corners=True; probabilities of all scales
+                   and, with `flip`, of the mirrored images (in the same forward as the plain ones) are averaged
+    window         size of a window that slides over the resized image, in its pixels; what the windows give is
+                   enlarged to their size, averaged where they overlap, then enlarged to `size` like a whole picture's
+    stride         step of the window; default: two thirds of it
+    head           name of the output of `heads` to be used; default: the logits. ConfigError if there is none such
+    """
+    forward = _Forward(model, align_corners, upsample, window, stride, head)
+    total: Tensor | None = None
+    for view in _views(image, scales, flip):
+        probability = forward(view, size)
+        if upsample == "logits":
+            probability = probability.softmax(1)
+        plain = probability[: len(image)]
+        total = plain if total is None else total.add_(plain)
+        if flip:
+            total += probability[len(image) :].flip(-1)
+    if total is None:
+        raise ValueError("scales is empty")
+    return total.div_(len(scales) * (2 if flip else 1))
+
+
+@torch.no_grad()
+def predict_label(
+    model: Callable[[Tensor], Output],
+    image: Tensor,
+    size: Size,
+    *,
+    align_corners: bool | None = None,
+    upsample: Enlarged = "logits",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    window: Size | None = None,
+    stride: Size | None = None,
+    head: str | None = None,
+) -> Tensor:
+    """The most probable class of each pixel, N H W int64, the lowest id among equals; arguments as `predict_probability`.
+
+    Where one forward decides there is no softmax after the enlargement: it would not change the order.
+    """
+    if tuple(scales) == (1.0,) and not flip:
+        return _Forward(model, align_corners, upsample, window, stride, head)(image, size).argmax(1)
+    return predict_probability(
+        model,
+        image,
+        size,
+        align_corners=align_corners,
+        upsample=upsample,
+        scales=scales,
+        flip=flip,
+        window=window,
+        stride=stride,
+        head=head,
+    ).argmax(1)
+
+
+def _views(image: Tensor, scales: Sequence[float], flip: bool) -> Iterator[Tensor]:
+    """The images at each scale, followed in the batch by their mirror images if asked for."""
+    height, width = image.shape[-2:]
+    for scale in scales:
+        at = (max(1, int(height * scale)), max(1, int(width * scale)))
+        view = image if at == (height, width) else F.interpolate(image, at, mode="bilinear", align_corners=True)
+        yield torch.cat([view, view.flip(-1)]) if flip else view
+
+
+@attrs.frozen
+class _Forward:
+    """One forward of the model: from images to what is to be enlarged (logits or probability), at a given size."""
+
+    model: Any
+    align_corners: bool | None
+    upsample: Enlarged
+    window: Size | None
+    stride: Size | None
+    head: str | None
+
+    def __call__(self, image: Tensor, size: Size) -> Tensor:
+        corners = bool(self.model.align_corners) if self.align_corners is None else self.align_corners
+        whole = self._run(image) if self.window is None else self._slide(image, self.window, corners)
+        return enlarge(whole, size, corners)
+
+    def _run(self, image: Tensor) -> Tensor:
+        output: Output = self.model(image)
+        if self.head is None or self.head == "logits":
+            logits = output.logits
+        elif self.head in output.heads:
+            logits = output.heads[self.head]
+        else:
+            raise ConfigError(f"the model has no output {self.head!r}{near_matches(self.head, ['logits', *output.heads])}")
+        return logits.float() if self.upsample == "logits" else logits.float().softmax(1)
+
+    def _slide(self, image: Tensor, window: Size, corners: bool) -> Tensor:
+        """What `_run` gives for each window, enlarged to it and averaged where they overlap, at the image's size."""
+        height, width = image.shape[-2:]
+        side = (min(window[0], height), min(window[1], width))
+        step = self.stride or (max(1, 2 * window[0] // 3), max(1, 2 * window[1] // 3))
+        total: Tensor | None = None
+        times = image.new_zeros(height, width, dtype=torch.float32)
+        for top, left in product(_starts(height, side[0], step[0]), _starts(width, side[1], step[1])):
+            rows, columns = slice(top, top + side[0]), slice(left, left + side[1])
+            part = enlarge(self._run(image[..., rows, columns]), side, corners)
+            if total is None:
+                total = part.new_zeros(*part.shape[:2], height, width)
+            total[..., rows, columns] += part
+            times[rows, columns] += 1
+        assert total is not None  # there is at least one window
+        return total.div_(times)
+
+
+def _starts(length: int, side: int, step: int) -> list[int]:
+    """Where windows begin along one side; the last one ends with the picture."""
+    return [*range(0, length - side, step), length - side]
