@@ -14,7 +14,7 @@ from udacore.engine.parts import SEGMENTER, part_of, present_parts
 from udacore.engine.session import Session
 from udacore.errors import ConfigError, PluginError, UdaError, near_matches
 from udacore.interface import RoundInfo
-from udacore.models.weights import load_initial, load_state
+from udacore.models.weights import load_children, load_initial, load_state
 from udacore.plugins import labelled
 
 
@@ -86,9 +86,7 @@ def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfi
     offered = {key: value for key, value in state.items() if key.partition(".")[0] in children}
     if state and not offered:
         raise ConfigError(f"{origin}: holds nothing of part {part!r}: it begins with {next(iter(state))!r}, the model with {next(iter(own))!r}")
-    held = {key.partition(".")[0] for key in offered}
-    built = sorted(children - held)
+    loaded = load_children(model, offered, where=origin)
+    built = sorted({key.partition(".")[0] for key in loaded.missing if part_of(key, model, config) == part})
     if built:
         session.tracker.say(f"part {part!r}: {', '.join(built)} not in {origin}, left as built")
-    rest = {key: value for key, value in model.state_dict().items() if key.partition(".")[0] not in held}
-    load_state(model, {**rest, **offered}, where=origin)
