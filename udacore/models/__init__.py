@@ -2,6 +2,7 @@
 
 from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
 from udacore.models.deeplab import DeepLabHead, Segmenter
+from udacore.models.layouts import Layout, convert_checkpoint, recognize_layout
 from udacore.models.normalization import (
     DomainBatchNorm2d,
     FrozenBatchNorm2d,
@@ -14,6 +15,7 @@ from udacore.models.normalization import (
 )
 from udacore.models.resnet import BasicBlock, Bottleneck, ResNet, ResNetSettings
 from udacore.models.vgg import VGG16
+from udacore.models.weights import Loaded, load_children, load_initial, load_state
 
 __all__ = [
     "BUILDERS",
@@ -26,7 +28,9 @@ __all__ = [
     "DeepLabHead",
     "DomainBatchNorm2d",
     "FrozenBatchNorm2d",
+    "Layout",
     "LiveBatchNorm2d",
+    "Loaded",
     "NormFactory",
     "ResNet",
     "ResNetSettings",
@@ -34,6 +38,11 @@ __all__ = [
     "StoredBatchNorm2d",
     "SyncBatchNorm2d",
     "build_segmenter",
+    "convert_checkpoint",
     "domain",
+    "load_children",
+    "load_initial",
+    "load_state",
     "make_batch_norm",
+    "recognize_layout",
 ]

@@ -1,0 +1,104 @@
+"""Files of ImageNet weights: which family one is of, told by its keys and shapes, and its keys as those of our backbones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from udacore.errors import ConfigError
+from udacore.models.resnet import ResNet
+from udacore.models.vgg import VGG16
+
+State = Mapping[str, Tensor]
+
+TORCHVISION_RESNET = "torchvision ResNet"
+CAFFE_RESNET = "Caffe ResNet"
+TORCHVISION_VGG = "torchvision VGG-16"
+CAFFE_VGG = "Caffe VGG-16"
+OWN = "udacore checkpoint"
+
+_RESNETS: dict[tuple[int, ...], str] = {(2, 2, 2, 2): "18", (3, 4, 6, 3): "34 or 50", (3, 4, 23, 3): "101", (3, 8, 36, 3): "152"}
+_PREFIX = "Scale."  # of files converted from Caffe
+_UNUSED = ("fc.", "layer5.")  # a classifier of 1000 classes; an untrained head
+
+
+def recognize_family(state: State) -> str:
+    """The family of a file, such as 'torchvision ResNet-101'; 'unknown family' where none fits."""
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    if any(key.startswith("backbone.") for key in shapes):
+        return OWN
+    if "features.0.weight" in shapes:
+        return _vgg_family(shapes)
+    prefixed = all(key.startswith(_PREFIX) for key in shapes)
+    shapes = {key.removeprefix(_PREFIX): shape for key, shape in shapes.items()} if prefixed else shapes
+    if "layer1.0.conv1.weight" not in shapes:
+        return "unknown family"
+    if any(key.startswith("layer5.") for key in shapes) or prefixed:
+        return f"{CAFFE_RESNET}-{_depth(shapes)}"
+    if shapes.get("conv1.weight") != (64, 3, 7, 7):
+        return f"ResNet-{_depth(shapes)} with a deep stem"
+    if shapes.get("layer1.0.conv2.weight") != (64, 64, 3, 3):
+        return "wide or grouped ResNet"
+    return f"{TORCHVISION_RESNET}-{_depth(shapes)}"
+
+
+def _depth(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Name of a ResNet by its numbers of blocks."""
+    blocks = []
+    for layer in (1, 2, 3, 4):
+        numbers = [int(match[1]) for key in shapes if (match := re.match(rf"layer{layer}\.(\d+)\.", key))]
+        blocks.append(max(numbers, default=-1) + 1)
+    return _RESNETS.get(tuple(blocks), f"of {'+'.join(map(str, blocks))} blocks")
+
+
+def _vgg_family(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    if "features.28.weight" not in shapes or "features.30.weight" in shapes or "features.1.weight" in shapes:
+        return "VGG of another depth, or with batch norm"
+    # torchvision's classifier has its layers at 0, 3 and 6; that of the Caffe file at 1, 4 and 6.
+    return CAFFE_VGG if "classifier.1.weight" in shapes else TORCHVISION_VGG
+
+
+def accepted_families(backbone: nn.Module) -> tuple[str, ...]:
+    """Families whose weights fit a backbone; none for one that was never trained on ImageNet."""
+    if isinstance(backbone, VGG16):
+        return (TORCHVISION_VGG, CAFFE_VGG)
+    if isinstance(backbone, ResNet):
+        settings = backbone.settings
+        depth = {("basic", 2): "18", ("bottleneck", 23): "101"}.get((settings.block, settings.blocks[2]))
+        if depth is not None and settings.stem == "7x7":
+            # The Caffe form takes both: torchvision's have its keys, if not its place of the stride.
+            caffe = (f"{CAFFE_RESNET}-{depth}",) if settings.stride_in == "1x1" else ()
+            return (f"{TORCHVISION_RESNET}-{depth}", *caffe)
+    return ()
+
+
+def convert_backbone(state: State, family: str, backbone: nn.Module, where: str) -> dict[str, Tensor]:
+    """The entries of an ImageNet file under the keys of `backbone`, without its classifier.
+
+    Raises ConfigError if the family is not one for this backbone.
+    """
+    accepted = accepted_families(backbone)
+    if family not in accepted:
+        keys = ", ".join(list(state)[:3])
+        expected = " or ".join(accepted) or "a udacore checkpoint: this network has no ImageNet weights, use initial: random"
+        raise ConfigError(f"{where}: {family} (keys {keys} ...); expected {expected}")
+    if isinstance(backbone, VGG16):
+        return {_vgg_key(key): value for key, value in state.items() if not key.startswith("classifier.")}
+    stripped = {key.removeprefix(_PREFIX): value for key, value in state.items()}
+    return {key: value for key, value in stripped.items() if not key.startswith(_UNUSED)}
+
+
+def _vgg_key(key: str) -> str:
+    """`features.<j>.x` to `<index>.x`: the fourth pool, 23, is not there, so what follows moves down by one (spec fada 4.1)."""
+    match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", key)
+    if match is None:
+        return key
+    number = int(match[1])
+    return f"{number - (number > 23)}.{match[2]}"
+
+
+def untouched_by_imagenet(backbone: nn.Module) -> tuple[str, ...]:
+    """Beginnings of keys that ImageNet weights do not fill: VGG's fc6 and fc7 keep their random start (spec fada 4.1)."""
+    return ("29.", "31.") if isinstance(backbone, VGG16) else ()

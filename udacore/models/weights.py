@@ -1,0 +1,192 @@
+"""Weights into a model: strictly by name and shape, from ImageNet, from a file, from a state_dict."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torchvision.models import ResNet101_Weights, VGG16_Weights
+
+from udacore.config.schema import ModelConfig
+from udacore.errors import ConfigError
+from udacore.models.families import OWN, State, convert_backbone, recognize_family, untouched_by_imagenet
+
+IMAGENET_URLS = {
+    "deeplab-resnet101": ResNet101_Weights.IMAGENET1K_V1.url,
+    "deeplab-vgg16": VGG16_Weights.IMAGENET1K_V1.url,
+}
+"""Where ImageNet weights of a network are fetched from; the file's name holds the first eight digits of its SHA-256."""
+
+_SEGMENTER = ("backbone", "classifier")
+
+
+@attrs.frozen(kw_only=True)
+class Loaded:
+    """What loading did.
+
+    where       the file or round that the weights came from
+    family      kind of file, such as 'torchvision ResNet-101'; empty for a state_dict
+    missing     entries of the model that stayed as built
+    unexpected  entries of the file that the model has no module for
+    """
+
+    where: str
+    family: str = ""
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+
+
+def load_initial(model: nn.Module, source: str, architecture: ModelConfig, sha256: str | None = None) -> Loaded:
+    """Fill the segmenter with initial weights, in place.
+
+    model         a module whose children `backbone` and `classifier` are those of `build_segmenter`
+    source        imagenet (torchvision's file, fetched once into TORCH_HOME), random (as built), or a file: ImageNet weights of
+                  a family that fits, or a udacore checkpoint
+    architecture  which network it is
+    sha256        digest of the file, or its first digits; by default those in the file's name, as in `-63fe2227.pth`
+
+    Raises ConfigError for a file that is missing, unreadable, of another family, or has keys too many or too few.
+    """
+    if source == "random":
+        return Loaded(where="random")
+    if source == "imagenet":
+        where, state = _fetch_imagenet(architecture)
+    else:
+        where, state = source, read_state(Path(source), sha256)
+    family = recognize_family(state)
+    if not hasattr(model, "backbone"):
+        raise ConfigError(f"{where}: {family}, but this method's model has no backbone to load it into; use initial: random")
+    if family == OWN:
+        held = {key: value for key, value in state.items() if _child(key) in _SEGMENTER}
+        left = tuple(key for key in state if key not in held)
+        loaded = load_children(model, held, where=where)
+        return attrs.evolve(loaded, family=family, unexpected=loaded.unexpected + left)
+    backbone = model.get_submodule("backbone")
+    loaded = load_state(backbone, convert_backbone(state, family, backbone, where), where=f"{where} ({family})")
+    spared = untouched_by_imagenet(backbone)
+    missing = [key for key in loaded.missing if not key.startswith(spared)] if spared else list(loaded.missing)
+    if missing or loaded.unexpected:
+        raise ConfigError(_mismatch(f"{where} ({family})", missing, list(loaded.unexpected), []))
+    return attrs.evolve(loaded, where=where, family=family)
+
+
+def load_children(model: nn.Module, state: State, *, where: str) -> Loaded:
+    """`load_state` for a state that holds only some direct children of `model`, each whole; the others stay as built."""
+    held = {_child(key) for key in state}
+    rest = {key: value for key, value in model.state_dict().items() if _child(key) not in held}
+    loaded = load_state(model, {**rest, **state}, where=where)
+    return attrs.evolve(loaded, missing=loaded.missing + tuple(rest))
+
+
+def load_state(model: nn.Module, state: State, *, where: str) -> Loaded:
+    """Load a state_dict in place: parameters strictly by name and shape, buffers with the shape that was saved.
+
+    Batch-norm layers of one mode take the entries of another. Buffers that the state lacks stay as built and are listed, and so
+    are entries of children that the model does not have. `where` names the source in messages.
+
+    Raises ConfigError, one line, if a parameter is missing, has another shape, or an entry of a child that the model has is unknown
+    to it: that is another architecture.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    unequal = [
+        f"{key!r} is {tuple(state[key].shape)} there and {tuple(parameter.shape)} here"
+        for key, parameter in parameters.items()
+        if key in state and state[key].shape != parameter.shape
+    ]
+    if unequal:
+        raise ConfigError(_mismatch(where, [], [], unequal))
+    _reshape_buffers(model, state)
+    missing, unexpected = model.load_state_dict(dict(state), strict=False)
+    lacking = [key for key in missing if key in parameters]
+    children = {name for name, _ in model.named_children()}
+    foreign = [key for key in unexpected if _child(key) in children and not key.endswith(".num_batches_tracked")]
+    if lacking or foreign:
+        raise ConfigError(_mismatch(where, lacking, foreign, []))
+    return Loaded(where=where, missing=tuple(missing), unexpected=tuple(unexpected))
+
+
+def _child(key: str) -> str:
+    """The direct child that an entry belongs to; an entry of the model itself stands for itself."""
+    return key.partition(".")[0]
+
+
+def _reshape_buffers(model: nn.Module, state: State) -> None:
+    """Give buffers the shape of their saved values: banks and pools grow while a method runs."""
+    for prefix, module in model.named_modules():
+        for name, value in module._buffers.items():
+            saved = state.get(f"{prefix}.{name}" if prefix else name)
+            if saved is not None and (value is None or value.shape != saved.shape):
+                module._buffers[name] = torch.empty_like(saved) if value is None else value.new_empty(saved.shape)
+
+
+def _mismatch(where: str, missing: list[str], unexpected: list[str], unequal: list[str]) -> str:
+    """One line on weights that do not fit."""
+    reasons = []
+    if missing:
+        reasons.append(f"{len(missing)} entries of the model are missing there, first {missing[0]!r}")
+    if unexpected:
+        reasons.append(f"{len(unexpected)} entries are unknown to the model, first {unexpected[0]!r}")
+    if unequal:
+        reasons.append(f"{len(unequal)} shapes differ, first {unequal[0]}")
+    return f"{where}: weights of another architecture: {'; '.join(reasons)}"
+
+
+def read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """The state_dict in a file, never unpickled; under `model` or `state_dict`, if the file is a checkpoint.
+
+    Raises ConfigError for a file that is missing, has another SHA-256, is unreadable, or holds no state_dict.
+    """
+    content = read_file(path, sha256)
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        raise ConfigError(f"{path}: no state_dict of tensors but {keys or 'an empty one'}; a method's own release is read by `uda import`")
+    return dict(content)
+
+
+def read_file(path: Path, sha256: str | None = None) -> Any:
+    """What torch.save wrote: tensors and plain values only. Raises ConfigError as `read_state` does."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file of weights")
+    named = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", path.name)
+    expected = sha256 or (named[1] if named else "")
+    if expected:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not found.startswith(expected.lower()):
+            raise ConfigError(f"{path}: its SHA-256 begins with {found[: len(expected)]}, not with {expected}: damaged, or another file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is damaged or holds objects
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConfigError(f"{path}: not readable as weights ({type(error).__name__}: {reason})") from error
+
+
+def _fetch_imagenet(architecture: ModelConfig) -> tuple[str, State]:
+    """torchvision's file for a network, through torch's own cache. ConfigError where it cannot be had."""
+    url = IMAGENET_URLS.get(architecture.name)
+    if url is None:
+        raise ConfigError(f"initial: imagenet: model {architecture.name!r} has no ImageNet weights; use initial: random")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    way_out = f"put {path.name} into {path.parent} (TORCH_HOME moves it), name a file under initial, or set initial: random"
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # torch announces a download there; ours is for results
+            state = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True, weights_only=True)
+    except Exception as error:
+        if path.exists():
+            raise ConfigError(f"{path}: not readable as weights ({type(error).__name__}); remove it or {way_out}") from error
+        if not isinstance(error, OSError | RuntimeError | http.client.HTTPException):
+            raise
+        raise ConfigError(f"initial: imagenet: {url} could not be fetched ({' '.join(str(error).split())}); {way_out}") from error
+    return str(path), state
