@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from udacore.config import transforms as settings
 from udacore.data import colour, geometry
-from udacore.data.geometry import IGNORE, Array, Size
+from udacore.data.colour import normalize
+from udacore.data.geometry import IGNORE, Array, Size, resize_image
+
+__all__ = [
+    "Sample", "apply_transforms", "crop_offsets", "fixed_resize", "fixed_size", "image_interpolation", "normalize", "resize_image", "zoom",
+]  # fmt: skip
 
 Generator = np.random.Generator
 
@@ -55,6 +60,14 @@ def fixed_size(steps: Mapping[str, Any]) -> Size | None:
     """(width, height) of the resize step, or None."""
     step = fixed_resize(steps)
     return step.size if step else None
+
+
+def image_interpolation(steps: Mapping[str, Any]) -> geometry.Interpolation:
+    """The filter with which these steps bring an image to a size; bicubic if none does."""
+    for step in (fixed_resize(steps), *steps.values()):
+        if isinstance(step, settings.Resize | settings.Scale | settings.ResizeShortSide):
+            return step.interpolation
+    return "bicubic"
 
 
 def crop_offsets(have: Size, want: Size, rng: Generator) -> tuple[int, int]:

@@ -1,0 +1,264 @@
+"""Batches: the endless stream of a domain for training, and the pass over each image once at a round's end.
+
+A sample depends on (seed, round, domain, position in the stream) alone: not on the number of worker processes, not on
+the number of ranks, and not on where a resumed run began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from itertools import groupby, islice
+from typing import Any, Literal, Protocol
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from udacore import ranks
+from udacore.config.schema import PixelConfig, SourceConfig, TargetConfig
+from udacore.data.geometry import Size, resize_image, resize_label
+from udacore.data.randomness import StreamKey
+from udacore.data.samplers import make_sampler, needs_statistics
+from udacore.data.statistics import ClassNames, class_statistics
+from udacore.data.transforms import Sample, apply_transforms, fixed_size, image_interpolation, normalize
+from udacore.data.workers import load
+from udacore.errors import ConfigError
+from udacore.interface import PassBatch, SourceBatch, TargetBatch
+
+Share = tuple[int, int]
+"""(rank, number of ranks)."""
+Plan = tuple[tuple[int, int], ...]
+"""A micro-batch to be made: (position in the stream, index of the image) of each sample."""
+
+
+class Table(Protocol):
+    """What is asked of a data set here: see `udacore.data.datasets.ImageTable`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Keys of the images."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels may be read."""
+
+    def __len__(self) -> int: ...
+
+    def read_image(self, index: int) -> NDArray[np.uint8]:
+        """RGB H W 3."""
+
+    def read_label(self, index: int) -> NDArray[np.uint8]:
+        """Train ids H W."""
+
+    def read_pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image and label that belong together."""
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the image."""
+
+    def source_hash(self) -> str:
+        """Changes with the list of files and the label map."""
+
+
+@attrs.frozen(kw_only=True)
+class Split:
+    """How the samples of an optimiser step are dealt out: step s, micro-batch m, rank r, place i ->
+    position s B + m B/acc + r B/acc/size + i.
+
+    batch         B, images of an optimiser step over all ranks and micro-batches
+    accumulation  acc, micro-batches of a step
+    share         (rank, number of ranks)
+    """
+
+    batch: int
+    accumulation: int = 1
+    share: Share = (0, 1)
+
+    def __attrs_post_init__(self) -> None:
+        parts = self.accumulation * self.share[1]
+        if self.batch % parts:
+            raise ConfigError(
+                f"batch: {self.batch} images do not divide into {self.accumulation} micro-batches on {self.share[1]} processes; "
+                f"possible: multiples of {parts}"
+            )
+
+    def positions(self, step: int, micro: int) -> range:
+        """Positions of one rank's micro-batch."""
+        micro_batch = self.batch // self.accumulation
+        own = micro_batch // self.share[1]
+        first = step * self.batch + micro * micro_batch + self.share[0] * own
+        return range(first, first + own)
+
+
+def stream_batches(
+    table: Table,
+    entry: SourceConfig | TargetConfig,
+    pixels: PixelConfig,
+    *,
+    space: ClassNames,
+    seed: int,
+    round: str,
+    domain: Literal["source", "target"],
+    batch: int,
+    accumulation: int = 1,
+    start: int = 0,
+    steps: int,
+    workers: int = 0,
+    pin: bool = False,
+    share: Share | None = None,
+) -> Generator[SourceBatch | TargetBatch, None, None]:
+    """The micro-batches of one domain for this rank, from optimiser step `start` to the one before `steps`, on the CPU.
+
+    entry   its `sampler` and `transform` are used
+    space   label space, for class statistics
+    batch   images of an optimiser step, over all ranks and micro-batches; may exceed the data set, whose epochs then end within it
+    pin     in page-locked memory, for copies to CUDA
+    share   (rank, number of ranks); default: this process's
+
+    A target has pseudo labels if `table` has labels, which for a target only come from an overlay. All ranks call this
+    or none. Raises ConfigError if the batch cannot be dealt out, the sampler needs labels that are missing, or pictures of one
+    batch differ in size; DataError, naming the file, on iteration. Closing the generator ends the workers.
+    """
+    key = StreamKey(seed=seed, round=round, domain=domain)
+    split = Split(batch=batch, accumulation=accumulation, share=share or (ranks.rank(), ranks.size()))
+    counts = needs_statistics(entry.sampler) and table.has_labels
+    sampler = make_sampler(entry.sampler, len(table), class_statistics(table, space) if counts else None, key)
+
+    def plans() -> Iterator[Plan]:
+        for step in range(start, steps):
+            for micro in range(accumulation):
+                yield tuple((position, sampler(position)) for position in split.positions(step, micro))
+
+    samples = _Samples(table=table, steps=entry.transform, pixels=pixels, key=key)
+    return _batches(load(samples, plans(), workers, pin), domain)
+
+
+def pass_batches(
+    table: Table,
+    steps: Mapping[str, Any],
+    pixels: PixelConfig,
+    *,
+    size: Size | None = None,
+    batch: int = 1,
+    labels: bool = True,
+    images: bool = True,
+    workers: int = 0,
+    share: Share | None = None,
+) -> Generator[PassBatch, None, None]:
+    """Each image of this rank's share (every n-th of the list) once, in list order, without random transform, on the CPU.
+
+    steps   the round's transform: gives the default size and the interpolation
+    size    (width, height) of image and label; default: that of the resize step, else each picture's own size
+    batch   images at a time at most; pictures of different sizes never share a batch
+    images  False: labels only; `image` is then N 3 0 0
+    """
+    rank, count = share or (ranks.rank(), ranks.size())
+    shown = size or fixed_size(steps)
+    pictures = _Pictures(table, pixels, shown, image_interpolation(steps), labels, images)
+
+    def plans() -> Iterator[tuple[int, ...]]:
+        indices = range(rank, len(table), count)
+        alike = groupby(indices, key=lambda i: None if shown or batch == 1 else table.size(i))
+        for _, group in alike:
+            while members := tuple(islice(group, batch)):
+                yield members
+
+    return load(pictures, plans(), workers)
+
+
+Arrays = dict[str, Any]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Samples(Dataset[Arrays]):
+    """Micro-batches of a stream, each made as a whole so that a worker hands over few, large tensors."""
+
+    table: Table
+    steps: Mapping[str, Any]
+    pixels: PixelConfig
+    key: StreamKey
+
+    def __getitem__(self, plan: Plan) -> Arrays:
+        samples = [self._sample(*place) for place in plan]
+        names = tuple(self.table.names[index] for _, index in plan)
+        self._check_sizes(samples, names)
+        arrays: Arrays = {
+            "image": _stack([normalize(sample.image, self.pixels) for sample in samples]),
+            "name": names,
+            "valid": _stack([np.ones(s.image.shape[:2], np.bool_) if s.valid is None else s.valid for s in samples]),
+        }
+        if self.table.has_labels:
+            arrays["label"] = _stack([sample.label for sample in samples]).long()
+        return arrays
+
+    def _sample(self, position: int, index: int) -> Sample:
+        if self.table.has_labels:
+            image, label = self.table.read_pair(index)
+            sample = Sample(image=image, label=label)
+        else:
+            sample = Sample(image=self.table.read_image(index))
+        return apply_transforms(sample, self.steps, self.key.generator("sample", position))
+
+    def _check_sizes(self, samples: list[Sample], names: tuple[str, ...]) -> None:
+        for sample, name in zip(samples, names, strict=True):
+            (height, width), (h, w) = sample.image.shape[:2], samples[0].image.shape[:2]
+            if (height, width) != (h, w):
+                raise ConfigError(
+                    f"{self.key.domain}.transform: pictures of one batch differ in size: {names[0]} is {w} x {h}, "
+                    f"{name} is {width} x {height}; possible: a resize or crop step, or batch 1"
+                )
+
+
+@attrs.frozen(eq=False)
+class _Pictures(Dataset[PassBatch]):
+    """Batches of a pass."""
+
+    table: Table
+    pixels: PixelConfig
+    size: Size | None
+    interpolation: Literal["bicubic", "bilinear"]
+    labels: bool
+    images: bool
+
+    def __getitem__(self, indices: tuple[int, ...]) -> PassBatch:
+        images, labels, sizes = [], [], []
+        for index in indices:
+            image, label, own = self._read(index)
+            size = self.size or (own[1], own[0])
+            sizes.append(own)
+            if image is not None:
+                images.append(normalize(resize_image(image, size, self.interpolation), self.pixels))
+            if label is not None:
+                labels.append(resize_label(label, size))
+        return PassBatch(
+            image=_stack(images) if self.images else torch.empty(len(indices), 3, 0, 0),
+            label=_stack(labels).long() if self.labels else None,
+            name=tuple(self.table.names[index] for index in indices),
+            size=tuple(sizes),
+        )
+
+    def _read(self, index: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None, tuple[int, int]]:
+        """Image, label, and (height, width) on disk."""
+        if not self.images:
+            return None, self.table.read_label(index) if self.labels else None, self.table.size(index)
+        image, label = self.table.read_pair(index) if self.labels else (self.table.read_image(index), None)
+        return image, label, (image.shape[0], image.shape[1])
+
+
+def _stack(arrays: list[Any]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))
+
+
+def _batches(loaded: Generator[Arrays, None, None], domain: str) -> Generator[SourceBatch | TargetBatch, None, None]:
+    try:
+        for arrays in loaded:
+            label = arrays.pop("label", None)
+            if domain == "source":
+                yield SourceBatch(label=label, **arrays)
+            else:
+                yield TargetBatch(pseudo_label=label, **arrays)
+    finally:
+        loaded.close()
