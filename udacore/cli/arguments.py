@@ -13,21 +13,22 @@ from udacore.config.schema import Config
 from udacore.discovery import Method, load_plugin
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+PLUGIN_HELP = "Method: an installed plugin or a Python file. [default: what CFG says, else source-only]"
 
 
 def run_arguments(command: Command) -> Command:
     """Gives a command the arguments `plugin` and `words`, which `read_run` understands."""
     words = click.argument("words", nargs=-1, metavar="[CFG] [KEY=VALUE]...")
-    plugin = click.option("--plugin", "-p", metavar="NAME|FILE", help="Method: installed, or a Python file. [default: what CFG says, else source-only]")
-    return plugin(words(command))
+    return click.option("--plugin", "-p", metavar="NAME|FILE", help=PLUGIN_HELP)(words(command))
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     """The configuration (the word that is no `key=value`), or None, and the overrides in their order."""
-    files = [word for word in words if "=" not in word]
+    changes = [word for word in words if "=" in word and "/" not in word.partition("=")[0]]  # runs/a=b/config.yaml is a file
+    files = [word for word in words if word not in changes]
     if len(files) > 1:
-        raise click.UsageError(f"one configuration is possible, got {' and '.join(map(repr, files))}; changes are written key=value")
-    return (files[0] if files else None), tuple(word for word in words if "=" in word)
+        raise click.UsageError(f"only one configuration is possible, got {' and '.join(map(repr, files))}; changes are written key=value")
+    return (files[0] if files else None), tuple(changes)
 
 
 def read_run(plugin: str | None, words: Sequence[str]) -> tuple[Method, Config]:
