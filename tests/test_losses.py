@@ -116,6 +116,18 @@ def test_lovasz_is_the_same_however_many_classes_are_sorted_together(monkeypatch
     torch.testing.assert_close(gradient_of(together, logits), gradient_of(losses.lovasz_softmax(logits.softmax(1), label), logits))
 
 
+def test_lovasz_in_single_precision_equals_double_with_its_gradient() -> None:
+    logits, label = random_case(13)
+    probability = logits.softmax(1).detach()
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        leaf = probability.float().to(dtype).requires_grad_()  # the same numbers, so the same order
+        loss = losses.lovasz_softmax(leaf, label)
+        results.append((loss.double(), gradient_of(loss, leaf).double()))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-5, atol=1e-9)
+
+
 def test_lovasz_does_not_see_ignored_pixels() -> None:
     logits, label = random_case(5)
     probability = logits.softmax(1)

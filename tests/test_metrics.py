@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from udacore import metrics
 from udacore.metrics import confusion_matrix, format_scores, score
 
 
@@ -99,3 +101,8 @@ def test_table_for_terminals_has_a_line_for_each_class() -> None:
 def test_table_for_a_page_has_a_line_for_each_name() -> None:
     table = format_scores({"adapt": score(np.array([[3, 1], [0, 4]]))}, ["road", "sky"], style="markdown")
     assert table.splitlines() == ["|  | road | sky | mIoU |", "| --- | ---: | ---: | ---: |", "| adapt | 75.0 | 80.0 | 77.5 |"]
+
+
+def test_the_documented_example_holds() -> None:
+    result = doctest.testmod(metrics)
+    assert (result.failed, result.attempted) == (0, 1)
