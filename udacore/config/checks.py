@@ -1,0 +1,150 @@
+"""What must fit together in a configuration beyond the type of each value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from udacore.config.counts import parse_count
+from udacore.config.problems import Problem, join
+from udacore.config.schema import RoundConfig
+from udacore.errors import ConfigError, near_matches
+
+SEGMENTER = "segmenter"
+ROUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+RESERVED = ("own", "none", "make", "initial", "previous", "best")
+"""Words that stand where a round's name may stand."""
+
+
+def check_round_name(name: str) -> Problem | None:
+    """A round's name is part of a folder's name and of dotted paths."""
+    path = f"rounds.{name}"
+    if not ROUND_NAME.fullmatch(name):
+        return Problem(path, "the name of a round is made of letters, digits, - and _")
+    return Problem(path, f"{name!r} means something else where rounds are named; choose another name") if name in RESERVED else None
+
+
+def check_rounds(rounds: Mapping[str, RoundConfig | None], names: Sequence[str]) -> Iterator[Problem]:
+    """All problems of the rounds that could be read (None: could not); `names` are all rounds in order."""
+    for name, config in rounds.items():
+        if config is not None:
+            earlier = names[: names.index(name)]
+            for check in (check_counts, check_batch, check_parts, check_evaluation):
+                yield from (Problem(f"rounds.{name}.{problem.path}", problem.text) for problem in check(config))
+            for check in (check_weights, check_overlays):
+                yield from (Problem(f"rounds.{name}.{problem.path}", problem.text) for problem in check(config, earlier, names))
+
+
+def check_counts(config: RoundConfig) -> Iterator[Problem]:
+    """Every count is a number of steps or of epochs."""
+    counts: dict[str, Any] = {"steps": config.steps}
+    for part, settings in config.parts.items():
+        schedule, path = settings.schedule, f"parts.{part}.schedule"
+        counts |= {f"{path}.horizon": schedule.horizon, f"{path}.from": schedule.from_, f"{path}.over": schedule.over, f"{path}.warmup": schedule.warmup}
+        counts |= {f"{path}.at[{index}]": at for index, at in enumerate(schedule.at)}
+    counts |= {f"evaluate.{name}.every": settings.every for name, settings in config.evaluate.items()}
+    for path, count in counts.items():
+        try:
+            if count is not None:
+                parse_count(count)
+        except ConfigError as error:
+            yield Problem(path, str(error))
+
+
+def check_batch(config: RoundConfig) -> Iterator[Problem]:
+    """Micro-batches are of equal size, and a domain is drawn once."""
+    if config.batch % config.accumulation:
+        yield Problem("accumulation", f"must divide the batch: {config.batch} images cannot be split into {config.accumulation} equal micro-batches")
+    if len(set(config.draws)) < len(config.draws):
+        yield Problem("draws", f"names a domain twice: {list(config.draws)}")
+
+
+def check_parts(config: RoundConfig) -> Iterator[Problem]:
+    """Parts are named where they are trained, and patterns can be compiled."""
+    known = list(dict.fromkeys((SEGMENTER, *config.parts)))
+    for name in config.trains or ():
+        if name not in known:
+            yield Problem("trains", f"no part {name!r} under parts{near_matches(name, known)}")
+    for part, settings in config.parts.items():
+        for key, patterns in (("groups", settings.groups), ("no_decay", settings.no_decay)):
+            for pattern in patterns:
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    yield Problem(f"parts.{part}.{key}", f"{pattern!r} is no regular expression: {error}")
+
+
+def check_evaluation(config: RoundConfig) -> Iterator[Problem]:
+    """The set by which the best model is chosen exists."""
+    if config.best_on is not None and config.best_on not in config.evaluate:
+        yield Problem("best_on", f"no set {config.best_on!r} under evaluate{near_matches(config.best_on, config.evaluate)}")
+    elif config.keep == "best" and not config.evaluate:
+        yield Problem("keep", "best needs a set under evaluate, by which it is chosen")
+
+
+def check_weights(config: RoundConfig, earlier: Sequence[str], names: Sequence[str]) -> Iterator[Problem]:
+    """Each word of `weights` and `initial` means something, for a part that exists."""
+    known = list(dict.fromkeys((SEGMENTER, *config.parts)))
+    for key, value in (("weights", config.weights), ("initial", config.initial)):
+        for part in value if isinstance(value, dict) else ():
+            if part not in known:
+                yield Problem(f"{key}.{part}", f"no such part{near_matches(part, known)}")
+    words = by_part("weights", config.weights)
+    for path, word in words.items():
+        yield from (Problem(path, text) for text in _check_weights_word(word, earlier, names))
+    for path, word in by_part("initial", config.initial).items():
+        if word not in ("imagenet", "random") and not is_path(word):
+            near = near_matches(word, ["imagenet", "random"])
+            yield Problem(path, f"must be imagenet, random or a file, got {word!r}{near if 'mean' in near else ''}")
+    if config.steps == 0 and all(word == "initial" for word in words.values()):
+        yield Problem("steps", "0 means that the work was done elsewhere: give weights (a file, or an earlier round), or a number of steps")
+
+
+def by_part(key: str, value: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Dotted place -> word, of a setting that is one word or a word for each part."""
+    if value is None:
+        return {}
+    return {key: value} if isinstance(value, str) else {join(key, part): word for part, word in value.items()}
+
+
+def _check_weights_word(word: str, earlier: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    if word == "initial" or (word not in ("previous", "best") and not word.startswith("round ") and is_path(word)):
+        return
+    if word in ("previous", "best"):
+        if not earlier:
+            yield f"{word!r} means nothing in the first round; possible: initial, a file"
+    elif word.startswith("round "):
+        yield from _check_earlier(word.removeprefix("round ").strip(), earlier, names)
+    elif word in names:
+        yield f"is a round's name alone; write 'round {word}'"
+    else:
+        near = near_matches(word, ["initial", "previous", "best"])
+        yield f"must be initial, previous, best, 'round NAME' or a file, got {word!r}{near if 'mean' in near else ''}"
+
+
+def check_overlays(config: RoundConfig, earlier: Sequence[str], names: Sequence[str]) -> Iterator[Problem]:
+    """Labels and images that come from a round come from an earlier one."""
+    overlays = (("source.images", config.source.images, ["own"]), ("target.labels", config.target.labels, ["none", "make"]))
+    for path, word, words in overlays:
+        if word == "make" and path == "target.labels" and not earlier:
+            yield Problem(path, "the first round has no round before it that could make labels")
+        elif word in words:
+            continue
+        elif word in names:
+            yield from (Problem(path, text) for text in _check_earlier(word, earlier, names))
+        elif not is_path(word):
+            yield Problem(path, f"{word!r} is neither a round nor a folder{near_matches(word, [*words, *earlier])}")
+
+
+def _check_earlier(name: str, earlier: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    if name in names and name not in earlier:
+        yield f"the round {name!r} does not come before this one; earlier: {', '.join(earlier) or 'none'}"
+    elif name not in earlier:
+        yield f"there is no round {name!r}{near_matches(name, earlier)}"
+
+
+def is_path(word: str) -> bool:
+    """Whether a word is meant as a file or folder: it has a slash or a suffix, or something of that name exists."""
+    return "/" in word or "\\" in word or bool(Path(word).suffix) or word.startswith("~") or Path(word).exists()

@@ -1,0 +1,190 @@
+"""Configuration files: YAML read safely, `extends`, presets inside packages, and `a.b=c` from the command line.
+
+Everything here is plain data; `convert.py` gives it types and `resolve.py` gives it meaning.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from udacore.config.problems import show
+from udacore.errors import ConfigError, near_matches
+
+EXTENDS = "extends"
+SUFFIXES = (".yaml", ".yml")
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML with the scalars of YAML 1.2: `1e-4` is a number, `no` and `off` are words, dates stay text; a key given twice is an error."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """As PyYAML's, but the second of two equal keys is an error."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word or a number", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        """Decimal, also with leading zeros, or hexadecimal."""
+        text = str(node.value)
+        return int(text, 16) if "x" in text else int(text)
+
+
+_RESOLVERS = [
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("merge", r"<<", "<"),
+]
+for _tag, _pattern, _first in _RESOLVERS:
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), ["" if c == "\0" else c for c in _first])  # type: ignore[no-untyped-call]
+_KINDS = ("null", "bool", "int", "float", "str", "seq", "map")
+Loader.yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag.rpartition(":")[2] in _KINDS}
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_integer)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The plain data of a YAML text; a ConfigError names the place in `where` with line and column."""
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader: plain data only
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}{place}: {' '.join((error.problem or 'broken YAML').split())}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: broken YAML: {' '.join(str(error).split())}") from None
+
+
+def merge(base: Any, over: Any) -> Any:
+    """`over` laid on `base`: mappings key by key in the order of `base`, everything else replaced; neither is changed.
+
+    A null replaces too: it removes an entry or brings back a default when the data gets its types.
+    """
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return copy.deepcopy(over)
+    merged = dict(copy.deepcopy(base))
+    for key, value in over.items():
+        merged[key] = merge(base[key], value) if key in base else copy.deepcopy(value)
+    return merged
+
+
+def list_presets(package: str) -> list[str]:
+    """The names of the presets that a package brings in its folder `presets`, sorted; empty if it has none."""
+    try:
+        folder = resources.files(package) / "presets"
+    except (ModuleNotFoundError, TypeError):
+        return []
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_preset(name: str, packages: Sequence[str]) -> Traversable:
+    """The file `presets/<name>.yaml` of the first package that has it; a ConfigError names near matches."""
+    for package in packages:
+        if name in list_presets(package):
+            return resources.files(package) / "presets" / f"{name}.yaml"
+    possible = sorted({preset for package in packages for preset in list_presets(package)})
+    raise ConfigError(f"no preset and no file is called {name!r}{near_matches(name, possible)}")
+
+
+def locate(argument: str, packages: Sequence[str], folder: Path | None = None) -> Path | Traversable:
+    """A file (relative to `folder`), if it exists or ends with .yaml or .yml; else the preset of that name."""
+    path = Path(argument).expanduser()
+    path = folder / path if folder is not None else path
+    if path.is_file():
+        return path
+    if argument.endswith(SUFFIXES):
+        raise ConfigError(f"the configuration file {path} does not exist")
+    return find_preset(argument, packages)
+
+
+def read_file(argument: str, packages: Sequence[str]) -> dict[str, Any]:
+    """The plain data of a file or preset, laid over what it `extends` (a file beside it, or a preset's name)."""
+    return _read(locate(argument, packages), packages, ())
+
+
+def read_mapping(file: Path | Traversable) -> dict[str, Any]:
+    """One YAML file whose top level is a mapping (or nothing at all)."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    data = parse_yaml(text, str(file))
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: must be a mapping of settings, got {show(data)}")
+    return data
+
+
+def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, ...]) -> dict[str, Any]:
+    identity = str(file.resolve()) if isinstance(file, Path) else str(file)
+    if identity in above:
+        raise ConfigError("files extend each other in a circle: " + " -> ".join((*above[above.index(identity) :], identity)))
+    data = read_mapping(file)
+    base = data.pop(EXTENDS, None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise ConfigError(f"{file}: {EXTENDS}: must be a file or the name of a preset, got {show(base)}")
+    folder = file.parent if isinstance(file, Path) else None
+    try:
+        found = locate(base, packages, folder)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {EXTENDS}: {error}") from None
+    merged: dict[str, Any] = merge(_read(found, packages, (*above, identity)), data)
+    return merged
+
+
+def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+    """`a.b=c` as its path and its value, which is read as YAML.
+
+    >>> parse_override("source.transform.resize.size=[64, 32]")
+    (('source', 'transform', 'resize', 'size'), [64, 32])
+    """
+    name, equals, value = text.partition("=")
+    keys = tuple(name.strip().split("."))
+    if not equals or not all(keys):
+        raise ConfigError(f"{text!r} is neither a setting (write key=value, such as steps=100 or rounds.source.steps=100) nor the only file")
+    return keys, parse_yaml(value, f"the value of {text!r}")
+
+
+def override(data: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """`data` with `value` laid over what stands at the path; `true` and null on the way give way to mappings."""
+    head, *rest = keys
+    name = next((key for key in data if str(key) == head), head)  # a label map has numbers as keys
+    result = dict(data)
+    if rest:
+        inner = data.get(name)
+        value = override(inner if isinstance(inner, Mapping) else {}, rest, value)
+        result[name] = value
+    else:
+        result[name] = merge(data.get(name), value)
+    return result
+
+
+def read_config(argument: str, overrides: Sequence[str], packages: Sequence[str]) -> dict[str, Any]:
+    """The plain data of a file or preset with the command line's overrides, in their order."""
+    data = read_file(argument, packages)
+    for keys, value in map(parse_override, overrides):
+        data = override(data, keys, value)
+    return data

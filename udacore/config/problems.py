@@ -1,0 +1,81 @@
+"""What is wrong with a configuration, in words: the list of problems and how values and types are spelt in it."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin
+
+import attrs
+
+from udacore.errors import ConfigError
+
+
+@attrs.frozen
+class Problem:
+    """What is wrong with one value.
+
+    path     dotted place in the configuration, such as `rounds.adapt.steps`
+    text     what was given and what is possible
+    missing  a required value was not given at all
+    """
+
+    path: str
+    text: str
+    missing: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}" if self.path else self.text
+
+
+def raise_problems(problems: Sequence[Problem], where: str = "") -> None:
+    """Raise one ConfigError that lists all problems: one line for one, else a line with their number and one for each."""
+    lines = list(dict.fromkeys(str(problem) for problem in problems))
+    if len(lines) == 1:
+        raise ConfigError(f"{where}: {lines[0]}" if where else lines[0])
+    if lines:
+        place = f" in {where}" if where else ""
+        raise ConfigError("\n  ".join([f"{len(lines)} problems{place}:", *lines]))
+
+
+def join(path: str, key: Any) -> str:
+    """A dotted path, one key longer."""
+    return f"{path}.{key}" if path else str(key)
+
+
+def show(value: Any) -> str:
+    """A value as a user would write it, cut after 60 characters."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "a mapping with " + ", ".join(str(key) for key in value) if value else "an empty mapping"
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+
+
+def describe_type(kind: Any) -> str:
+    """A type in words, as it stands in messages and tables.
+
+    >>> describe_type(tuple[int, int] | None)
+    '[a whole number, a whole number] or null'
+    """
+    arguments = get_args(kind)
+    origin = get_origin(kind)
+    if kind is Any:
+        return "anything"
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe_type(argument) for argument in arguments)
+    if origin is Literal:
+        return " or ".join(show(choice) if not isinstance(choice, str) else choice for choice in arguments)
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return f"a list of {describe_type(arguments[0])}"
+    if origin is tuple:
+        return "[" + ", ".join(describe_type(argument) for argument in arguments) + "]"
+    if origin is dict:
+        return f"a mapping to {describe_type(arguments[1])}"
+    return "a mapping"
