@@ -44,8 +44,10 @@ def joined(batches: list[SourceBatch]) -> tuple[torch.Tensor, torch.Tensor, list
 
 
 def assert_same(first: list[SourceBatch], second: list[SourceBatch]) -> None:
-    for a, b in zip(joined(first), joined(second), strict=True):
-        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    (images, labels, names), (other_images, other_labels, other_names) = joined(first), joined(second)
+    assert torch.equal(images, other_images)
+    assert torch.equal(labels, other_labels)
+    assert names == other_names
 
 
 def test_a_source_batch_has_the_shapes_and_types_of_the_interface(stream: Stream) -> None:
@@ -55,7 +57,7 @@ def test_a_source_batch_has_the_shapes_and_types_of_the_interface(stream: Stream
     assert batch.image.dtype == torch.float32
     assert batch.label.shape == (4, 8, 10)
     assert batch.label.dtype == torch.int64
-    assert set(batch.label.unique().tolist()) <= {0, 1, 2, 255}
+    assert set(batch.label.flatten().tolist()) <= {0, 1, 2, 255}
     assert batch.valid.shape == (4, 8, 10)
     assert batch.valid.all()
     assert len(set(batch.name)) == 4
@@ -134,11 +136,11 @@ def test_a_class_balanced_stream_counts_the_labels(
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_global_random_states_are_left_alone(stream: Stream, make_table: Table, workers: int) -> None:
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index, union-attr]
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
     list(stream(workers=workers, steps=1))
     list(pass_batches(make_table(), STEPS, PixelConfig(), workers=workers))
     assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index, union-attr]
+    assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index]
 
 
 def test_a_stream_that_is_dropped_early_leaves_no_process(stream: Stream) -> None:
@@ -163,9 +165,9 @@ def test_a_pass_sees_each_image_once_in_list_order_with_its_own_size(make_table:
     assert [name for batch in batches for name in batch.name] == list(table.names)
     assert [size for batch in batches for size in batch.size] == [table.size(i) for i in range(7)]
     assert [tuple(batch.image.shape) for batch in batches] == [(3, 3, 6, 8), (3, 3, 6, 8), (1, 3, 6, 8)]
-    assert [tuple(batch.label.shape) for batch in batches] == [(3, 6, 8), (3, 6, 8), (1, 6, 8)]
-    assert batches[0].label[:, :, :4].unique(dim=0).shape[0] == 3
-    assert (batches[0].label[:, :, 4:] == 255).all()
+    labels = [batch.label for batch in batches if batch.label is not None]
+    assert [tuple(label.shape) for label in labels] == [(3, 6, 8), (3, 6, 8), (1, 6, 8)]
+    assert labels[0][:, 0].tolist() == [[number] * 4 + [255] * 4 for number in range(3)]
 
 
 def test_the_ranks_of_a_pass_share_the_list_without_overlap(make_table: Table) -> None:

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,11 +111,11 @@ def _count(table: LabelTable, share: Sequence[int], classes: int) -> Iterator[ND
 def _load(path: Path, shape: tuple[int, int]) -> NDArray[np.int64] | None:
     """The kept counts, or None if there are none or the file is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             pixels: NDArray[np.int64] = arrays["pixels"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         log.warning("%s is damaged and is made anew", path)
         return None
     return pixels if pixels.shape == shape and pixels.dtype == np.int64 else None
