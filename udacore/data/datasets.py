@@ -15,6 +15,8 @@ from udacore.config.schema import DataConfig
 from udacore.data.labels import IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
 from udacore.data.lists import choose_entries, find_labels
+from udacore.data.preflight import check_pairs as check_pairs
+from udacore.data.preflight import spread
 from udacore.data.sources import Drawing, DrawnImages, DrawnLabels, Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.errors import DataError, near_matches
 
@@ -97,7 +99,7 @@ class ImageTable:
         digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *self.names)).encode())
         if self.labels is not None:
             digest.update(self.labels.table.tobytes())
-            for index in sorted({int(each) for each in np.linspace(0, len(self) - 1, min(len(self), _FINGERPRINTS))}):
+            for index in spread(len(self), _FINGERPRINTS):
                 digest.update(self.labels.fingerprint(index))
         return digest.hexdigest()
 

@@ -14,6 +14,7 @@ from udacore.data.reading import LabelKind, image_size, read_image, read_label
 from udacore.errors import DataError
 
 Image = NDArray[np.uint8]
+_SMALL = 256 * 128  # pixels of a drawn picture up to which it is kept
 
 
 @attrs.frozen(eq=False)
@@ -108,15 +109,16 @@ class Drawing:
     seed: int
 
     def render(self, index: int) -> tuple[Image, Label]:
-        """Picture (RGB uint8 H W 3) and label (raw ids, uint8 H W); the last 2000 are kept by this process."""
-        return _render(self, index)
+        """Picture (RGB uint8 H W 3) and label (raw ids, uint8 H W), not to be written to; small ones are kept by this process."""
+        is_small = self.size[0] * self.size[1] <= _SMALL
+        return _render(self, index) if is_small else _render.__wrapped__(self, index)
 
     def where(self, index: int) -> str:
         """Words for a message."""
         return f"streets {self.pair} {self.domain} {self.split}/{index:05d}"
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=2000)  # at most 256 MB
 def _render(drawing: Drawing, index: int) -> tuple[Image, Label]:
     from udacore.data import streets  # OpenCV's drawing code is needed by this data set only
 

@@ -1,0 +1,208 @@
+"""`uda data check`: what a data set on disk holds, and what is wrong with it, by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from udacore.config.schema import DataConfig
+from udacore.data.datasets import MISALIGNED, Domain, ImageTable, open_table
+from udacore.data.labels import IGNORE, LabelSpace, remap
+from udacore.data.layouts import find_root
+from udacore.data.preflight import id_problem, no_class, spread
+from udacore.data.reading import label_mode
+from udacore.data.sources import LabelFiles
+from udacore.errors import DataError
+
+_CITYSCAPES = {("cityscapes", "train"): 2975, ("cityscapes", "val"): 500, ("cityscapes", "test"): 1525}
+EXPECTED = {("gta5", ""): 24966, ("synthia", ""): 9400, **_CITYSCAPES}
+"""Pictures of the complete data sets (spec datasets 8)."""
+
+_DECODED = 20
+_SHOWN = 10
+
+
+@attrs.define(kw_only=True)
+class DataReport:
+    """What was found.
+
+    where      the folder, or what stands for it
+    images     number of pictures; `expected` that of the complete set, if it is one
+    sizes      'width x height' -> pictures
+    encodings  how labels are stored -> labels: Pillow's mode (P palette, L grey), for SYNTHIA the type of the ids decoded
+    decoded    labels (or pictures) that were decoded
+    pixels     pixels of each class in the decoded labels; the last entry counts the ignored ones
+    holding    decoded labels that hold the class
+    notes      worth knowing; nothing stops
+    problems   files that are missing, broken or do not fit
+    """
+
+    dataset: str
+    domain: Domain
+    where: str
+    classes: tuple[str, ...]
+    images: int = 0
+    expected: int | None = None
+    labels: int | None = None
+    sizes: Counter[str] = attrs.field(factory=Counter)
+    encodings: Counter[str] = attrs.field(factory=Counter)
+    decoded: int = 0
+    pixels: list[int] = attrs.field(factory=list)
+    holding: list[int] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
+    problems: list[str] = attrs.field(factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return attrs.asdict(self)
+
+    def render(self) -> str:
+        """The report as text, one finding a line."""
+        expected = "" if self.expected in (None, self.images) else f", the complete set has {self.expected}"
+        lines = [f"{self.dataset} ({self.domain}) {self.where}", f"  images  {self.images}{expected}"]
+        if self.sizes:
+            lines.append("  sizes   " + _counts(self.sizes))
+        if self.labels is not None:
+            lines.append(f"  labels  {self.labels}" + (f" ({_counts(self.encodings)})" if self.encodings else ""))
+        if self.pixels:
+            lines.append(f"  classes in {self.decoded} labels: share of the pixels, labels that hold it")
+            total = max(sum(self.pixels), 1)
+            width = max(len(name) for name in (*self.classes, "ignored"))
+            for name, pixels, holding in zip((*self.classes, "ignored"), self.pixels, self.holding, strict=True):
+                lines.append(f"    {name:<{width}}  {100 * pixels / total:6.2f} %  {holding:5d}")
+        lines += _shown("note", self.notes) + _shown("problem", self.problems)
+        return "\n".join(lines if self.problems else [*lines, "  no problems"])
+
+
+def _counts(counter: Counter[str]) -> str:
+    """The most frequent first."""
+    parts = [f"{name}: {count}" for name, count in counter.most_common(_SHOWN)]
+    return ", ".join(parts) + (f", {len(counter) - _SHOWN} more" if len(counter) > _SHOWN else "")
+
+
+def _shown(word: str, lines: list[str]) -> list[str]:
+    rest = [f"  and {len(lines) - _SHOWN} more {word}s"] if len(lines) > _SHOWN else []
+    return [f"  {word}: {line}" for line in lines[:_SHOWN]] + rest
+
+
+def check_data(
+    config: DataConfig,
+    space: LabelSpace,
+    *,
+    domain: Domain,
+    labels: bool,
+    full: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> DataReport:
+    """Look at a data set: counts, pairs, the size of every picture and label, encodings, and the classes of 20 labels (all if `full`).
+
+    labels    False looks at pictures only, and opens no label
+    progress  called with (files done, files to do)
+
+    Never raises for what is wrong with files: that is what the report is for. ConfigError if the label space does not fit.
+    """
+    report = DataReport(dataset=config.dataset, domain=domain, where=_where(config), classes=space.classes)
+    try:
+        table = open_table(config, space, domain=domain, labels=False)
+    except DataError as error:
+        report.problems.append(str(error))
+        return report
+    report.images = len(table)
+    if config.list_ is None and config.except_ is None and config.count is None:
+        report.expected = EXPECTED.get((config.dataset, config.split if config.dataset == "cityscapes" else ""))
+        if report.expected not in (None, len(table)):
+            report.notes.append(f"{len(table)} images of {report.expected}: is a part of the archives missing?")
+    if labels:
+        try:
+            table = open_table(config, space, domain=domain, labels=True)
+            report.labels = len(table)
+        except DataError as error:
+            report.problems.append(str(error))
+    chosen = list(range(len(table))) if full else spread(len(table), _DECODED)
+    todo = len(table) + len(chosen)
+    sound = set()
+    for index in range(len(table)):
+        if _check_headers(table, index, report):
+            sound.add(index)
+        if progress is not None:
+            progress(index + 1, todo)
+    if table.dataset == "gta5" and report.encodings["L"]:
+        report.notes.append(f"{report.encodings['L']} labels are grey; GTA5 ships palette PNGs, so these are copies: do they hold ids?")
+    _decode(table, [index for index in chosen if index in sound], report, lambda done: progress and progress(len(table) + done, todo))
+    return report
+
+
+def _where(config: DataConfig) -> str:
+    """The root, even if it is missing."""
+    if config.dataset == "streets":
+        return f"pair {config.pair}, {config.split}, drawn by seed {config.data_seed}"
+    try:
+        return str(find_root(config))
+    except DataError:
+        return config.root or ""
+
+
+def _check_headers(table: ImageTable, index: int, report: DataReport) -> bool:
+    """Note size and encoding of a pair; False if a file cannot be opened."""
+    try:
+        size = table.size(index)
+        report.sizes[f"{size[1]} x {size[0]}"] += 1
+        if table.labels is None:
+            return True
+        label = table.label_size(index)
+        if label != size:
+            known = table.names[index] in MISALIGNED.get(table.dataset, ())
+            (report.notes if known else report.problems).append(str(table.size_error(index, size, label)))
+        if isinstance(table.labels, LabelFiles) and table.labels.kind != "synthia":
+            report.encodings[label_mode(table.labels.paths[index])] += 1
+    except DataError as error:
+        report.problems.append(str(error))
+        return False
+    return True
+
+
+def _decode(table: ImageTable, chosen: list[int], report: DataReport, progress: Callable[[int], object]) -> None:
+    """Decode pairs, count classes, name ids that the data set does not have."""
+    counts = np.zeros(256, np.int64)
+    holding = np.zeros(256, np.int64)
+    found: set[int] = set()
+    for number, index in enumerate(chosen):
+        progress(number + 1)
+        try:
+            table.read_image(index)
+            if table.labels is None:
+                report.decoded += 1
+                continue
+            raw = table.labels.raw(index)
+        except DataError as error:
+            report.problems.append(str(error))
+            continue
+        report.decoded += 1
+        if isinstance(table.labels, LabelFiles) and table.labels.kind == "synthia":
+            report.encodings["16-bit" if raw.dtype == np.uint16 else "8-bit"] += 1
+        problem = id_problem(table.labels, index, raw)
+        if problem:
+            report.problems.append(problem)
+        found |= {int(each) for each in np.unique(raw)}
+        pixels = np.bincount(remap(raw, table.labels.table).ravel(), minlength=256)
+        counts += pixels
+        holding += pixels > 0
+    if table.labels is None or not report.decoded:
+        return
+    order = [*range(len(table.space)), IGNORE]
+    report.pixels = [int(counts[each]) for each in order]
+    report.holding = [int(holding[each]) for each in order]
+    if not sum(report.pixels[:-1]):
+        report.problems.append(no_class(table.labels, sorted(found), table.space.name))
+    elif report.decoded == len(table):
+        absent = [name for name, each in zip(table.space.classes, report.holding, strict=False) if not each]
+        report.notes += [f"class {name} occurs in no label" for name in absent]
