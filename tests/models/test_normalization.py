@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ def filled(norm: nn.Module, channels: int = 3) -> dict[str, torch.Tensor]:
     """Fills a layer with numbers that show, and returns them."""
     generator = torch.Generator().manual_seed(1)
     state = {key: torch.rand(channels, generator=generator) + 0.5 for key in ("weight", "bias", "running_mean", "running_var")}
-    norm.load_state_dict({**state, "num_batches_tracked": torch.tensor(7)})
+    state["num_batches_tracked"] = torch.tensor(7)
+    norm.load_state_dict(state)
     return state
 
 
@@ -131,39 +133,47 @@ rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 data = torch.load(f"{folder}/in.pt", weights_only=True)
 share = slice(0, 1) if rank == 0 else slice(1, 4)
-norm = make_batch_norm(data["mode"])(3).double()
-norm.load_state_dict(data["state"])
-x = data["image"][share].clone().requires_grad_()
-for _ in range(2):
-    result = norm(x)
-((result ** 2) * data["factor"][share]).sum().backward()
-gradients = {name: p.grad for name, p in norm.named_parameters()}
-torch.save({"result": result.detach(), "x": x.grad, "gradients": gradients, "state": norm.state_dict()}, f"{folder}/{rank}.pt")
+found = {}
+for mode in ("train", "live"):
+    norm = make_batch_norm(mode)(3).double()
+    norm.load_state_dict(data["state"])
+    x = data["image"][share].clone().requires_grad_()
+    for _ in range(2):
+        result = norm(x)
+    ((result ** 2) * data["factor"][share]).sum().backward()
+    gradients = {name: p.grad for name, p in norm.named_parameters()}
+    found[mode] = {"result": result.detach(), "x": x.grad, "gradients": gradients, "state": norm.state_dict()}
+torch.save(found, f"{folder}/{rank}.pt")
 dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("mode", ["train", "live"])
-def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path, mode: str) -> None:
-    norm = make_batch_norm(mode)(3).double()
-    filled(norm)
+def run_two_ranks(folder: Path, state: dict[str, torch.Tensor], image: torch.Tensor, factor: torch.Tensor) -> list[dict[str, Any]]:
+    torch.save({"image": image, "factor": factor, "state": state}, folder / "in.pt")
+    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(folder)]) for rank in range(2)]
+    assert [process.wait(timeout=240) for process in ranks] == [0, 0]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
     # far from zero, where E[x^2] - m^2 would cancel, and shares of one and three pictures
     image = torch.randn(4, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1000
     factor = torch.rand(4, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    torch.save({"image": image, "factor": factor, "state": norm.state_dict(), "mode": mode}, tmp_path / "in.pt")
-    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)]) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-
-    image.requires_grad_()
-    for _ in range(2):
-        result = norm(image)
-    ((result**2) * factor).sum().backward()
+    state = filled(make_batch_norm("train")(3))
+    both = run_two_ranks(tmp_path, state, image, factor)
     close = {"rtol": 1e-9, "atol": 1e-9}
-    torch.testing.assert_close(torch.cat([first["result"], second["result"]]), result.detach(), **close)
-    torch.testing.assert_close(torch.cat([first["x"], second["x"]]), image.grad, **close)
-    for name, parameter in norm.named_parameters():
-        torch.testing.assert_close(first["gradients"][name] + second["gradients"][name], parameter.grad, **close)
-    for name, value in norm.state_dict().items():
-        assert torch.equal(first["state"][name], second["state"][name])
-        torch.testing.assert_close(first["state"][name], value, **close)
+    for mode in ("train", "live"):
+        norm = make_batch_norm(mode)(3).double()
+        norm.load_state_dict(state)
+        joint = image.clone().requires_grad_()
+        for _ in range(2):
+            result = norm(joint)
+        ((result**2) * factor).sum().backward()
+        first, second = (found[mode] for found in both)
+        torch.testing.assert_close(torch.cat([first["result"], second["result"]]), result.detach(), **close)
+        torch.testing.assert_close(torch.cat([first["x"], second["x"]]), joint.grad, **close)
+        for name, parameter in norm.named_parameters():
+            torch.testing.assert_close(first["gradients"][name] + second["gradients"][name], parameter.grad, **close)
+        for name, value in norm.state_dict().items():
+            assert torch.equal(first["state"][name], second["state"][name])
+            torch.testing.assert_close(first["state"][name], value, **close)

@@ -137,4 +137,4 @@ def _rename(key: str, rules: Mapping[str, str]) -> str | None:
 
 def _enumerate(names: list[str], shown: int = 5) -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{len(names)} entries: {', '.join(names[:shown])}{more}"
+    return f"{', '.join(names[:shown])}{more}"

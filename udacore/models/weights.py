@@ -7,24 +7,17 @@ import hashlib
 import http.client
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet101_Weights, VGG16_Weights
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError
 from udacore.models.families import OWN, State, convert_backbone, recognize_family, untouched_by_imagenet
-
-IMAGENET_URLS = {
-    "deeplab-resnet101": ResNet101_Weights.IMAGENET1K_V1.url,
-    "deeplab-vgg16": VGG16_Weights.IMAGENET1K_V1.url,
-}
-"""Where ImageNet weights of a network are fetched from; the file's name holds the first eight digits of its SHA-256."""
 
 _SEGMENTER = ("backbone", "classifier")
 
@@ -71,12 +64,12 @@ def load_initial(model: nn.Module, source: str, architecture: ModelConfig, sha25
         loaded = load_children(model, held, where=where)
         return attrs.evolve(loaded, family=family, unexpected=loaded.unexpected + left)
     backbone = model.get_submodule("backbone")
-    loaded = load_state(backbone, convert_backbone(state, family, backbone, where), where=f"{where} ({family})")
-    spared = untouched_by_imagenet(backbone)
-    missing = [key for key in loaded.missing if not key.startswith(spared)] if spared else list(loaded.missing)
-    if missing or loaded.unexpected:
-        raise ConfigError(_mismatch(f"{where} ({family})", missing, list(loaded.unexpected), []))
-    return attrs.evolve(loaded, where=where, family=family)
+    origin = f"{where} ({family})"
+    spared = {key: value for key, value in backbone.state_dict().items() if key.startswith(untouched_by_imagenet(backbone))}
+    loaded = load_state(backbone, {**spared, **convert_backbone(state, family, backbone, where)}, where=origin)
+    if loaded.missing or loaded.unexpected:
+        raise ConfigError(_mismatch(origin, loaded.missing, loaded.unexpected, ()))
+    return Loaded(where=where, family=family, missing=tuple(spared))
 
 
 def load_children(model: nn.Module, state: State, *, where: str) -> Loaded:
@@ -98,19 +91,19 @@ def load_state(model: nn.Module, state: State, *, where: str) -> Loaded:
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     unequal = [
-        f"{key!r} is {tuple(state[key].shape)} there and {tuple(parameter.shape)} here"
+        f"{key}, {tuple(state[key].shape)} there and {tuple(parameter.shape)} here"
         for key, parameter in parameters.items()
         if key in state and state[key].shape != parameter.shape
     ]
     if unequal:
-        raise ConfigError(_mismatch(where, [], [], unequal))
+        raise ConfigError(_mismatch(where, (), (), unequal))
     _reshape_buffers(model, state)
     missing, unexpected = model.load_state_dict(dict(state), strict=False)
     lacking = [key for key in missing if key in parameters]
     children = {name for name, _ in model.named_children()}
     foreign = [key for key in unexpected if _child(key) in children and not key.endswith(".num_batches_tracked")]
     if lacking or foreign:
-        raise ConfigError(_mismatch(where, lacking, foreign, []))
+        raise ConfigError(_mismatch(where, lacking, foreign, ()))
     return Loaded(where=where, missing=tuple(missing), unexpected=tuple(unexpected))
 
 
@@ -128,15 +121,10 @@ def _reshape_buffers(model: nn.Module, state: State) -> None:
                 module._buffers[name] = torch.empty_like(saved) if value is None else value.new_empty(saved.shape)
 
 
-def _mismatch(where: str, missing: list[str], unexpected: list[str], unequal: list[str]) -> str:
+def _mismatch(where: str, missing: Sequence[str], unexpected: Sequence[str], unequal: Sequence[str]) -> str:
     """One line on weights that do not fit."""
-    reasons = []
-    if missing:
-        reasons.append(f"{len(missing)} entries of the model are missing there, first {missing[0]!r}")
-    if unexpected:
-        reasons.append(f"{len(unexpected)} entries are unknown to the model, first {unexpected[0]!r}")
-    if unequal:
-        reasons.append(f"{len(unequal)} shapes differ, first {unequal[0]}")
+    kinds = (("missing there", missing), ("unknown to the model", unexpected), ("of another shape", unequal))
+    reasons = [f"{kind}: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "") for kind, names in kinds if names]
     return f"{where}: weights of another architecture: {'; '.join(reasons)}"
 
 
@@ -173,9 +161,18 @@ def read_file(path: Path, sha256: str | None = None) -> Any:
         raise ConfigError(f"{path}: not readable as weights ({type(error).__name__}: {reason})") from error
 
 
+def imagenet_url(name: str) -> str | None:
+    """Where ImageNet weights of a network are fetched from, or None; the file's name holds the first digits of its SHA-256."""
+    # As long to import as torch itself, and only needed here.
+    from torchvision.models import ResNet101_Weights, VGG16_Weights
+
+    weights = {"deeplab-resnet101": ResNet101_Weights.IMAGENET1K_V1, "deeplab-vgg16": VGG16_Weights.IMAGENET1K_V1}
+    return str(weights[name].url) if name in weights else None
+
+
 def _fetch_imagenet(architecture: ModelConfig) -> tuple[str, State]:
     """torchvision's file for a network, through torch's own cache. ConfigError where it cannot be had."""
-    url = IMAGENET_URLS.get(architecture.name)
+    url = imagenet_url(architecture.name)
     if url is None:
         raise ConfigError(f"initial: imagenet: model {architecture.name!r} has no ImageNet weights; use initial: random")
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
