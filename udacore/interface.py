@@ -127,9 +127,6 @@ class PassBatch:
     size: tuple[tuple[int, int], ...]
 
 
-Passes = Callable[..., Iterable[PassBatch]]
-
-
 class RoundEnd(Protocol):
     """What `on_round_end` and `make_pseudo_labels` get. The model is in evaluation mode and no gradient is kept.
 
@@ -145,13 +142,17 @@ class RoundEnd(Protocol):
     device: torch.device
     pseudo_labels: Any
 
-    def source(self, *, size: tuple[int, int] | None = None, batch: int = 1, labels: bool = True, images: bool = True) -> Iterable[PassBatch]: ...
+    def source(self, *, size: tuple[int, int] | None = None, batch: int = 1, labels: bool = True, images: bool = True) -> Iterable[PassBatch]:
+        """Each source image of this rank once, in list order."""
 
-    def target(self, *, size: tuple[int, int] | None = None, batch: int = 1) -> Iterable[PassBatch]: ...
+    def target(self, *, size: tuple[int, int] | None = None, batch: int = 1) -> Iterable[PassBatch]:
+        """Each target image of this rank once, in list order."""
 
-    def write_image(self, name: str, image: np.ndarray) -> None: ...
+    def write_image(self, name: str, image: np.ndarray) -> None:
+        """Write H W 3 uint8 under an image's name, for a later round whose `source.images` names this one."""
 
-    def record(self, name: str, value: Any) -> None: ...
+    def record(self, name: str, value: Any) -> None:
+        """Note a number of this round's end."""
 
 
 Losses = Tensor | Mapping[str, Tensor] | None

@@ -20,7 +20,9 @@ Size = tuple[int, int]
 class DataConfig:
     """Which pictures: a data set as users have it on disk, or the embedded one."""
 
-    dataset: Literal["gta5", "synthia", "cityscapes", "folder", "streets"] = option("streets", "kind of data set: where its files lie and how its labels are encoded")
+    dataset: Literal["gta5", "synthia", "cityscapes", "folder", "streets"] = option(
+        "streets", "kind of data set: where its files lie and how its labels are encoded"
+    )
     root: str | None = option(None, "folder of the data set; default: $UDACORE_DATA/<dataset>, else datasets/<dataset>")
     split: str = option("train", "part of the data set: train, val or test; gta5, synthia and folder hold one part")
     list_: str | None = option(None, "text file of image names (or image<TAB>label), one a line; package:path for a file in a package")
@@ -40,7 +42,9 @@ class DataConfig:
 class SamplerConfig:
     """In which order the images of a domain come."""
 
-    name: Literal["shuffle", "replacement", "class_balanced", "rare_class"] = option("shuffle", "shuffle: each image once an epoch; replacement: independent draws; class_balanced: FADA's list; rare_class: DAFormer's")
+    name: Literal["shuffle", "replacement", "class_balanced", "rare_class"] = option(
+        "shuffle", "shuffle: each image once an epoch; replacement: independent draws; class_balanced: FADA's list; rare_class: DAFormer's"
+    )
     sub_epoch: int = option(3000, "class_balanced: images after which the class counts start anew", at_least=1)
     temperature: float = option(0.01, "rare_class: how sharply rare classes are preferred", above=0)
     min_pixels: int = option(3000, "rare_class: pixels of the class that an image must hold", at_least=1)
@@ -108,7 +112,9 @@ class PartConfig:
     optimizer: str = option("SGD", "a class of torch.optim, or module:Class")
     lr: float = option(2.5e-4, "learning rate", at_least=0)
     options: dict[str, Any] = option(factory=dict, help="further arguments of the optimiser: momentum, weight_decay, betas ...")
-    groups: dict[str, float | dict[str, Any]] = option(factory=dict, help="pattern of parameter names -> rate factor, or options of their own (lr_factor among them)")
+    groups: dict[str, float | dict[str, Any]] = option(
+        factory=dict, help="pattern of parameter names -> rate factor, or options of their own (lr_factor among them)"
+    )
     no_decay: tuple[str, ...] = option((), "patterns of parameter names without weight decay")
     schedule: ScheduleConfig = option(factory=ScheduleConfig, help="learning rate over the steps")
 
@@ -149,10 +155,14 @@ class RoundConfig:
 
     steps: int | str = option(0, "optimiser steps; `20 epochs` is possible; 0: the round's work was done elsewhere")
     draws: tuple[Literal["source", "target"], ...] = option(("source", "target"), "domains that are drawn")
-    update: Literal["accumulate", "joint", "alternate"] = option("accumulate", "accumulate: backward after each loss, one step; joint: one backward over both; alternate: a step after each domain")
+    update: Literal["accumulate", "joint", "alternate"] = option(
+        "accumulate", "accumulate: backward after each loss, one step; joint: one backward over both; alternate: a step after each domain"
+    )
     batch: int = option(8, "images of each domain for one optimiser step, over all processes", at_least=1)
     accumulation: int = option(1, "micro-batches that an optimiser step is split into", at_least=1)
-    weights: str | dict[str, str] | None = option(None, "initial, previous, best, `round NAME`, a file, or part -> one of these; default: initial in the first round, then previous")
+    weights: str | dict[str, str] | None = option(
+        None, "initial, previous, best, `round NAME`, a file, or part -> one of these; default: initial in the first round, then previous"
+    )
     initial: str | dict[str, str] = option("imagenet", "imagenet, random, or part -> word or file: where `initial` weights come from")
     keep: Literal["last", "best"] = option("last", "which model a round ends with")
     best_on: str | None = option(None, "evaluation set by which `best` is chosen; default: the first")

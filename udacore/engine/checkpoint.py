@@ -132,7 +132,7 @@ def copy_state(model: nn.Module) -> dict[str, Tensor]:
 
 def random_states() -> list[dict[str, Any]]:
     """The global random states of all ranks: what a plugin may draw from without a generator of its own."""
-    kind, key, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    kind, key, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, words, gauss = random.getstate()
     own = {
         "torch": torch.get_rng_state().tolist(),

@@ -88,6 +88,6 @@ def derive_seed(*keys: int | str) -> int:
 def seed_everything(seed: int, device: torch.device) -> None:
     """Set torch's generators, for what a plugin draws without one (dropout); each rank gets its own stream."""
     seed = derive_seed(seed, ranks.rank())
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed_all(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import torch
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from udacore import ranks
 from udacore.config.schema import EvaluationConfig, PixelConfig
-from udacore.data.datasets import ImageTable
-from udacore.data.labels import LabelSpace, subset_indices
 from udacore.data.colour import normalize
+from udacore.data.datasets import ImageTable
 from udacore.data.geometry import resize_image
+from udacore.data.labels import LabelSpace, subset_indices
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
 from udacore.inference import predict_label
@@ -84,7 +84,7 @@ def describe_protocol(data: EvaluationSet, model: nn.Module, chosen: str) -> dic
     config = data.config
     return {
         "dataset": config.dataset, "split": config.split, "images": len(data.table), "label_space": data.space.name,
-        "head_classes": int(model.num_classes), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
+        "head_classes": int(cast("int", model.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
         "upsample": config.upsample, "align_corners": bool(model.align_corners) if config.align_corners is None else config.align_corners,
         "scales": config.scales, "flip": config.flip, "window": config.window, "absent": config.absent, "checkpoint": chosen,
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -78,7 +79,7 @@ class Overlay:
     def finish(self, expected: Iterable[str] | None = None) -> None:
         """Write the manifest, which alone makes the overlay valid; PluginError if an expected name is missing."""
         names = sorted(name for share in ranks.all_gather_object(self._written) for name in share)
-        twice = [name for name, following in zip(names, names[1:], strict=False) if name == following]
+        twice = [name for name, following in itertools.pairwise(names) if name == following]
         missing = sorted(set(names if expected is None else expected) - set(names))
         if twice or missing:
             raise PluginError(

@@ -136,7 +136,7 @@ def average_gradients(parts: Iterable[Part]) -> None:
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).float() for p in chosen])
     dist.all_reduce(flat)
     flat /= ranks.size()
-    for parameter, piece in zip(chosen, flat.split([p.numel() for p in chosen]), strict=True):
+    for parameter, piece in zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True):
         mean: Tensor = piece.view_as(parameter).to(parameter.dtype)
         if parameter.grad is None:
             parameter.grad = mean.clone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 
+from udacore.config.counts import parse_count
 from udacore.config.schema import ScheduleConfig
 
 
@@ -48,7 +49,4 @@ def count_steps(count: int | str, epoch: int) -> int:
     >>> count_steps("2 epochs", 50), count_steps(7, 50)
     (100, 7)
     """
-    if isinstance(count, int):
-        return count
-    number, _, unit = count.partition(" ")
-    return int(round(float(number) * (epoch if unit.startswith("epoch") else 1)))
+    return parse_count(count).steps(epoch)

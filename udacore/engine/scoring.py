@@ -43,7 +43,7 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
         content = read_tensors(path)
         model = _build(session, name)
         load_state(model, content.get("model", content), where=str(path))
-        model.to(machine.device, memory_format=machine.memory_format)
+        model.to(machine.device).to(memory_format=machine.memory_format)
         sets = session.evaluation_sets(name)
         if not sets:
             raise ConfigError(f"round {name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")

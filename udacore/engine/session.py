@@ -15,8 +15,8 @@ import torch
 from udacore import ranks
 from udacore.config.schema import Config, DataConfig
 from udacore.data.datasets import ImageTable, open_table, with_images, with_labels
-from udacore.data.preflight import check_pairs
 from udacore.data.labels import LabelSpace, get_label_space
+from udacore.data.preflight import check_pairs
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet
@@ -76,10 +76,8 @@ class Session:
     def evaluation_sets(self, name: str) -> list[EvaluationSet]:
         """The labelled sets that a round is scored on."""
         config, space = self.config.rounds[name], self.space(name)
-        return [
-            EvaluationSet(name=key, config=entry, table=self._open(name, entry, entry.domain or "target", labels=True), space=space, pixels=config.pixels)
-            for key, entry in config.evaluate.items()
-        ]
+        tables = {key: self._open(name, entry, entry.domain or "target", labels=True) for key, entry in config.evaluate.items()}
+        return [EvaluationSet(name=key, config=config.evaluate[key], table=table, space=space, pixels=config.pixels) for key, table in tables.items()]
 
     def epoch(self, name: str) -> int:
         """Optimiser steps in which the first domain that the round draws is seen once."""
@@ -101,7 +99,8 @@ class Session:
         for name, config in self.config.rounds.items():
             share = config.accumulation * ranks.size()
             if config.batch % share:
-                raise ConfigError(f"rounds.{name}.batch: {config.batch} images do not divide into {config.accumulation} micro-batches on {ranks.size()} processes")
+                pieces = f"{config.accumulation} micro-batches on {ranks.size()} processes"
+                raise ConfigError(f"rounds.{name}.batch: {config.batch} images do not divide into {pieces}")
             tables = self.drawn(name)
             for table in (*tables.values(), *(data.table for data in self.evaluation_sets(name))):
                 if id(table) not in checked:
@@ -109,7 +108,8 @@ class Session:
                     checked.add(id(table))
             for domain, table in tables.items():
                 if config.batch > len(table):
-                    self.tracker.say(f"round {name!r}: batch {config.batch} is larger than the {domain} ({len(table)} images); images repeat within a batch")
+                    what = f"batch {config.batch} is larger than the {domain} ({len(table)} images)"
+                    self.tracker.say(f"round {name!r}: {what}; images repeat within a batch")
 
     def _open(self, name: str, entry: DataConfig, domain: Literal["source", "target"], *, labels: bool) -> ImageTable:
         """The table of an entry, opened once for all rounds that read the same files."""
@@ -137,8 +137,9 @@ class Session:
         device = self.machine.device
         content = {
             "versions": {**versions, "python": platform.python_version()},
-            "plugin": {"name": self.method.name, "distribution": self.method.distribution, "version": self.method.version, "origin": self.method.origin},
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
+            "plugin": {key: getattr(self.method, key) for key in ("name", "distribution", "version", "origin")},
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}",
+            "threads": torch.get_num_threads(),
             "processes": ranks.size(),
             "git": _git_hash(),
             "data": {f"{table.names[0]} and {len(table) - 1} more": table.source_hash() for table in self.tables.values()},

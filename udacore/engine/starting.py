@@ -21,7 +21,7 @@ from udacore.plugins import labelled
 def build_model(session: Session, round: RoundInfo, config: RoundConfig) -> nn.Module:
     """What the method builds, on the CPU, its random weights drawn from the run's seed and the round's name."""
     with torch.random.fork_rng(devices=[]), labelled(session.method.name, "build_model", round.name, 0):
-        torch.random.default_generator.manual_seed(derive_seed(session.config.seed, round.name, "model"))
+        torch.default_generator.manual_seed(derive_seed(session.config.seed, round.name, "model"))
         model = session.hooks.build_model(settings=config.method, architecture=config.model, round=round)
     if not isinstance(model, nn.Module):
         raise PluginError(f"plugin {session.method.name!r}: build_model must return a torch.nn.Module, got {type(model).__name__}")

@@ -42,8 +42,8 @@ class Updater:
     def run_step(self, index: int, source: Sequence[SourceBatch | None], target: Sequence[TargetBatch | None]) -> None:
         """One optimiser step over the micro-batches of both domains, as the round's `update` says."""
         steps = [self._make_step(index, micro, pair) for micro, pair in enumerate(zip(source, target, strict=True))]
-        for part in self.parts.values():
-            part.set_rate(index, self.round.steps, self.epoch)
+        for learner in self.parts.values():
+            learner.set_rate(index, self.round.steps, self.epoch)
         domains = [d for d in ("source", "target") if d in self.config.draws] or ["target"]
         phases = [[d] for d in domains] if self.config.update == "alternate" else [domains]
         for phase in phases:

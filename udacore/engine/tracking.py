@@ -67,19 +67,21 @@ class Tracker:
         """A log line: losses, rates, time a step, time left; `done` steps since the last one."""
         now = time.monotonic()
         seconds, self._clock = (now - self._clock) / max(1, done), now
+        if not self._main:
+            return
+        self.note({"round": place["round"], "step": place["step"], **numbers, **rates})
+        extra = {"time/step": seconds}
+        if torch.cuda.is_available():
+            extra["mem/peak_gb"] = torch.cuda.max_memory_allocated() / 2**30
+        self.board({**numbers, **rates, **extra}, place["total"])
         left = int(seconds * (place["steps"] - place["step"]))
         losses = "  ".join(f"{name.removeprefix('loss/')} {value:.4g}" for name, value in numbers.items())
-        line = f"{place['round']} {place['step']}/{place['steps']}  {losses}  lr {next(iter(rates.values()), 0):.3g}  {1000 * seconds:.0f} ms/step  ETA {left // 60}:{left % 60:02d}"
-        if self._main:
-            self.note({"round": place["round"], "step": place["step"], **numbers, **rates})
-            extra = {"time/step": seconds}
-            if torch.cuda.is_available():
-                extra["mem/peak_gb"] = torch.cuda.max_memory_allocated() / 2**30
-            self.board({**numbers, **rates, **extra}, place["total"])
-            self._files["log.txt"].write(line + "\n")
-            self._files["log.txt"].flush()
-            filled = 24 * place["step"] // max(1, place["steps"])
-            print(f"\r\x1b[K[{'#' * filled:-<24}] {line}" if self._bar else line, end="" if self._bar else "\n", file=sys.stderr, flush=True)
+        speed = f"lr {next(iter(rates.values()), 0):.3g}  {1000 * seconds:.0f} ms/step  ETA {left // 60}:{left % 60:02d}"
+        line = f"{place['round']} {place['step']}/{place['steps']}  {losses}  {speed}"
+        self._files["log.txt"].write(line + "\n")
+        self._files["log.txt"].flush()
+        filled = 24 * place["step"] // max(1, place["steps"])
+        print(f"\r\x1b[K[{'#' * filled:-<24}] {line}" if self._bar else line, end="" if self._bar else "\n", file=sys.stderr, flush=True)
 
     def restart_clock(self) -> None:
         """Time since now belongs to the next steps: evaluation was not one of them."""

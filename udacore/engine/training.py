@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import torch
@@ -83,7 +83,7 @@ def set_up(session: Session, name: str) -> Work:
     finished = any(session.checkpoints.exists(label) for label in (session.label(name), f"{session.label(name)}-steps"))
     if not finished:
         load_starting_weights(session, model, name, config)
-    model.to(machine.device, memory_format=machine.memory_format)
+    model.to(machine.device).to(memory_format=machine.memory_format)
     if session.config.compile:
         model.compile()
     updater = Updater(
@@ -122,7 +122,7 @@ def take_steps(work: Work) -> None:
 MicroBatches = tuple[list[SourceBatch | None], list[TargetBatch | None]]
 
 
-def micro_batches(work: Work) -> Iterator[MicroBatches]:
+def micro_batches(work: Work) -> Generator[MicroBatches, None, None]:
     """For each step that is left, the micro-batches of both domains on the device; lists of None for a domain not drawn."""
     count, machine = work.config.accumulation, work.session.machine
     streams = {domain: _stream(work, domain) for domain in work.config.draws}
@@ -136,7 +136,7 @@ def micro_batches(work: Work) -> Iterator[MicroBatches]:
             stream.close()
 
 
-def _stream(work: Work, domain: str) -> Any:
+def _stream(work: Work, domain: Literal["source", "target"]) -> Any:
     session, config = work.session, work.config
     table, entry = (session.source(work.name), config.source) if domain == "source" else (session.target(work.name), config.target)
     return stream_batches(
@@ -236,7 +236,7 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         signal.signal(number, before[number])
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
         signal.signal(number, note)
     try:

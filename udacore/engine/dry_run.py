@@ -1,0 +1,106 @@
+"""A run before the run: some steps of every round, for its memory and its time."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+
+from udacore import ranks
+from udacore.config.schema import Config
+from udacore.data.datasets import ImageTable
+from udacore.data.reading import write_label
+from udacore.engine import training
+from udacore.engine.checkpoint import Checkpoints
+from udacore.engine.device import Machine, running
+from udacore.engine.parts import set_modes
+from udacore.engine.session import Session
+from udacore.engine.tracking import Tracker
+from udacore.plugins import Method, build_hooks
+
+STEPS = 20
+
+
+def dry_run(config: Config, method: Method) -> str:
+    """Take 20 steps of every round in a temporary folder; a table of time a step, peak memory and time in all.
+
+    Overlays that a round would have made are stood in for: pseudo labels by class 0, images by the round's own.
+    Evaluation and the hooks at a round's end are not timed. Weights are as built: what they hold changes no time.
+    """
+    lines = [f"{'round':<20} {'steps':>8} {'ms/step':>9} {'peak memory':>12} {'time':>9}"]
+    total = 0.0
+    with running(config) as machine, tempfile.TemporaryDirectory() as folder:
+        for name in config.rounds:
+            session = _session(config, method, machine, Path(folder))
+            steps = session.steps(name)
+            if steps:
+                seconds, memory = _try_round(session, name, min(STEPS, steps))
+                total += seconds * steps
+                lines.append(f"{name:<20} {steps:>8} {1000 * seconds:>9.0f} {memory / 2**30:>9.2f} GB {_clock(seconds * steps):>9}")
+            else:
+                lines.append(f"{name:<20} {0:>8} {'-':>9} {'-':>12} {'-':>9}")
+    lines.append(f"{'total':<20} {'':>8} {'':>9} {'':>12} {_clock(total):>9}   without evaluation, labels and the rounds' ends")
+    return "\n".join(lines)
+
+
+def _session(config: Config, method: Method, machine: Machine, folder: Path) -> Session:
+    return Session(
+        config=config, method=method, hooks=build_hooks(method), folder=folder, machine=machine,
+        tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(folder / "checkpoints"),
+    )  # fmt: skip
+
+
+def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
+    """Seconds a step (the first two left out) and peak memory in bytes of a round cut short."""
+    short = _stand_in(session, name)
+    work = training.set_up(short, name)
+    device = session.machine.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    clock: list[float] = []
+    batches = training.micro_batches(work)
+    for _, (source, target) in zip(range(steps), batches, strict=False):
+        set_modes(work.model, work.config, work.round.trains)
+        work.updater.run_step(work.step, source, target)
+        work.step += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        clock.append(time.perf_counter())
+    batches.close()
+    work.updater.health.check(name, "none, this is a dry run")
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    first = min(2, len(clock) - 1)
+    return (clock[-1] - clock[first]) / max(1, len(clock) - 1 - first), peak
+
+
+def _stand_in(session: Session, name: str) -> Session:
+    """The session with this round's weights as built and its overlays replaced."""
+    config = session.config.rounds[name]
+    source, target = config.source, config.target
+    if source.images in session.config.rounds:
+        source = attrs.evolve(source, images="own")
+    if target.labels == "make" or target.labels in session.config.rounds:
+        table = session.target(name, overlay=False)
+        target = attrs.evolve(target, labels=str(_blank_labels(table, session.folder / name)))
+    changed = attrs.evolve(config, source=source, target=target, weights="initial", initial="random")
+    rounds = {**session.config.rounds, name: changed}
+    return attrs.evolve(session, config=attrs.evolve(session.config, rounds=rounds))
+
+
+def _blank_labels(table: ImageTable, folder: Path) -> Path:
+    """A label map of class 0 for every image of the table."""
+    if ranks.is_main():
+        for index, name in enumerate(table.names):
+            write_label(folder / f"{name}.png", np.zeros(table.size(index), dtype=np.uint8), ((0, 0, 0),))
+    ranks.barrier()
+    return folder
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
