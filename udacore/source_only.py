@@ -25,18 +25,13 @@ def build_model(architecture: ModelConfig, round: RoundInfo) -> nn.Module:
     return build_segmenter(architecture, len(round.classes))
 
 
-def _align_corners(step: Step) -> bool:
-    """The model's own rule; torch's default for a model that says nothing."""
-    return bool(getattr(step.model, "align_corners", False))
-
-
 @hookimpl
 def source_loss(step: Step) -> Losses:
     """Cross-entropy on the label, the logits enlarged to its size."""
     if step.source is None:
         return {}
     logits = step.model(step.source.image).logits
-    return {"source": segmentation_loss(logits, step.source.label, _align_corners(step))}
+    return {"source": segmentation_loss(logits, step.source.label, step.model.align_corners)}
 
 
 @hookimpl
@@ -45,7 +40,7 @@ def target_loss(step: Step) -> Losses:
     if step.target is None or step.target.pseudo_label is None:
         return {}
     logits = step.model(step.target.image).logits
-    return {"pseudo_label": segmentation_loss(logits, step.target.pseudo_label, _align_corners(step))}
+    return {"pseudo_label": segmentation_loss(logits, step.target.pseudo_label, step.model.align_corners)}
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from udacore.discovery import Method, list_plugins, load_plugin
+from udacore.discovery import list_plugins, load_plugin
 
 
 @click.group()
@@ -55,6 +55,7 @@ def show(name: str, as_json: bool) -> None:
     Example:
       uda plugins show source-only
     """
+    from udacore.config.describe import settings_table
     from udacore.config.files import list_presets
     from udacore.plugins import hooks_of
 
@@ -66,10 +67,10 @@ def show(name: str, as_json: bool) -> None:
         "origin": method.origin,
         "doc": inspect.getdoc(method.module) or "",
         "hooks": list(hooks_of(method)),
-        "settings": describe_settings(method),
+        "settings": [attrs.asdict(row) for row in settings_table(method.settings)],
         "presets": list_presets(method.package) if method.package else [],
     }
-    click.echo(json.dumps(about, indent=2, default=str) if as_json else _text(about))
+    click.echo(json.dumps(about, indent=2) if as_json else _text(about))
 
 
 @plugins.command()
@@ -89,31 +90,6 @@ def check(name: str) -> None:
     _print_table([("ok" if result.ok else "FAILED", result.check, result.message) for result in results])
     if not all(result.ok for result in results):
         click.get_current_context().exit(4)
-
-
-def describe_settings(method: Method) -> list[dict[str, Any]]:
-    """Name, type, default and help of each of the method's settings."""
-    from udacore.config.convert import field_names, field_types
-    from udacore.config.problems import describe_type
-    from udacore.options import HELP
-
-    cls: type = method.settings
-    types = field_types(cls)
-    rows = []
-    for name, field in field_names(cls).items():
-        kind = describe_type(types[field.name])
-        rows.append({"name": name, "type": kind, "default": _default(field), "help": field.metadata.get(HELP, "")})
-    return rows
-
-
-def _default(field: attrs.Attribute[Any]) -> str:
-    """A setting's default as a user would write it; defaults that are made, such as nested settings, in Python's words."""
-    from udacore.config.problems import show
-
-    if field.default is attrs.NOTHING:
-        return "required"
-    factory = getattr(field.default, "factory", None)
-    return show(factory() if callable(factory) else field.default)
 
 
 def _text(about: dict[str, Any]) -> str:

@@ -1,0 +1,130 @@
+"""`uda plugins` and `uda hooks`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from udacore.cli import main
+from udacore.plugins import check_plugin, hook_names
+
+ENTROPY = '''"""Entropy minimisation: ask the network to be certain on target images."""
+import attrs
+import torch.nn.functional as F
+from udacore import MethodSettings, hookimpl, option
+
+@attrs.frozen(kw_only=True)
+class Settings(MethodSettings):
+    weight: float = option(0.001, "weight of the entropy term")
+
+@hookimpl
+def target_loss(step):
+    log_probability = F.log_softmax(step.model(step.target.image).logits, dim=1)
+    entropy = -(log_probability.exp() * log_probability).sum(dim=1)
+    return step.settings.weight * entropy.mean()
+'''
+Capture = pytest.CaptureFixture[str]
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def entropy(tmp_path: Path) -> str:
+    path = tmp_path / "entropy.py"
+    path.write_text(ENTROPY)
+    return str(path)
+
+
+def test_list_is_a_table_or_json_and_imports_nothing(install: Install, capsys: Capture) -> None:
+    install("udacore-bad", {"udacore_bad.py": "raise RuntimeError"}, {"bad": "udacore_bad", "same": "udacore_bad"})
+    install("udacore-other", {}, {"same": "udacore_other"})
+    assert main(["plugins", "list"]) == 0
+    rows = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["NAME", "VERSION", "DISTRIBUTION", "MODULE"]
+    assert ["bad", "0.1", "udacore-bad", "udacore_bad"] in rows
+    assert ["same", "0.1", "udacore-other", "udacore_other", "(name claimed twice)"] in rows
+    assert main(["plugins", "list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"name": "bad", "distribution": "udacore-bad", "version": "0.1", "module": "udacore_bad", "duplicate": False} in found
+    assert "udacore_bad" not in sys.modules
+
+
+def test_show_tells_what_a_method_is_and_offers(entropy: str, capsys: Capture) -> None:
+    assert main(["plugins", "show", entropy]) == 0
+    shown = capsys.readouterr().out
+    assert "Entropy minimisation: ask the network" in shown
+    assert "Hooks: target_loss" in shown
+    assert "weight: 0.001  (a number)\n      weight of the entropy term" in shown
+
+
+def test_show_as_json(capsys: Capture) -> None:
+    assert main(["plugins", "show", "source-only", "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert (about["distribution"], about["settings"], about["hooks"]) == ("udacore", [], list(hook_names()))
+
+
+def test_check_passes_a_sound_method(entropy: str, capsys: Capture) -> None:
+    assert main(["plugins", "check", entropy]) == 0
+    assert "FAILED" not in capsys.readouterr().out
+
+
+def test_check_loads_every_preset(install: Install, capsys: Capture) -> None:
+    presets = {
+        "udacore_entropy/presets/good.yaml": "steps: 3\nrounds: {adapt: {}}\n",
+        "udacore_entropy/presets/wrong.yaml": "rounds: {adapt: {stepps: 3}}\n",
+    }
+    install("udacore-entropy", {"udacore_entropy/__init__.py": ENTROPY, **presets}, {"entropy": "udacore_entropy"})
+    results = {result.check: result for result in check_plugin("entropy")}
+    assert results["preset good"].ok
+    assert results["preset good"].message == "rounds adapt"
+    assert not results["preset wrong"].ok
+    assert "did you mean 'steps'?" in results["preset wrong"].message
+    assert main(["plugins", "check", "entropy"]) == 4
+    assert "FAILED  preset wrong" in capsys.readouterr().out
+
+
+def test_the_presets_of_the_core_load() -> None:
+    results = check_plugin("source-only")
+    assert [result for result in results if not result.ok] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        (("import attrs", "import no_such_module"), ["import"]),
+        (("import attrs", "import attrs\nUDACORE_API = 9"), ["api"]),
+        (("(MethodSettings)", ""), ["settings"]),
+        ((', "weight of the entropy term"', ""), ["help"]),
+        (("def target_loss", "def target_los"), ["hooks"]),
+        (("(step):", "(step, batch):"), ["hooks"]),
+    ],
+)
+def test_check_finds_what_is_wrong_and_exits_with_4(entropy: str, change: tuple[str, str], failed: list[str], capsys: Capture) -> None:
+    Path(entropy).write_text(ENTROPY.replace(*change))
+    assert [result.check for result in check_plugin(entropy) if not result.ok] == failed
+    assert main(["plugins", "check", entropy]) == 4
+    assert f"FAILED  {failed[0]}" in capsys.readouterr().out
+
+
+def test_check_of_an_unknown_name_is_a_failed_import(capsys: Capture) -> None:
+    assert main(["plugins", "check", "entrpy"]) == 4
+    assert "pip install udacore-entrpy" in capsys.readouterr().out
+
+
+def test_hooks_prints_each_hook_with_its_signature(capsys: Capture) -> None:
+    assert main(["hooks"]) == 0
+    shown = capsys.readouterr().out
+    for name in hook_names():
+        assert f"\n{name}(" in shown
+    assert main(["hooks", "target_loss"]) == 0
+    one = capsys.readouterr().out
+    assert one.startswith("target_loss(step: Step) -> Losses\n    The loss on a target batch")
+    assert one in shown
+
+
+def test_hooks_refuses_an_unknown_one(capsys: Capture) -> None:
+    assert main(["hooks", "targetloss"]) == 2
+    assert "did you mean 'target_loss'?" in capsys.readouterr().err
