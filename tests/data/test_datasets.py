@@ -215,3 +215,10 @@ def test_the_known_misaligned_pair_of_gta5_is_read(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10)).save(tmp_path / "images/15188.png")
     image, label = _open(tmp_path, "gta5").read_pair(0)
     assert image.shape[:2] != label.shape
+
+
+def test_the_pictures_may_lie_in_the_root_itself(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
+    table = _open(tmp_path, "folder", labels=False, image_folder=".")
+    assert table.names == ("a",)
+    assert table.size(0) == (3, 4)
