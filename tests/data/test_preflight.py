@@ -49,8 +49,8 @@ def test_a_truncated_picture_or_label_is_named(tmp_path: Path, victim: str) -> N
 
 def test_a_pair_of_different_size_is_found_anywhere_in_the_list(tmp_path: Path) -> None:
     write_gta5(tmp_path, 9)
-    Image.new("RGB", (20, 10)).save(tmp_path / "images/00005.png")
-    with pytest.raises(DataError, match=r"images/00005.png is 20 x 10, but its label .*labels/00005.png is 191 x 104"):
+    Image.new("RGB", (20, 10)).save(tmp_path / "images/00004.png")
+    with pytest.raises(DataError, match=r"images/00004.png is 20 x 10, but its label .*labels/00004.png is 191 x 105"):
         check_pairs(_open(tmp_path, "gta5"))
 
 

@@ -118,7 +118,9 @@ READERS = [
 
 @pytest.mark.parametrize(("mode", "reader"), READERS)
 @pytest.mark.parametrize("keep", [0, 4, 20, 60, 0.5, 0.9])
-def test_a_truncated_file_is_named(tmp_path: Path, mode: str, reader: object, keep: float) -> None:
+def test_a_truncated_file_is_named_and_nothing_else_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], mode: str, reader: object, keep: float
+) -> None:
     path = tmp_path / "a.png"
     _noise(mode, path)
     content = path.read_bytes()
@@ -126,6 +128,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, mode: str, reader: object, ke
     with pytest.raises(DataError, match=r"a\.png is broken or no picture") as caught:
         reader(path)  # type: ignore[operator]
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("mode", "reader"), READERS)

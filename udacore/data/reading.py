@@ -100,7 +100,7 @@ def _read_synthia(path: Path) -> NDArray[Any]:
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as picture:
-            picture.verify()  # OpenCV returns a half-filled array for a truncated file
+            picture.verify()  # finds broken files by their checksums; OpenCV would print libpng's complaints on stderr
     except _BROKEN as error:
         raise _problem(path, "label", error) from error
     raw = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
