@@ -31,7 +31,8 @@ def build_model(settings: Any, architecture: ModelConfig, round: RoundInfo) -> n
     architecture  what the configuration says about the segmenter, for `udacore.models.build_segmenter(architecture, num_classes)`
     round         which round this is; `len(round.classes)` is the number of classes
 
-    Returns a module: the segmenter, called as `model(image)` with N 3 H W and giving an `Output`; the further parts
+    Returns a module: the segmenter, called as `model(image)` with N 3 H W and giving an `Output`, with the attributes
+    `num_classes` and `align_corners` (how its logits are enlarged; both come with `build_segmenter`); the further parts
     this round needs (a discriminator, a projection) as direct children; all that the method remembers (prototypes,
     banks, counts) as buffers. None: the core's segmenter.
 
