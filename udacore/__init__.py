@@ -19,14 +19,30 @@ if TYPE_CHECKING:
 __version__ = metadata.version("udacore")
 hookimpl = pluggy.HookimplMarker("udacore")
 
-_TYPES = ("UDACORE_API", "Losses", "Output", "PassBatch", "RoundEnd", "RoundInfo", "SourceBatch", "Step", "TargetBatch")
-
-__all__ = ["ConfigError", "DataError", "MethodSettings", "PluginError", "UdaError", "__version__", "hookimpl", "option", *_TYPES]
+__all__ = [
+    "UDACORE_API",
+    "ConfigError",
+    "DataError",
+    "Losses",
+    "MethodSettings",
+    "Output",
+    "PassBatch",
+    "PluginError",
+    "RoundEnd",
+    "RoundInfo",
+    "SourceBatch",
+    "Step",
+    "TargetBatch",
+    "UdaError",
+    "__version__",
+    "hookimpl",
+    "option",
+]
 
 
 def __getattr__(name: str) -> Any:
     """The interface types need torch, which takes seconds to import: only when asked for."""
-    if name in _TYPES:
+    if name in __all__:
         from udacore import interface
 
         return getattr(interface, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,23 @@ def check_round_name(name: str) -> Problem | None:
     return Problem(path, f"{name!r} means something else where rounds are named; choose another name") if name in RESERVED else None
 
 
-def check_rounds(rounds: Mapping[str, RoundConfig | None], names: Sequence[str]) -> Iterator[Problem]:
-    """All problems of the rounds that could be read (None: could not); `names` are all rounds in order."""
-    for name, config in rounds.items():
-        if config is not None:
-            earlier = names[: names.index(name)]
-            for check in (check_counts, check_batch, check_parts, check_evaluation):
-                yield from (Problem(f"rounds.{name}.{problem.path}", problem.text) for problem in check(config))
-            for check in (check_weights, check_overlays):
-                yield from (Problem(f"rounds.{name}.{problem.path}", problem.text) for problem in check(config, earlier, names))
+DEPENDS = {"accumulation": "batch", "trains": "parts", "initial": "parts", "best_on": "evaluate", "keep": "evaluate", "steps": "weights"}
+"""A setting whose check looks at a second one; `weights` looks at `parts` too."""
+
+
+def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Collection[str]) -> Iterator[Problem]:
+    """All problems of a round, with paths that begin with its name.
+
+    names   all rounds in order
+    broken  settings that could not be read, of which `config` has the defaults: what depends on them is not checked
+    """
+    earlier = names[: names.index(name)]
+    found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
+    found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
+    for problem in found:
+        key = problem.path.partition(".")[0].partition("[")[0]
+        if not {key, DEPENDS.get(key), "parts" if key == "weights" else key} & set(broken):
+            yield Problem(f"rounds.{name}.{problem.path}", problem.text)
 
 
 def check_counts(config: RoundConfig) -> Iterator[Problem]:
@@ -42,7 +50,8 @@ def check_counts(config: RoundConfig) -> Iterator[Problem]:
     counts: dict[str, Any] = {"steps": config.steps}
     for part, settings in config.parts.items():
         schedule, path = settings.schedule, f"parts.{part}.schedule"
-        counts |= {f"{path}.horizon": schedule.horizon, f"{path}.from": schedule.from_, f"{path}.over": schedule.over, f"{path}.warmup": schedule.warmup}
+        counts |= {f"{path}.horizon": schedule.horizon, f"{path}.warmup": schedule.warmup}
+        counts |= {f"{path}.from": schedule.from_, f"{path}.over": schedule.over}
         counts |= {f"{path}.at[{index}]": at for index, at in enumerate(schedule.at)}
     counts |= {f"evaluate.{name}.every": settings.every for name, settings in config.evaluate.items()}
     for path, count in counts.items():
@@ -56,7 +65,7 @@ def check_counts(config: RoundConfig) -> Iterator[Problem]:
 def check_batch(config: RoundConfig) -> Iterator[Problem]:
     """Micro-batches are of equal size, and a domain is drawn once."""
     if config.batch % config.accumulation:
-        yield Problem("accumulation", f"must divide the batch: {config.batch} images cannot be split into {config.accumulation} equal micro-batches")
+        yield Problem("accumulation", f"must divide the batch: {config.batch} images are not {config.accumulation} equal micro-batches")
     if len(set(config.draws)) < len(config.draws):
         yield Problem("draws", f"names a domain twice: {list(config.draws)}")
 
@@ -98,7 +107,7 @@ def check_weights(config: RoundConfig, earlier: Sequence[str], names: Sequence[s
         if word not in ("imagenet", "random") and not is_path(word):
             near = near_matches(word, ["imagenet", "random"])
             yield Problem(path, f"must be imagenet, random or a file, got {word!r}{near if 'mean' in near else ''}")
-    if config.steps == 0 and all(word == "initial" for word in words.values()):
+    if str(config.steps).split(" ")[0] in ("0", "0.0") and all(word == "initial" for word in words.values()):
         yield Problem("steps", "0 means that the work was done elsewhere: give weights (a file, or an earlier round), or a number of steps")
 
 

@@ -157,7 +157,8 @@ def _convert_tuple(value: Any, kind: Any, path: str, problems: list[Problem]) ->
         problems.append(Problem(path, f"must be {describe_type(kind)}, got {show(value)} with {len(value)} entries"))
         return INVALID
     before = len(problems)
-    result = tuple(convert(entry, argument, f"{path}[{index}]", problems) for index, (entry, argument) in enumerate(zip(value, arguments, strict=True)))
+    pairs = enumerate(zip(value, arguments, strict=True))
+    result = tuple(convert(entry, argument, f"{path}[{index}]", problems) for index, (entry, argument) in pairs)
     return result if len(problems) == before else INVALID
 
 
@@ -211,19 +212,19 @@ def _convert_class(value: Any, cls: type, path: str, problems: list[Problem]) ->
     for key in value:
         if key not in names:
             problems.append(Problem(join(path, key), f"unknown{near_matches(str(key), names) or '; nothing can be set here'}"))
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for name, field in names.items():
         kind = field_types(cls)[field.name]
         if name in value and (value[name] is not None or admits_none(kind)):
-            arguments[field.alias] = _convert_field(value[name], field, kind, join(path, name), problems)
+            arguments[str(field.alias)] = _convert_field(value[name], field, kind, join(path, name), problems)
         elif field.default is attrs.NOTHING:
-            problems.append(Problem(join(path, name), f"is required: {describe_type(kind)}", missing=True))
+            problems.append(Problem(join(path, name), f"is required: {describe_type(kind)}", incomplete=True))
     if len(problems) > before:
         return INVALID
     try:
         return cls(**arguments)
     except (ValueError, ConfigError) as error:
-        problems.append(Problem(path, _first_words(error)))
+        problems.append(Problem(path, _first_words(error), incomplete=True))
         return INVALID
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import attrs
 
-from udacore.errors import ConfigError
 from udacore.config.problems import show
+from udacore.errors import ConfigError
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?) (step|epoch)s?")
 

@@ -37,9 +37,10 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def to_yaml(data: Any) -> str:
-    """Plain data as YAML, keys in their order, the innermost mappings and lists on one line."""
-    return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120))
+def to_yaml(data: Any, flow: bool = False) -> str:
+    """Plain data as YAML, keys in their order, the innermost mappings and lists (with `flow` all of it) on one line."""
+    style = {"default_flow_style": True, "width": 10**9} if flow else {"default_flow_style": None, "width": 120}
+    return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, **style))
 
 
 def dump_config(config: Config) -> str:

@@ -23,7 +23,10 @@ SUFFIXES = (".yaml", ".yml")
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML with the scalars of YAML 1.2: `1e-4` is a number, `no` and `off` are words, dates stay text; a key given twice is an error."""
+    """Safe YAML with the scalars of YAML 1.2: `1e-4` is a number, `no` and `off` are words, dates stay text.
+
+    A key given twice is an error.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
 
@@ -33,7 +36,7 @@ class Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a word or a number", key_node.start_mark)
             if key in seen:
@@ -55,9 +58,12 @@ _RESOLVERS = [
     ("merge", r"<<", "<"),
 ]
 for _tag, _pattern, _first in _RESOLVERS:
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), ["" if c == "\0" else c for c in _first])  # type: ignore[no-untyped-call]
+    _letters = ["" if letter == "\0" else letter for letter in _first]
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _letters)
 _KINDS = ("null", "bool", "int", "float", "str", "seq", "map")
-Loader.yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag.rpartition(":")[2] in _KINDS}
+Loader.yaml_constructors = {
+    tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag.rpartition(":")[2] in _KINDS
+}
 Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_integer)
 
 
@@ -164,7 +170,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     name, equals, value = text.partition("=")
     keys = tuple(name.strip().split("."))
     if not equals or not all(keys):
-        raise ConfigError(f"{text!r} is neither a setting (write key=value, such as steps=100 or rounds.source.steps=100) nor the only file")
+        raise ConfigError(f"{text!r} is no setting; write key=value, such as steps=100 or rounds.source.steps=100")
     return keys, parse_yaml(value, f"the value of {text!r}")
 
 

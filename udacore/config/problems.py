@@ -15,14 +15,14 @@ from udacore.errors import ConfigError
 class Problem:
     """What is wrong with one value.
 
-    path     dotted place in the configuration, such as `rounds.adapt.steps`
-    text     what was given and what is possible
-    missing  a required value was not given at all
+    path        dotted place in the configuration, such as `rounds.adapt.steps`
+    text        what was given and what is possible
+    incomplete  a value is missing, or values do not fit together: what is merged over them may still mend it
     """
 
     path: str
     text: str
-    missing: bool = False
+    incomplete: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}" if self.path else self.text
@@ -60,7 +60,7 @@ def describe_type(kind: Any) -> str:
     """A type in words, as it stands in messages and tables.
 
     >>> describe_type(tuple[int, int] | None)
-    '[a whole number, a whole number] or null'
+    '[whole number, whole number] or null'
     """
     arguments = get_args(kind)
     origin = get_origin(kind)
@@ -73,9 +73,9 @@ def describe_type(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(show(choice) if not isinstance(choice, str) else choice for choice in arguments)
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return f"a list of {describe_type(arguments[0])}"
+        return f"a list, each {describe_type(arguments[0])}"
     if origin is tuple:
-        return "[" + ", ".join(describe_type(argument) for argument in arguments) + "]"
+        return "[" + ", ".join(describe_type(argument).removeprefix("a ") for argument in arguments) + "]"
     if origin is dict:
         return f"a mapping to {describe_type(arguments[1])}"
     return "a mapping"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from udacore.config.checks import SEGMENTER, check_round_name, check_rounds
+from udacore.config.checks import SEGMENTER, check_round, check_round_name
 from udacore.config.convert import INVALID, convert, field_names
 from udacore.config.dump import dump_config
 from udacore.config.files import EXTENDS, SUFFIXES, list_presets, locate, merge, override, parse_override, read_file, read_mapping
@@ -23,7 +24,9 @@ STREETS_ADAPT = "streets-adapt"
 Override = tuple[tuple[str, ...], Any]
 
 
-def load_config(argument: str | None, overrides: Sequence[str] = (), *, packages: Sequence[str] = (CORE,), method_settings: type | None = None) -> Config:
+def load_config(
+    argument: str | None, overrides: Sequence[str] = (), *, packages: Sequence[str] = (CORE,), method_settings: type | None = None
+) -> Config:
     """The complete configuration of a run.
 
     argument         a file, or a preset's name; None: the preset for the embedded domains
@@ -76,7 +79,7 @@ def default_preset(packages: Sequence[str], changes: Sequence[Override] = ()) ->
 
 def default_name(plugin: str, argument: str) -> str:
     """`<plugin>-<preset>`, from the names of files alone where files were given."""
-    return f"{Path(plugin).stem}-{Path(argument).stem if argument.endswith(SUFFIXES) else Path(argument).name}"
+    return f"{Path(plugin).name.removesuffix('.py')}-{Path(argument).stem if argument.endswith(SUFFIXES) else Path(argument).name}"
 
 
 class _Resolver:
@@ -88,23 +91,28 @@ class _Resolver:
         self.rounds = data.get("rounds")
         self.method_settings = method_settings
         self.problems = list(problems)
+        self._names: list[str] = []
         for key in data:
             if key not in RUN_KEYS and key not in ROUND_KEYS and key != "rounds":
-                self.problems.append(Problem(str(key), f"unknown{near_matches(str(key), [*RUN_KEYS, *ROUND_KEYS, 'rounds'])}"))
+                near = near_matches(str(key), [*RUN_KEYS, *ROUND_KEYS, "rounds"])
+                is_methods = key in field_names(self.method_settings)
+                self.problems.append(Problem(str(key), f"unknown{f'; did you mean method.{key}?' if is_methods else near}"))
 
     def resolve(self, argument: str) -> Config:
         """The configuration; a ConfigError lists all problems of `argument`."""
-        config = convert(self.run, Config, "", self.problems)
+        config: Config = convert(self.run, Config, "", self.problems)
         found: list[Problem] = []
         self._convert_round(self.shared, "", found)
         given = self._given_rounds()
-        # what is required and missing at the top may stand in each round, which then says so itself
-        self.problems += [problem for problem in found if not (problem.missing and given)]
+        # what is incomplete at the top may be completed by each round, which else says so itself
+        found = [problem for problem in found if not (problem.incomplete and given)]
+        self.problems += found
         known = {str(problem) for problem in found}
-        rounds: dict[str, RoundConfig | None] = {}
+        rounds: dict[str, RoundConfig] = {}
+        in_rounds: list[Problem] = []
         for name, own in given.items():
-            rounds[name] = self._resolve_round(name, own, known, first=not rounds)
-        self.problems += check_rounds(rounds, list(given))
+            rounds[name] = self._resolve_round(name, own, known, in_rounds)
+        self.problems += _lift(in_rounds, given)
         raise_problems(self.problems, argument)
         name = config.name or default_name(config.plugin, argument)
         return attrs.evolve(config, name=name, rounds=rounds)
@@ -116,6 +124,7 @@ class _Resolver:
             self.problems.append(Problem("rounds", "must be a mapping from the name of a round to its settings"))
             return {}
         given: dict[str, Mapping[str, Any]] = {}
+        self._names = [str(name) for name, own in rounds.items() if own is not None]
         for name, own in rounds.items():
             problem = check_round_name(str(name))
             if problem is not None:
@@ -129,17 +138,24 @@ class _Resolver:
             self.problems.append(Problem("rounds", f"a run needs at least one round{empty}"))
         return given
 
-    def _resolve_round(self, name: str, own: Mapping[str, Any], known: set[str], first: bool) -> RoundConfig | None:
-        """A round laid over the top level; what is wrong there already is not said again."""
+    def _resolve_round(self, name: str, own: Mapping[str, Any], known: set[str], problems: list[Problem]) -> RoundConfig:
+        """A round laid over the top level; what is wrong there already (`known`) is not said again."""
         found: list[Problem] = []
         place = f"rounds.{name}"
-        config = self._convert_round(merge(self.shared, own), place, found)
-        self.problems += [problem for problem in found if problem.missing or str(problem).removeprefix(f"{place}.") not in known]
-        if config is INVALID:
-            return None
+        for key in own:
+            if key in RUN_KEYS:
+                found.append(Problem(f"{place}.{key}", "holds for the whole run; write it at the top level"))
+        data = merge(self.shared, {key: value for key, value in own.items() if key not in RUN_KEYS})
+        config = self._convert_round(data, place, found)
+        problems += [problem for problem in found if str(problem).removeprefix(f"{place}.") not in known]
+        broken = {problem.path.removeprefix(f"{place}.").partition(".")[0].partition("[")[0] for problem in found}
+        if config is INVALID:  # the other settings are still checked against each other
+            config = self._convert_round({key: value for key, value in data.items() if key not in broken}, place, [])
         parts = config.parts if SEGMENTER in config.parts else {SEGMENTER: PartConfig(), **config.parts}
-        weights = config.weights if config.weights is not None else ("initial" if first else "previous")
+        is_first = name == self._names[0]
+        weights = config.weights if config.weights is not None else ("initial" if is_first else "previous")
         resolved: RoundConfig = attrs.evolve(config, parts=parts, weights=weights)
+        problems += check_round(resolved, name, self._names, broken)
         return resolved
 
     def _convert_round(self, data: Mapping[str, Any], place: str, problems: list[Problem]) -> Any:
@@ -147,6 +163,15 @@ class _Resolver:
         method = data.get("method")
         settings = convert({} if method is None else method, self.method_settings, join(place, "method"), problems)
         return INVALID if config is INVALID or settings is INVALID else attrs.evolve(config, method=settings)
+
+
+def _lift(problems: Sequence[Problem], given: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """The same fault in every round, from a value that stands above the rounds, is told once and of its place."""
+    count = Counter((problem.path.split(".", 2)[2], problem.text) for problem in problems)
+    for problem in problems:
+        path = problem.path.split(".", 2)[2]  # behind rounds.NAME
+        is_above = not any(_sets(own, path.partition("[")[0].split("."), 0) for own in given.values())
+        yield Problem(path, problem.text) if is_above and count[path, problem.text] == len(given) else problem
 
 
 RUN_KEYS = tuple(name for name in field_names(Config) if name != "rounds")
@@ -183,7 +208,8 @@ def _shadowed(data: Mapping[str, Any], changes: Sequence[Override], texts: Seque
         inner = None if isinstance(value, Mapping) else value
         if all(_sets(own, leaf, inner) for own in given.values() for leaf in _leaves(keys, value)):
             instead = " or ".join(f"rounds.{name}.{text}" for name in given)
-            yield Problem(".".join(keys), f"every round sets this itself ({', '.join(given)}), so {text!r} changes nothing; write {instead}")
+            path, names = ".".join(keys), ", ".join(given)
+            yield Problem(path, f"every round sets this itself ({names}), so {text!r} changes nothing; write {instead}")
 
 
 def _unknown_names(data: Mapping[str, Any], changes: Sequence[Override]) -> Iterator[Problem]:

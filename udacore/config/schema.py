@@ -164,6 +164,7 @@ class RoundConfig:
         None, "initial, previous, best, `round NAME`, a file, or part -> one of these; default: initial in the first round, then previous"
     )
     initial: str | dict[str, str] = option("imagenet", "imagenet, random, or part -> word or file: where `initial` weights come from")
+    initial_sha256: str | None = option(None, "SHA-256 of the segmenter's initial file, or its first digits; default: those in its name")
     keep: Literal["last", "best"] = option("last", "which model a round ends with")
     best_on: str | None = option(None, "evaluation set by which `best` is chosen; default: the first")
     label_space: str = option("streets", "cityscapes19, synthia16, streets, or a YAML file of own classes")

@@ -41,7 +41,9 @@ class Crop:
     """A random window; what is too small is padded first (image with `fill`, label with 255)."""
 
     size: Size = option(help="width and height", at_least=1)
-    pad: Literal["both", "end", "centre"] = option("both", "both: the whole deficit on each side, as FADA and ProCA do; end: right and below; centre: half on each side")
+    pad: Literal["both", "end", "centre"] = option(
+        "both", "both: the whole deficit on each side, as FADA and ProCA do; end: right and below; centre: half on each side"
+    )
     fill: tuple[int, int, int] = option((0, 0, 0), "RGB colour of the padding", at_least=0, at_most=255)
 
 

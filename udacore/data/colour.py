@@ -38,10 +38,8 @@ def jitter(image: Array, changes: Sequence[tuple[Change, float]]) -> NDArray[np.
 
 def grey(image: Array) -> Array:
     """ITU-R 601 luma in all three channels; on 8 bits as Pillow's conversion to `L`."""
-    if image.dtype == np.uint8:
-        luma = np.asarray(Image.fromarray(image).convert("L"))
-    else:
-        luma = image @ np.array([0.299, 0.587, 0.114], np.float32)
+    is_bytes = image.dtype == np.uint8
+    luma = np.asarray(Image.fromarray(image).convert("L")) if is_bytes else image @ np.array([0.299, 0.587, 0.114], np.float32)
     return np.repeat(luma[:, :, None], 3, axis=2)
 
 

@@ -21,13 +21,15 @@ from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
 from udacore.inference import predict_label
 from udacore.metrics import Scores, confusion_matrix, score
+from udacore.models import domain
 
 
 @attrs.frozen(kw_only=True)
 class EvaluationSet:
-    """A labelled set with the protocol under which it is scored."""
+    """A labelled set with the protocol under which it is scored; `domain` chooses domain-specific layers."""
 
     name: str
+    domain: str
     config: EvaluationConfig
     table: ImageTable
     space: LabelSpace
@@ -66,7 +68,7 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
     config, classes = data.config, len(data.space.classes)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
     align = bool(model.align_corners) if config.align_corners is None else config.align_corners
-    with undisturbed(model):
+    with undisturbed(model), domain(model, data.domain):
         for image, label in _batches(data, machine, workers):
             with machine.autocast():
                 prediction = predict_label(
@@ -102,7 +104,7 @@ class _Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         data, index = self.data, self.indices[number]
-        image, label = data.table.read_image(index), data.table.read_label(index)
+        image, label = data.table.read_pair(index)
         if data.config.size is not None:
             image = resize_image(image, data.config.size, data.config.interpolation)
         return torch.from_numpy(normalize(image, data.pixels)), torch.from_numpy(label)

@@ -76,8 +76,12 @@ class Session:
     def evaluation_sets(self, name: str) -> list[EvaluationSet]:
         """The labelled sets that a round is scored on."""
         config, space = self.config.rounds[name], self.space(name)
-        tables = {key: self._open(name, entry, entry.domain or "target", labels=True) for key, entry in config.evaluate.items()}
-        return [EvaluationSet(name=key, config=config.evaluate[key], table=table, space=space, pixels=config.pixels) for key, table in tables.items()]
+        sets = []
+        for key, entry in config.evaluate.items():
+            domain = entry.domain or "target"
+            table = self._open(name, entry, domain, labels=True)
+            sets.append(EvaluationSet(name=key, domain=domain, config=entry, table=table, space=space, pixels=config.pixels))
+        return sets
 
     def epoch(self, name: str) -> int:
         """Optimiser steps in which the first domain that the round draws is seen once."""

@@ -51,7 +51,7 @@ def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
     if word == "random":
         return
     if part == SEGMENTER:
-        load_initial(model, word, config.model)
+        load_initial(model, word, config.model, config.initial_sha256)
     else:
         load_state(model.get_submodule(part), read_tensors(Path(word)), where=word)
 
