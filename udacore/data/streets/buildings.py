@@ -68,7 +68,7 @@ def draw_backdrop(painter: Painter) -> None:
     """Far buildings and trees, shoulder to shoulder across the whole picture."""
     rng, camera, canvas = painter.rng, painter.camera, painter.canvas
     width = canvas.items.shape[1]
-    depth, column = rng.uniform(90.0, 130.0), -10.0
+    depth, column = rng.uniform(90.0, 130.0), -0.04 * width
     while column < width:
         step = width * rng.uniform(0.05, 0.16)
         green = rng.uniform() < 0.35

@@ -108,11 +108,11 @@ def expose(image: Image, strength: float, rng: np.random.Generator) -> Image:
     gain = np.exp(rng.normal(0.0, 0.05) - 0.15 * strength)
     cast = 1 + rng.normal(0.0, 0.015, size=3) + strength * np.array([-0.10, 0.0, 0.10])
     image = (image - 118) * np.float32(contrast) + 118
-    image = np.power(np.clip(image, 0, 255) / 255, np.float32(gamma)) * (255 * gain * cast).astype(np.float32)
+    lit: Image = np.power(np.clip(image, 0, 255) / 255, np.float32(gamma)) * (255 * gain * cast).astype(np.float32)
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
-    fall = 1 - np.float32(0.05 + 0.25 * strength) * (rows**2 + columns**2) / 2
-    result: Image = image * fall[..., None]
+    fall = (1 - (0.05 + 0.25 * strength) * (rows**2 + columns**2) / 2).astype(np.float32)
+    result: Image = lit * fall[..., None]
     return result
 
 
