@@ -150,7 +150,7 @@ class _Resolver:
         problems += [problem for problem in found if str(problem).removeprefix(f"{place}.") not in known]
         broken = {problem.path.removeprefix(f"{place}.").partition(".")[0].partition("[")[0] for problem in found}
         if config is INVALID:  # the other settings are still checked against each other
-            config = self._convert_round({key: value for key, value in data.items() if key not in broken}, place, [])
+            config = convert({key: value for key, value in data.items() if key not in {*broken, "method"}}, RoundConfig, place, [])
         parts = config.parts if SEGMENTER in config.parts else {SEGMENTER: PartConfig(), **config.parts}
         is_first = name == self._names[0]
         weights = config.weights if config.weights is not None else ("initial" if is_first else "previous")
