@@ -154,3 +154,14 @@ def test_an_override_leaves_the_data_that_it_is_laid_over() -> None:
     data = {"a": {"b": 1}}
     assert override(data, ("a", "c"), 2) == {"a": {"b": 1, "c": 2}}
     assert data == {"a": {"b": 1}}
+
+
+def test_a_preset_may_extend_the_one_of_its_name_in_the_next_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "entropy_method" / "presets").mkdir(parents=True)
+    (tmp_path / "entropy_method" / "__init__.py").touch()
+    write(tmp_path / "entropy_method/presets/streets.yaml", "extends: streets\nsteps: 7\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = read_file("streets", ("entropy_method", "udacore"))
+    assert (data["steps"], data["model"]) == (7, {"name": "small"})
+    with pytest.raises(ConfigError, match=r"streets\.yaml: extends: no preset and no file is called 'streets'"):
+        read_file("streets", ("entropy_method",))

@@ -153,6 +153,8 @@ def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, .
     if not isinstance(base, str):
         raise ConfigError(f"{file}: {EXTENDS}: must be a file or the name of a preset, got {show(base)}")
     folder = file.parent if isinstance(file, Path) else None
+    if base == file.name.removesuffix(".yaml"):  # a method's preset may extend the core's of the same name
+        packages = [package for package in packages if base not in list_presets(package) or str(find_preset(base, [package])) != str(file)]
     try:
         found = locate(base, packages, folder)
     except ConfigError as error:
