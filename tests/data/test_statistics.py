@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from udacore.data.labels import get_label_space
 from udacore.data.statistics import cache_folder, class_statistics, count_pixels
@@ -87,3 +89,20 @@ def test_the_cache_lies_in_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp
     assert cache_folder() == tmp_path / "udacore"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "udacore"
+
+
+def count_on(rank: int, folder: Path, table: Any) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    np.save(folder / f"{rank}.npy", class_statistics(table, SPACE).pixels)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_share_the_counting_and_agree(cache: Path, make_table: Table, tmp_path: Path) -> None:
+    processes = [multiprocessing.get_context("fork").Process(target=count_on, args=(rank, tmp_path, make_table())) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    expected = class_statistics(make_table(), SPACE).pixels
+    assert all(np.array_equal(np.load(tmp_path / f"{rank}.npy"), expected) for rank in range(2))

@@ -3,59 +3,84 @@
 from __future__ import annotations
 
 import os
+import traceback
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import attrs
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from udacore.errors import UdaError
 
 
-def load(made: Dataset[Any], plans: Iterable[Any], workers: int, pin: bool = False) -> Generator[Any, None, None]:
+def load(made: Any, plans: Iterable[Any], workers: int, pin: bool = False) -> Generator[Any, None, None]:
     """`made[plan]` for each plan, in order, prepared by `workers` processes (0: here). Closing it ends them.
 
     pin  tensors in page-locked memory
-    A UdaError of a worker arrives as it was raised there; anything else as torch wraps it.
+    A UdaError of a worker is raised here as it was there; any other exception as a RuntimeError with the worker's traceback.
+    The global random states are left alone.
     """
-    with warnings.catch_warnings():
-        # More workers than cores are of use where the disk is slow; torch warns.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        loader = DataLoader(
-            _Reporting(made),
-            batch_size=None,
-            sampler=plans,
-            num_workers=workers,
-            pin_memory=pin,
-            worker_init_fn=_start_worker if workers else None,
-            # A generator of its own: the workers' seeds would be drawn from the global one.
-            generator=torch.Generator(),
-        )
-    iterator = iter(loader)
+    iterator = _started(_Reporting(made), plans, workers, pin)
     try:
         for item in iterator:
-            if isinstance(item, UdaError):
-                raise item
+            if isinstance(item, _Problem):
+                item.throw()
             yield item
     finally:
         # A traceback may keep this frame; the workers must end now.
         del iterator
 
 
+def _started(made: Dataset[Any], plans: Iterable[Any], workers: int, pin: bool) -> Iterator[Any]:
+    # Workers are copies of this process: a copied pool of OpenCV threads has no threads and crashes or hangs when used.
+    threads = cv2.getNumThreads()
+    if workers:
+        cv2.setNumThreads(1)
+    try:
+        with warnings.catch_warnings():
+            # More workers than cores are of use where the disk is slow; torch warns.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            # A generator of its own: the workers' seeds would be drawn from the global one.
+            options: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pin, "worker_init_fn": _start_worker if workers else None}
+            return iter(DataLoader(made, batch_size=None, sampler=plans, num_workers=workers, **options))
+    finally:
+        if workers:
+            cv2.setNumThreads(threads)
+
+
+@attrs.frozen(eq=False)
+class _Problem:
+    """An exception on its way from a worker.
+
+    error  the exception itself if there was no way to go, or a UdaError; else None
+    text   the worker's traceback
+    """
+
+    error: Exception | None
+    text: str
+
+    def throw(self) -> None:
+        if self.error is not None:
+            raise self.error
+        raise RuntimeError(f"a process that prepares data failed:\n{self.text}")
+
+
 @attrs.frozen(eq=False)
 class _Reporting(Dataset[Any]):
-    """Hands a user's error over as a value: thrown in a worker, it would reach the user wrapped in two tracebacks."""
+    """Hands exceptions over as values. Thrown in a worker, a user's error would arrive wrapped in two tracebacks, and the
+    traceback of any other would keep the loader alive, and with it the workers."""
 
     made: Any
 
     def __getitem__(self, plan: Any) -> Any:
         try:
             return self.made[plan]
-        except UdaError as error:
-            return error
+        except Exception as error:
+            here = get_worker_info() is None
+            return _Problem(error if here or isinstance(error, UdaError) else None, traceback.format_exc())
 
 
 def _start_worker(number: int) -> None:
