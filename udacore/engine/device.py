@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -86,8 +87,10 @@ def derive_seed(*keys: int | str) -> int:
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
-    """Set torch's generators, for what a plugin draws without one (dropout); each rank gets its own stream."""
+    """Set the global generators, for what a plugin draws without one of its own (dropout); each rank gets its own stream."""
     seed = derive_seed(seed, ranks.rank())
     torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed_all(seed)

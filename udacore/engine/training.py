@@ -188,7 +188,7 @@ def evaluate_due(work: Work, at_end: bool = False) -> None:
         if work.config.keep == "best" and is_judge and (work.best is None or result.scores.miou > work.best):
             work.best = result.scores.miou
             work.session.checkpoints.save("best", work.state())
-    work.session.tracker.restart_clock()
+        work.session.tracker.restart_clock()
 
 
 def score_set(work: Work, data: EvaluationSet, chosen: str) -> Result:
