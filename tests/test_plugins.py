@@ -165,6 +165,14 @@ def test_a_wrong_argument_shows_both_signatures(install: Callable[..., Path]) ->
     assert said == "plugin 'arg': target_loss(steps) asks for 'steps', but the hook is target_loss(step); did you mean 'step'?"
 
 
+def test_an_optional_hook_of_another_version_is_passed_over(install: Callable[..., Path]) -> None:
+    text = HOOK + "@hookimpl(optionalhook=True)\ndef on_step_end(step):\n    return {}\n"
+    install("udacore-next", {"udacore_next.py": text}, {"next": "udacore_next"})
+    method = load_plugin("next")
+    assert hooks_of(method) == ("target_loss",)
+    assert build_hooks(method).target_loss(step=None) == {}
+
+
 def test_a_wrapper_that_is_no_generator_is_one_line_too(install: Callable[..., Path]) -> None:
     install("udacore-wrap", {"udacore_wrap.py": HOOK.replace("@hookimpl", "@hookimpl(wrapper=True)")}, {"wrap": "udacore_wrap"})
     assert "not a generator" in fail("wrap", hooks=True)
@@ -211,7 +219,8 @@ def test_settings_that_are_none_are_refused(install: Callable[..., Path], settin
     assert words in fail("set")
 
 
-def test_a_file_is_a_method(tmp_path: Path) -> None:
+def test_a_file_is_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = tmp_path / "entropy.py"
     path.write_text(dedent(GOOD))
     method = load_plugin(str(path))
