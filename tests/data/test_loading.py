@@ -60,6 +60,7 @@ def test_a_source_batch_has_the_shapes_and_types_of_the_interface(stream: Stream
     assert set(batch.label.flatten().tolist()) <= {0, 1, 2, 255}
     assert batch.valid.shape == (4, 8, 10)
     assert batch.valid.all()
+    assert isinstance(batch.name, tuple)
     assert len(set(batch.name)) == 4
 
 
@@ -78,6 +79,11 @@ def test_a_target_has_pseudo_labels_only_if_the_table_has_labels(stream: Stream,
     assert plain.pseudo_label is None
     overlaid = next(stream(make_table(), entry, domain="target"))
     assert overlaid.pseudo_label.shape == (4, 8, 10)
+
+
+def test_a_source_without_labels_is_refused(stream: Stream, make_table: Table) -> None:
+    with pytest.raises(DataError, match="source: its labels are needed"):
+        stream(make_table(has_labels=False))
 
 
 def test_workers_change_nothing(stream: Stream) -> None:

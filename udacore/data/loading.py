@@ -25,7 +25,7 @@ from udacore.data.samplers import make_sampler, needs_statistics
 from udacore.data.statistics import ClassNames, class_statistics
 from udacore.data.transforms import Sample, apply_transforms, fixed_size, image_interpolation, normalize
 from udacore.data.workers import load
-from udacore.errors import ConfigError
+from udacore.errors import ConfigError, DataError
 from udacore.interface import PassBatch, SourceBatch, TargetBatch
 
 Share = tuple[int, int]
@@ -126,6 +126,8 @@ def stream_batches(
     split = Split(batch=batch, accumulation=accumulation, share=share or (ranks.rank(), ranks.size()))
     counts = needs_statistics(entry.sampler) and table.has_labels
     sampler = make_sampler(entry.sampler, len(table), class_statistics(table, space) if counts else None, key)
+    if domain == "source" and not table.has_labels:
+        raise DataError("source: its labels are needed, but were not opened")
 
     def plans() -> Iterator[Plan]:
         for step in range(start, steps):
@@ -255,10 +257,11 @@ def _stack(arrays: list[Any]) -> Tensor:
 def _batches(loaded: Generator[Arrays, None, None], domain: str) -> Generator[SourceBatch | TargetBatch, None, None]:
     try:
         for arrays in loaded:
-            label = arrays.pop("label", None)
+            # Pinning makes a list of the names.
+            common = {"image": arrays["image"], "name": tuple(arrays["name"]), "valid": arrays["valid"]}
             if domain == "source":
-                yield SourceBatch(label=label, **arrays)
+                yield SourceBatch(label=arrays["label"], **common)
             else:
-                yield TargetBatch(pseudo_label=label, **arrays)
+                yield TargetBatch(pseudo_label=arrays.get("label"), **common)
     finally:
         loaded.close()

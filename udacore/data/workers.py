@@ -44,11 +44,18 @@ def _started(made: Dataset[Any], plans: Iterable[Any], workers: int, pin: bool) 
             # More workers than cores are of use where the disk is slow; torch warns.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
             # A generator of its own: the workers' seeds would be drawn from the global one.
-            options: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pin, "worker_init_fn": _start_worker if workers else None}
-            return iter(DataLoader(made, batch_size=None, sampler=plans, num_workers=workers, **options))
+            options: dict[str, Any] = {"generator": torch.Generator(), "worker_init_fn": _start_worker if workers else None}
+            return iter(
+                DataLoader(made, batch_size=None, sampler=plans, collate_fn=_unchanged, num_workers=workers, pin_memory=pin, **options)
+            )
     finally:
         if workers:
             cv2.setNumThreads(threads)
+
+
+def _unchanged(item: Any) -> Any:
+    # torch's own would turn tuples into lists.
+    return item
 
 
 @attrs.frozen(eq=False)
