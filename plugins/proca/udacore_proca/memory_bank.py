@@ -153,7 +153,8 @@ def bank_contrast_loss(anchors: Tensor, classes: Tensor, queue: Tensor, temperat
     num_groups, views, channels = anchors.shape
     if num_groups == 0:
         return anchors.sum()
-    rows = anchors.transpose(0, 1).reshape(views * num_groups, channels).float()
+    rows = anchors.transpose(0, 1).reshape(views * num_groups, channels)
+    rows = rows.float() if rows.dtype in (torch.bfloat16, torch.float16) else rows
     label = classes.repeat(views)
     with torch.autocast(rows.device.type, enabled=False):
         score = rows @ queue.flatten(0, 1).to(rows.dtype).T / temperature
