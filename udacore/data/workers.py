@@ -35,7 +35,7 @@ def load(made: Any, plans: Iterable[Any], workers: int, pin: bool = False) -> Ge
 
 
 def _started(made: Dataset[Any], plans: Iterable[Any], workers: int, pin: bool) -> Iterator[Any]:
-    # Workers are copies of this process: a copied pool of OpenCV threads has no threads and crashes or hangs when used.
+    # Workers are copies of this process: where OpenCV's pool has threads, setting their number in the copy crashes.
     threads = cv2.getNumThreads()
     if workers:
         cv2.setNumThreads(1)
