@@ -66,11 +66,11 @@ def test_the_published_data(name, size, classes):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_evaluation(name):
-    rounds = preset(name).rounds
-    single, several = rounds["distill"].evaluate["target"], rounds["distill"].evaluate["multi-scale"]
-    assert (single.size, single.every, single.absent, single.split) == ((1024, 512), 1000, "zero", "val")
-    assert (several.size, several.scales, several.flip) == ((1024, 512), (0.5, 0.75, 1.0, 1.25, 1.5, 1.75), True)
-    assert single.subsets == several.subsets == (("synthia13",) if name.startswith("synthia") else ())
+    for round in preset(name).rounds.values():
+        (protocol,) = round.evaluate.values()
+        assert (protocol.size, protocol.every, protocol.absent, protocol.split) == ((1024, 512), 1000, "zero", "val")
+        assert (protocol.interpolation, protocol.upsample) == ("bicubic", "logits")
+        assert protocol.subsets == (("synthia13",) if name.startswith("synthia") else ())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
