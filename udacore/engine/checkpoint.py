@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from udacore import ranks
+from udacore.engine.together import on_main
 from udacore.errors import UdaError
+from udacore.models.weights import load_plain
 
 FORMAT = 1
 
@@ -32,7 +34,7 @@ class RunState:
     random        random states of all ranks
     numbers       recorded since the last log line
     best          best score of the round so far, or None
-    written       bytes of metrics.jsonl and log.txt that belong to this state
+    written       bytes of metrics.jsonl and log.txt that belong to this state; under `steps`, steps of the whole run
     """
 
     round: str
@@ -62,10 +64,8 @@ class Checkpoints:
     def save(self, name: str, state: RunState) -> None:
         """Write a checkpoint; called by all ranks, written by the main one."""
         check_equal_buffers(state.model)
-        if ranks.is_main():
-            content = {field.name: getattr(state, field.name) for field in attrs.fields(RunState)}
-            write_atomically(self.path(name), {"format": FORMAT, **content})
-        ranks.barrier()
+        content = {field.name: getattr(state, field.name) for field in attrs.fields(RunState)}
+        on_main(lambda: write_atomically(self.path(name), {"format": FORMAT, **content}))
 
     def load(self, name: str) -> RunState:
         """Read a checkpoint; UdaError if it is missing or broken."""
@@ -73,11 +73,6 @@ class Checkpoints:
         if content.pop("format", None) != FORMAT:
             raise UdaError(f"{self.path(name)}: not a checkpoint of this version of udacore")
         return RunState(**content)
-
-    def remove(self, name: str) -> None:
-        """Forget a checkpoint, if there is one."""
-        if ranks.is_main():
-            self.path(name).unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: Any) -> None:
@@ -101,9 +96,12 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UdaError(f"{path}: no such checkpoint")
     try:
-        return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises a dozen kinds here
-        raise UdaError(f"{path}: not a readable checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+        content = load_plain(path)
+    except ValueError as error:
+        raise UdaError(f"{path}: not a readable checkpoint ({error})") from error
+    if not isinstance(content, dict):
+        raise UdaError(f"{path}: not a checkpoint: it holds a {type(content).__name__}")
+    return cast("dict[str, Any]", content)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -119,7 +117,7 @@ def check_equal_buffers(state: Mapping[str, Tensor]) -> None:
     """UdaError if a value differs between ranks: a method forgot to sum over them."""
     if ranks.size() == 1:
         return
-    digests = [ranks.all_gather_object({name: digest({name: value}) for name, value in state.items()})][0]
+    digests = ranks.all_gather_object({name: digest({name: value}) for name, value in state.items()})
     unequal = [name for name in state if len({row[name] for row in digests}) > 1]
     if unequal:
         raise UdaError(f"{len(unequal)} values differ between processes, first {unequal[0]!r}; sum over ranks with udacore.ranks.all_sum before an update")
@@ -159,7 +157,7 @@ def set_random_states(states: list[dict[str, Any]]) -> None:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradient inside; random states and train/eval modes as they were afterwards."""
     modes = {module: module.training for module in model.modules()}
-    states = random_states_here()
+    states = _global_states()
     model.eval()
     try:
         with torch.no_grad():
@@ -167,14 +165,20 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-        torch.set_rng_state(states[0])
-        if states[1] is not None:
-            torch.cuda.set_rng_state(states[1])
+        _set_global_states(states)
 
 
-def random_states_here() -> tuple[Tensor, Tensor | None]:
-    """torch's global random states of this process."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+def _global_states() -> tuple[Any, ...]:
+    """The global random states of this process."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None, np.random.get_state(), random.getstate()
+
+
+def _set_global_states(states: tuple[Any, ...]) -> None:
+    torch.set_rng_state(states[0])
+    if states[1] is not None:
+        torch.cuda.set_rng_state(states[1])
+    np.random.set_state(states[2])
+    random.setstate(states[3])
 
 
 def read_json(path: Path) -> Any:

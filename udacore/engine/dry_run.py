@@ -34,9 +34,11 @@ def dry_run(config: Config, method: Method) -> str:
     """
     lines = [f"{'round':<20} {'steps':>8} {'ms/step':>9} {'peak memory':>12} {'time':>9}"]
     total = 0.0
-    with running(config) as machine, tempfile.TemporaryDirectory() as folder:
+    with running(config) as machine, tempfile.TemporaryDirectory() as own:
+        folder = Path(ranks.all_gather_object(own)[0])  # the main rank writes for all
+        _session(config, method, machine, folder).check_data()
         for name in config.rounds:
-            session = _session(config, method, machine, Path(folder))
+            session = _session(config, method, machine, folder)
             steps = session.steps(name)
             if steps:
                 seconds, memory = _try_round(session, name, min(STEPS, steps))

@@ -17,6 +17,7 @@ from udacore.data.colour import normalize
 from udacore.data.datasets import ImageTable
 from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, subset_indices
+from udacore.data.workers import load
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
 from udacore.inference import predict_label
@@ -113,10 +114,8 @@ class _Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 def _batches(data: EvaluationSet, machine: Machine, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Images N 3 H W and labels N H W on the device; only pictures of one size share a batch."""
     pictures = _Pictures(data)
-    loader = torch.utils.data.DataLoader(
-        pictures, batch_size=None, num_workers=workers if len(pictures) > 4 * workers else 0, generator=torch.Generator()
-    )
-    for _, group in itertools.groupby(loader, key=lambda pair: (pair[0].shape, pair[1].shape)):
+    loaded = load(pictures, range(len(pictures)), workers if len(pictures) > 4 * workers else 0)
+    for _, group in itertools.groupby(loaded, key=lambda pair: (pair[0].shape, pair[1].shape)):
         while batch := list(itertools.islice(group, data.config.batch)):
             image = torch.stack([pair[0] for pair in batch]).to(machine.device, memory_format=machine.memory_format)
             yield image, torch.stack([pair[1] for pair in batch]).to(machine.device).long()

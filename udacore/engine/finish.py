@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from udacore import ranks
-from udacore.engine.checkpoint import digest, undisturbed
+from udacore.engine.checkpoint import digest, read_json, undisturbed
+from udacore.engine.device import derive_seed, seed_everything
 from udacore.engine.evaluation import Result
-from udacore.engine.overlays import Overlay
+from udacore.engine.overlays import MANIFEST, Overlay
 from udacore.engine.round_end import RoundHandle
 from udacore.engine.session import Session
 from udacore.engine.training import Work, score_set
@@ -24,14 +26,10 @@ def call_round_end(work: Work) -> None:
     """Run `on_round_end`, note its numbers, and evaluate once more if it changed the model's state."""
     session, name = work.session, work.name
     before = digest(work.model.state_dict())
-    handle = make_handle(work)
-    if any(config.source.images == name for config in session.config.rounds.values()):
-        handle.images = Overlay(handle.folder / "images", before)
-        handle.images.begin()
-    with undisturbed(work.model), labelled(session.method.name, "on_round_end", name, work.step), session.machine.autocast():
+    handle = make_handle(work, before)
+    with hook_at_end(work, "on_round_end"):
         numbers = session.hooks.on_round_end(round=handle)
-    if handle.images is not None:
-        handle.images.finish()
+    handle.images.finish_any(required=any(config.source.images == name for config in session.config.rounds.values()))
     recorded = {**handle.numbers, **{key: float(value) for key, value in (numbers or {}).items()}}
     if recorded:
         session.tracker.note({"round": name, "step": work.step, "on_round_end": recorded})
@@ -42,14 +40,28 @@ def call_round_end(work: Work) -> None:
             score_set(work, data, "best on " + (work.config.best_on or work.sets[0].name) if is_kept_best else "last")
 
 
-def make_handle(work: Work) -> RoundHandle:
-    """What the hooks at the round's end get."""
+def make_handle(work: Work, source: str) -> RoundHandle:
+    """What the hooks at the round's end get; pictures come from the state `source`."""
     folder = work.session.round_folder(work.name)
     folder.mkdir(parents=True, exist_ok=True)
+    images = Overlay(folder / "images", source)
+    images.begin()
     return RoundHandle(
         model=work.model, settings=work.config.method, round=work.round, folder=folder, device=work.session.machine.device,
-        pseudo_labels=work.config.pseudo_labels, session=work.session, config=work.config,
+        pseudo_labels=work.config.pseudo_labels, session=work.session, config=work.config, images=images,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def hook_at_end(work: Work, hook: str) -> Iterator[None]:
+    """How a hook at the round's end runs: without gradient or trace, its errors labelled, with global random states of its own.
+
+    Those do not depend on the steps before: a run that is resumed here has not taken them.
+    """
+    session = work.session
+    with undisturbed(work.model), labelled(session.method.name, hook, work.name, work.step), session.machine.autocast():
+        seed_everything(derive_seed(session.config.seed, work.name, hook), session.machine.device)
+        yield
 
 
 def wants_labels(session: Session, name: str) -> bool:
@@ -69,18 +81,29 @@ def make_labels(work: Work) -> None:
     if overlay.is_complete():
         return
     overlay.begin()
-    space = session.space(name)
+    written = read_json(session.round_folder(name) / "images" / MANIFEST)
+    handle = make_handle(work, overlay.source if written is None else written["source"])  # pictures join those of on_round_end
     counts = np.zeros(256, dtype=np.int64)
-    with undisturbed(work.model), labelled(session.method.name, "make_pseudo_labels", name, work.step), session.machine.autocast():
-        made: Iterable[tuple[str, Any]] | None = session.hooks.make_pseudo_labels(round=make_handle(work))
+    with hook_at_end(work, "make_pseudo_labels"):
+        made: Iterable[tuple[str, Any]] | None = session.hooks.make_pseudo_labels(round=handle)
         if made is None:
             raise PluginError(f"plugin {session.method.name!r}: round {name!r} must make pseudo labels, but no plugin did")
         for image, label in made:
-            overlay.write_label(image, label, space)
+            overlay.write_label(image, label, session.space(name))
             counts += np.bincount(np.asarray(label).reshape(-1), minlength=256)
-    overlay.finish(session.target(name, overlay=False).names)
     total = np.sum(ranks.all_gather_object(counts.tolist()), axis=0)
-    session.tracker.say(f"round {name!r}: pseudo labels for {100 * (1 - total[255] / max(1, total.sum())):.1f} % of the target's pixels")
+    labelled_share = float(1 - total[255] / max(1, total.sum()))
+    handle.images.finish_any(required=False)
+    overlay.finish(session.target(name, overlay=False).names, {"labelled": labelled_share, **handle.numbers})
+    session.tracker.say(f"round {name!r}: pseudo labels for {100 * labelled_share:.1f} % of the target's pixels")
+
+
+def note_labels(session: Session, name: str) -> None:
+    """What was recorded when the labels of a round that begins were made: metrics after that round's checkpoint would be cut off."""
+    maker = session.maker(name)
+    manifest = read_json(session.round_folder(maker) / "labels" / MANIFEST) if maker else None
+    if manifest is not None and "target" in session.config.rounds[name].draws:
+        session.tracker.note({"round": maker, "step": session.steps(str(maker)), "pseudo_labels": manifest["numbers"]})
 
 
 def labels_overlay(work: Work) -> Overlay:
@@ -92,7 +115,7 @@ def is_round_finished(session: Session, name: str) -> bool:
     """Whether the round's last checkpoint is there, and the labels that it was asked for."""
     if not session.checkpoints.exists(session.label(name)):
         return False
-    return not wants_labels(session, name) or (session.round_folder(name) / "labels" / "manifest.json").exists()
+    return not wants_labels(session, name) or (session.round_folder(name) / "labels" / MANIFEST).exists()
 
 
 def recall_results(session: Session, name: str) -> list[Result]:

@@ -13,9 +13,11 @@ from udacore import ranks
 from udacore.config.resolve import dump_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_json
+from udacore.engine.overlays import MANIFEST
+from udacore.engine.together import on_main, write_text
 from udacore.errors import ConfigError, UdaError, near_matches
 
-FREE_KEYS = {"workers", "log_every", "tensorboard", "folder"}
+FREE_KEYS = {"workers", "log_every", "save_every", "tensorboard", "folder"}
 """What may change between a run and its resumption without changing the outcome."""
 
 
@@ -29,28 +31,37 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
     """Make the folder ready on the main rank and write config.yaml; a folder that exists needs `resume`, `force` or `only`."""
     if only is not None and only not in config.rounds:
         raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, config.rounds)}")
-    if ranks.is_main():
+
+    def act() -> None:
         if path.exists() and any(path.iterdir()):
             _check_existing(path, config, resume=resume, force=force, only=only)
         path.mkdir(parents=True, exist_ok=True)
-        (path / "config.yaml").write_text(dump_config(config))
-    ranks.barrier()
+        write_text(path / "config.yaml", dump_config(config))
+
+    on_main(act)
 
 
 def _check_existing(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
-    if only is not None:
-        _make_stale(path, config, only, force)
-    elif resume:
+    if resume:
         check_same_config(path, config)
         check_processes(path)
+    elif only is not None:
+        _make_stale(path, config, only, force)
     elif force:
+        _check_is_run(path)
         shutil.rmtree(path)
     else:
         raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
 
 
+def _check_is_run(path: Path) -> None:
+    """ConfigError for a folder that no run has made: it is not ours to empty."""
+    if not any((path / name).exists() for name in ("config.yaml", "config.yaml.part")):
+        raise ConfigError(f"--force: {path} is no run folder (it has no config.yaml), so it is left alone; choose another with name=...")
+
+
 def _make_stale(path: Path, config: Config, only: str, force: bool) -> None:
-    """Forget the checkpoints of the round that is run again and of all later ones."""
+    """Forget what the round that is run again, and all later ones, have left: their checkpoints get another name."""
     names = list(config.rounds)
     checkpoints = Checkpoints(path / "checkpoints")
     place = names.index(only)
@@ -58,8 +69,12 @@ def _make_stale(path: Path, config: Config, only: str, force: bool) -> None:
         raise ConfigError(f"--round {only}: it is finished in {path}; run it again with --force (later rounds become stale)")
     for index, name in enumerate(names[place:], place):
         for label in (f"{index}-{name}", f"{index}-{name}-steps"):
-            if checkpoints.exists(label) and (index > place or force):
+            if checkpoints.exists(label):
                 checkpoints.path(label).replace(checkpoints.path(f"{label}.stale"))
+        for overlay in ("labels", "images"):
+            (path / "rounds" / f"{index}-{name}" / overlay / MANIFEST).unlink(missing_ok=True)
+    if checkpoints.exists("last") and checkpoints.load("last").round not in names[:place]:
+        checkpoints.path("last").unlink()
 
 
 def check_same_config(path: Path, config: Config) -> None:
@@ -81,22 +96,19 @@ def _differences(before: Any, now: Any, where: str = "") -> list[str]:
     return [] if before == now else [where]
 
 
-def resume_point(config: Config, checkpoints: Checkpoints) -> tuple[Mapping[str, int], int]:
-    """Bytes of the tracked files that belong to the newest checkpoint, and optimiser steps until there (rounds with counted steps)."""
-    found: tuple[Mapping[str, int], int] = ({}, 0)
-    before = 0
-    for index, (name, round_config) in enumerate(config.rounds.items()):
-        steps = round_config.steps if isinstance(round_config.steps, int) else 0
-        label = f"{index}-{name}"
-        if checkpoints.exists("last"):
-            last = checkpoints.load("last")
-            if last.round == name and not checkpoints.exists(f"{label}-steps") and not checkpoints.exists(label):
-                found = (last.written, before + last.step)
-        for finished in (f"{label}-steps", label):
-            if checkpoints.exists(finished):
-                found = (checkpoints.load(finished).written, before + steps)
-        before += steps
-    return found
+def resume_point(config: Config, checkpoints: Checkpoints) -> Mapping[str, int]:
+    """What `RunState.written` of the newest checkpoint says; empty if there is none."""
+    rounds = list(config.rounds)
+    newest, place = None, -1
+    for index, name in enumerate(rounds):
+        for label in (f"{index}-{name}-steps", f"{index}-{name}"):
+            if checkpoints.exists(label):
+                newest, place = label, index
+    if checkpoints.exists("last"):
+        last = checkpoints.load("last")
+        if last.round in rounds and rounds.index(last.round) > place:
+            return last.written
+    return checkpoints.load(newest).written if newest else {}
 
 
 def check_processes(path: Path) -> None:

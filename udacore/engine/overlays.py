@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from udacore import ranks
 from udacore.data.labels import LabelSpace
 from udacore.data.reading import write_image, write_label
 from udacore.engine.checkpoint import read_json
+from udacore.engine.together import on_main, write_text
 from udacore.errors import PluginError, UdaError
 
 MANIFEST = "manifest.json"
@@ -31,6 +32,7 @@ class Overlay:
         self.folder = folder
         self.source = source
         self._written: list[str] = []
+        self._earlier: list[str] = []
 
     def is_complete(self) -> bool:
         """Whether all of it was written from this source."""
@@ -39,14 +41,17 @@ class Overlay:
 
     def begin(self) -> None:
         """Make the folder; empty it if what lies there came from other weights."""
-        if ranks.is_main():
-            begun = read_json(self.folder / "source.json")
+
+        def act() -> None:
+            begun, manifest = read_json(self.folder / "source.json"), read_json(self.folder / MANIFEST)
+            self._earlier = manifest["names"] if begun == self.source and manifest is not None else []
             if self.folder.exists() and begun != self.source:
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / MANIFEST).unlink(missing_ok=True)
-            _write_text(self.folder / "source.json", json.dumps(self.source))
-        ranks.barrier()
+            write_text(self.folder / "source.json", json.dumps(self.source))
+
+        on_main(act)
 
     def write_label(self, name: str, label: np.ndarray, space: LabelSpace) -> None:
         """Write an H W uint8 label map, unless it is there already."""
@@ -71,25 +76,38 @@ class Overlay:
             write_image(path, image)
         self._written.append(name)
 
-    @property
-    def is_begun(self) -> bool:
-        """Whether this process has written anything."""
-        return bool(self._written)
+    def finish(self, expected: Iterable[str], numbers: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Write the manifest, which alone makes the overlay valid; PluginError unless the expected names were written, each once.
 
-    def finish(self, expected: Iterable[str] | None = None) -> None:
-        """Write the manifest, which alone makes the overlay valid; PluginError if an expected name is missing."""
-        names = sorted(name for share in ranks.all_gather_object(self._written) for name in share)
-        twice = [name for name, following in itertools.pairwise(names) if name == following]
-        missing = sorted(set(names if expected is None else expected) - set(names))
-        if twice or missing:
-            raise PluginError(
-                f"{self.folder.name}: {len(missing)} images were not written{f', first {missing[0]!r}' if missing else ''}"
-                f"; {len(twice)} were written twice{f', first {twice[0]!r}' if twice else ''}"
-            )
-        if ranks.is_main():
-            manifest = {"count": len(names), "source": self.source, "names": names}
-            _write_text(self.folder / MANIFEST, json.dumps(manifest, indent=0))
-        ranks.barrier()
+        numbers  what the next round notes about the overlay
+        """
+        written = Counter(name for share in ranks.all_gather_object(self._written) for name in share)
+        wanted = set(expected)
+        faults = {
+            "were not written": sorted(wanted - set(written)),
+            "were written twice": sorted(name for name, count in written.items() if count > 1),
+            "are no images of the target": sorted(set(written) - wanted),
+        }
+        found = [f"{len(names)} {fault}, first {names[0]!r}" for fault, names in faults.items() if names]
+        if found:
+            raise PluginError(f"make_pseudo_labels: of {len(wanted)} images {'; '.join(found)}")
+        self._write_manifest(list(written), numbers)
+
+    def finish_any(self, *, required: bool) -> None:
+        """The same for whatever was written; without a file the folder is removed, unless it is `required`."""
+        names = [name for share in ranks.all_gather_object(self._written) for name in share]
+        if names or required:
+            self._write_manifest(names, {})
+        else:
+            on_main(lambda: None if self._earlier else shutil.rmtree(self.folder))
+
+    def _write_manifest(self, names: list[str], numbers: Mapping[str, float]) -> None:
+        def act() -> None:
+            every = sorted({*self._earlier, *names})
+            content = {"count": len(every), "source": self.source, "numbers": dict(numbers), "names": every}
+            write_text(self.folder / MANIFEST, json.dumps(content, indent=0))
+
+        on_main(act)
 
 
 def require_overlay(folder: Path, what: str) -> Path:
@@ -98,11 +116,3 @@ def require_overlay(folder: Path, what: str) -> Path:
         raise UdaError(f"{what}: {folder} is missing or incomplete; run the round that writes it first")
     return folder
 
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -133,7 +133,8 @@ def average_gradients(parts: Iterable[Part]) -> None:
     chosen = [parameter for parameter, is_used in zip(parameters, used, strict=True) if is_used]
     if not chosen:
         return
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).float() for p in chosen])
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in chosen]
+    flat = torch.cat([g.reshape(-1).to(torch.promote_types(g.dtype, torch.float32)) for g in gradients])
     dist.all_reduce(flat)
     flat /= ranks.size()
     for parameter, piece in zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True):

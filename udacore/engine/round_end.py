@@ -13,7 +13,7 @@ from torch import nn
 
 from udacore.config.schema import PseudoLabelConfig, RoundConfig
 from udacore.data.loading import pass_batches
-from udacore.engine.checkpoint import copy_state, digest, undisturbed
+from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
 from udacore.engine.overlays import Overlay
 from udacore.engine.session import Session
@@ -49,7 +49,7 @@ class RoundHandle:
     session: Session = attrs.field(repr=False)
     config: RoundConfig = attrs.field(repr=False)
     numbers: dict[str, float] = attrs.field(factory=dict, repr=False)
-    images: Overlay | None = attrs.field(default=None, repr=False)
+    images: Overlay = attrs.field(repr=False)
 
     def source(self, *, size: tuple[int, int] | None = None, batch: int = 1, labels: bool = True, images: bool = True) -> Iterable[PassBatch]:
         """Each source image of this rank once, in list order."""
@@ -69,9 +69,6 @@ class RoundHandle:
 
     def write_image(self, name: str, image: np.ndarray) -> None:
         """Write a picture for the overlay of a later round: H W 3 uint8 under the image's name."""
-        if self.images is None:
-            self.images = Overlay(self.folder / "images", digest(copy_state(self.model)))
-            self.images.begin()
         self.images.write_image(name, image)
 
     def record(self, name: str, value: Any) -> None:

@@ -13,7 +13,9 @@ from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine, running
 from udacore.engine.evaluation import Result
 from udacore.engine.session import Session
+from udacore.engine.together import is_disk_full
 from udacore.engine.tracking import Tracker
+from udacore.errors import UdaError
 from udacore.plugins import Method, build_hooks
 
 
@@ -28,7 +30,7 @@ def run(config: Config, method: Method, *, resume: bool = False, force: bool = F
     """
     path = folder.run_folder(config)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # torchrun began us again
-    with running(config) as machine:
+    with running(config) as machine, explain_full_disk(path):
         folder.prepare(path, config, resume=resume, force=force, only=only)
         with open_session(config, method, path, machine) as session:
             results: list[Result] = []
@@ -42,6 +44,8 @@ def run_round(session: Session, name: str) -> list[Result]:
     """One round, from wherever it stands: its steps, its end, the labels that the next round asks for."""
     session.tracker.say(f"round {name!r}")
     work = training.set_up(session, name)
+    if not session.has_begun(name):
+        finish.note_labels(session, name)
     if not session.checkpoints.exists(f"{session.label(name)}-steps"):
         training.take_steps(work)
         training.keep_model(work)
@@ -58,11 +62,21 @@ def run_round(session: Session, name: str) -> list[Result]:
 
 
 @contextlib.contextmanager
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turns the error of a full disk, wherever it is met, into one line."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise UdaError(f"{path}: {error.strerror}; make room and go on with --resume") from error
+
+
+@contextlib.contextmanager
 def open_session(config: Config, method: Method, path: Path, machine: Machine) -> Iterator[Session]:
     """A session on a prepared folder: files cut back to the newest checkpoint, data checked, environment noted."""
     checkpoints = Checkpoints(path / "checkpoints")
-    written, total = folder.resume_point(config, checkpoints)
-    tracker = Tracker(path, tensorboard=config.tensorboard, written=written, total=total)
+    tracker = Tracker(path, tensorboard=config.tensorboard, written=folder.resume_point(config, checkpoints))
     session = Session(
         config=config, method=method, hooks=build_hooks(method), folder=path, machine=machine, tracker=tracker, checkpoints=checkpoints
     )

@@ -22,6 +22,7 @@ from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.overlays import require_overlay
 from udacore.engine.schedules import count_steps
+from udacore.engine.together import write_text
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
 from udacore.plugins import Method
@@ -47,6 +48,12 @@ class Session:
     def label(self, name: str) -> str:
         """`<k>-<name>`: how a round's files are called."""
         return f"{self.index(name)}-{name}"
+
+    def has_begun(self, name: str) -> bool:
+        """Whether a checkpoint of this round is there to go on from."""
+        if any(self.checkpoints.exists(label) for label in (f"{self.label(name)}-steps", self.label(name))):
+            return True
+        return self.checkpoints.exists("last") and self.checkpoints.load("last").round == name
 
     def round_folder(self, name: str) -> Path:
         """Where a round's own files lie."""
@@ -126,11 +133,15 @@ class Session:
 
     def _overlay(self, word: str, kind: str, name: str) -> Path:
         """The folder that an overlay's word means: of a round, of the round before (`make`), or a path."""
-        if word == "make":
-            word = list(self.config.rounds)[self.index(name) - 1]
-        if word in self.config.rounds:
+        if word == "make" or word in self.config.rounds:
+            word = self.maker(name) or word if kind == "labels" else word
             return require_overlay(self.round_folder(word) / kind, f"{kind} of round {word!r}")
         return Path(word)
+
+    def maker(self, name: str) -> str | None:
+        """The round that makes the pseudo labels of this one, or None."""
+        rounds, word = list(self.config.rounds), self.config.rounds[name].target.labels
+        return rounds[self.index(name) - 1] if word == "make" else word if word in rounds else None
 
     def write_environment(self) -> None:
         """env.json: what a reader needs to repeat the run."""
@@ -148,7 +159,7 @@ class Session:
             "git": _git_hash(),
             "data": {f"{table.names[0]} and {len(table) - 1} more": table.source_hash() for table in self.tables.values()},
         }
-        (self.folder / "env.json").write_text(json.dumps(content, indent=2) + "\n")
+        write_text(self.folder / "env.json", json.dumps(content, indent=2) + "\n")
 
 
 def _is_installed(name: str) -> bool:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from udacore.config.schema import RoundConfig
-from udacore.engine.checkpoint import read_tensors
 from udacore.engine.device import derive_seed
 from udacore.engine.parts import SEGMENTER, part_of, present_parts
 from udacore.engine.session import Session
 from udacore.errors import ConfigError, PluginError, UdaError, near_matches
 from udacore.interface import RoundInfo
-from udacore.models.weights import load_children, load_initial, load_state
+from udacore.models.weights import load_children, load_initial, load_state, read_state
 from udacore.plugins import labelled
 
 
@@ -53,14 +52,14 @@ def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
     if part == SEGMENTER:
         load_initial(model, word, config.model, config.initial_sha256)
     else:
-        load_state(model.get_submodule(part), read_tensors(Path(word)), where=word)
+        load_state(model.get_submodule(part), read_state(Path(word)), where=word)
 
 
 def _find_state(session: Session, name: str, part: str, word: str) -> tuple[dict[str, Tensor], str]:
     """The state_dict that a word means, and where it came from."""
     rounds = list(session.config.rounds)
     if word == "best":
-        return session.checkpoints.load("best").model, "the best checkpoint"
+        return _find_best(session, name)
     if word == "previous":
         for earlier in reversed(rounds[: session.index(name)]):
             if session.checkpoints.exists(session.label(earlier)):
@@ -68,15 +67,26 @@ def _find_state(session: Session, name: str, part: str, word: str) -> tuple[dict
                 if part == SEGMENTER or any(key.startswith(f"{part}.") for key in state):
                     return state, f"round {earlier!r}"
         if part != SEGMENTER:
-            return {}, "no earlier round"
+            return {}, "an earlier round"
         raise UdaError(f"round {name!r}: weights: previous, but no earlier round is finished in {session.folder}")
     if word.startswith("round "):
         earlier = word.removeprefix("round ")
         if earlier not in rounds:
             raise ConfigError(f"rounds.{name}.weights: no round {earlier!r}{near_matches(earlier, rounds)}")
         return session.checkpoints.load(session.label(earlier)).model, f"round {earlier!r}"
-    content = read_tensors(Path(word))
-    return content.get("model", content), word
+    return read_state(Path(word)), word
+
+
+def _find_best(session: Session, name: str) -> tuple[dict[str, Tensor], str]:
+    """The model that the latest earlier round with `keep: best` chose, as it was before that round's end.
+
+    Not the file `best`: a round that keeps the best of its own writes over it, and may be killed after that.
+    """
+    rounds = list(session.config.rounds)
+    for earlier in reversed(rounds[: session.index(name)]):
+        if session.config.rounds[earlier].keep == "best":
+            return session.checkpoints.load(f"{session.label(earlier)}-steps").model, f"the best of round {earlier!r}"
+    raise ConfigError(f"rounds.{name}.weights: best, but no earlier round keeps its best model; set keep: best there")
 
 
 def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfig, state: dict[str, Tensor], origin: str) -> None:
@@ -89,4 +99,4 @@ def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfi
     loaded = load_children(model, offered, where=origin)
     built = sorted({key.partition(".")[0] for key in loaded.missing if part_of(key, model, config) == part})
     if built:
-        session.tracker.say(f"part {part!r}: {', '.join(built)} not in {origin}, left as built")
+        session.tracker.say(f"part {part!r}: {', '.join(built)} left as built: not in {origin}")

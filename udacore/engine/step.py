@@ -57,6 +57,8 @@ class Updater:
                     else:
                         self._backward(losses)
                 self._backward(joint)
+                if phase is phases[-1]:
+                    step.kept.clear()  # a later micro-batch needs the memory of the graphs that hang here
             self._update(index)
 
     def _make_step(self, index: int, micro: int, pair: tuple[SourceBatch | None, TargetBatch | None]) -> Step:
@@ -122,8 +124,9 @@ class Updater:
         average_gradients(self.parts.values())
         self.health.see_gradients(self.parts.values(), index)
         for part in self.parts.values():
-            part.optimizer.step()
-            part.optimizer.zero_grad(set_to_none=True)
+            if any(parameter.grad is not None for parameter in part.parameters):
+                part.optimizer.step()
+                part.optimizer.zero_grad(set_to_none=True)
 
     def record(self, name: str, value: Any) -> None:
         """Collect a number until the next log line; tensors stay on the device."""

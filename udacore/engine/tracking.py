@@ -23,8 +23,8 @@ class Tracker:
     metrics.jsonl holds nothing that depends on the clock, so that a resumed run writes the same bytes.
     """
 
-    def __init__(self, folder: Path | None, *, tensorboard: bool, written: Mapping[str, int] | None = None, total: int = 0) -> None:
-        """`folder`: None for nowhere; `written`: bytes of each file to keep; `total`: steps before, for TensorBoard's purge."""
+    def __init__(self, folder: Path | None, *, tensorboard: bool, written: Mapping[str, int] | None = None) -> None:
+        """`folder`: None for nowhere; `written`: bytes of each file to keep, and under `steps` the steps of the run to keep."""
         self._main = ranks.is_main() and folder is not None
         self._files: dict[str, Any] = {}
         self._board: Any = None
@@ -39,9 +39,9 @@ class Tracker:
             os.truncate(path, min(path.stat().st_size, (written or {}).get(name, 0)))
             self._files[name] = path.open("a")
         if tensorboard:
-            from tensorboardX import SummaryWriter
+            from udacore.engine.board import Board
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=total or None)
+            self._board = Board(folder / "tensorboard", purge_step=(written or {}).get("steps", 0) + 1)
 
     def say(self, text: str) -> None:
         """A line for log.txt and stderr."""
@@ -60,8 +60,7 @@ class Tracker:
     def board(self, values: Mapping[str, float], total: int) -> None:
         """Scalars for TensorBoard at optimiser step `total` of the whole run."""
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, total)
+            self._board.add(values, total)
 
     def report_steps(self, place: Mapping[str, Any], numbers: Mapping[str, float], rates: Mapping[str, float], done: int) -> None:
         """A log line: losses, rates, time a step, time left; `done` steps since the last one."""
@@ -88,7 +87,11 @@ class Tracker:
         self._clock = time.monotonic()
 
     def written(self) -> dict[str, int]:
-        """Bytes of each file so far."""
+        """Bytes of each file so far; they are on the disk."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        if self._board is not None:
+            self._board.flush()
         return {name: file.tell() for name, file in self._files.items()}
 
     def close(self) -> None:

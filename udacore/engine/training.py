@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Generator, Iterator
@@ -53,7 +54,7 @@ class Work:
             random=random_states() if under_way else [],
             numbers=self.updater.pending_numbers() if under_way else {},
             best=self.best,
-            written=self.session.tracker.written(),
+            written={**self.session.tracker.written(), "steps": self.session.steps_before(self.name) + self.step},
         )
 
     def restore(self, state: RunState) -> None:
@@ -109,10 +110,9 @@ def take_steps(work: Work) -> None:
             if work.step % session.config.log_every == 0 or work.step == steps:
                 report(work, work.step - logged)
                 logged = work.step
-            if work.step == steps:
-                break
-            evaluate_due(work)
-            if work.step % session.config.save_every == 0 or stopped:
+            if work.step < steps:
+                evaluate_due(work)
+            if (work.step % session.config.save_every == 0 and work.step < steps) or stopped:
                 save_last(work)
             if stopped:
                 raise StoppedError(stopped[0], f"round {work.name!r}, step {work.step}")
@@ -167,7 +167,8 @@ def report(work: Work, done: int) -> None:
 
 def last_good(work: Work) -> str:
     """The newest checkpoint, for messages."""
-    files = sorted(work.session.checkpoints.folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
+    files = [path for path in work.session.checkpoints.folder.glob("*.pt") if not path.stem.endswith(".stale")]
+    files.sort(key=lambda path: path.stat().st_mtime)
     return str(files[-1]) if files else "none yet"
 
 
@@ -183,9 +184,11 @@ def evaluate_due(work: Work, at_end: bool = False) -> None:
         every = count_steps(data.config.every, work.updater.epoch)
         if not (at_end or (every and work.step % every == 0)):
             continue
+        work.updater.health.check(work.name, last_good(work))
         result = score_set(work, data, "last")
         is_judge = data.name == work.config.best_on if work.config.best_on else number == 0
-        if work.config.keep == "best" and is_judge and (work.best is None or result.scores.miou > work.best):
+        is_better = work.best is None or math.isnan(work.best) or result.scores.miou > work.best
+        if work.config.keep == "best" and is_judge and is_better:
             work.best = result.scores.miou
             work.session.checkpoints.save("best", work.state())
         work.session.tracker.restart_clock()

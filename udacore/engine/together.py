@@ -1,0 +1,55 @@
+"""What the main process does for all: files that exist once, and failures that must reach every process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from udacore import ranks
+from udacore.errors import ConfigError, DataError, PluginError, UdaError
+
+_KINDS = {kind.exit_code: kind for kind in (UdaError, ConfigError, DataError, PluginError)}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def on_main(action: Callable[[], object]) -> None:
+    """Run `action` on the main rank while the others wait; what it refuses, or cannot write, is raised on all ranks as UdaError."""
+    failure: UdaError | None = None
+    if ranks.is_main():
+        try:
+            action()
+        except UdaError as error:
+            failure = error
+        except OSError as error:
+            failure = as_user_error(error)
+            failure.__cause__ = error
+    told = ranks.all_gather_object(None if failure is None else [failure.exit_code, str(failure)])[0]
+    if failure is not None:
+        raise failure
+    if told is not None:
+        raise _KINDS.get(told[0], UdaError)(told[1])
+
+
+def as_user_error(error: OSError) -> UdaError:
+    """One line for a file that could not be written."""
+    return UdaError(f"{error.filename or 'the run folder'}: could not be written: {error.strerror or error}")
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether the disk, the quota or the largest size of a file is reached, or nothing may be written at all."""
+    return error.errno in _FULL
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
