@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError, near_matches
@@ -66,3 +69,16 @@ def build_segmenter(architecture: ModelConfig, num_classes: int, *, norm: NormFa
     if builder is None:
         raise ConfigError(f"model.name: {architecture.name!r}{near_matches(architecture.name, BUILDERS)}")
     return builder(num_classes, norm or make_batch_norm(architecture.batch_norm))
+
+
+def recognize_network(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
+    """Name and number of classes of the network whose parameters a state_dict holds, by names and shapes; None: another."""
+    outputs = state.get("classifier.conv2d_list.0.weight")
+    if outputs is None or outputs.ndim != 4:
+        return None
+    for name, builder in BUILDERS.items():
+        with torch.device("meta"):  # names and shapes only
+            model = builder(outputs.shape[0], make_batch_norm("train"))
+        if all(key in state and state[key].shape == parameter.shape for key, parameter in model.named_parameters()):
+            return name, model.num_classes
+    return None

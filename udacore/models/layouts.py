@@ -80,12 +80,13 @@ def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> 
     return state
 
 
-def recognize_layout(checkpoint: Path | Mapping[str, Any], layouts: Iterable[Layout]) -> Layout:
+def recognize_layout(checkpoint: Path | Mapping[str, Any], layouts: Iterable[Layout], *, where: str = "checkpoint") -> Layout:
     """The first layout that knows every entry of a checkpoint.
 
+    where  what is read, for messages; a file says so itself
     Raises ConfigError, with each layout's reason, if there is none.
     """
-    where = str(checkpoint) if isinstance(checkpoint, Path) else "checkpoint"
+    where = str(checkpoint) if isinstance(checkpoint, Path) else where
     content = read_file(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     reasons = []
     for layout in layouts:
@@ -96,6 +97,19 @@ def recognize_layout(checkpoint: Path | Mapping[str, Any], layouts: Iterable[Lay
         else:
             return layout
     raise ConfigError(f"{where}: no known layout: {'; '.join(reasons) or 'none was given'}")
+
+
+def list_left(checkpoint: Mapping[str, Any], layout: Layout) -> list[str]:
+    """What a layout knows of a checkpoint and does not convert: further entries, and dropped keys as `entry.key`."""
+    whole = set(layout.parts) == {""}
+    further = [str(entry) for entry in checkpoint if _known(str(entry), layout.ignore) and (whole or entry not in layout.parts)]
+    dropped = [
+        f"{entry}.{key}" if entry else key
+        for entry, keys in _split(checkpoint, layout, "checkpoint").items()
+        for key in keys
+        if any(re.match(pattern, key) for pattern in layout.drop)
+    ]
+    return further + dropped
 
 
 def _split(content: Any, layout: Layout, where: str) -> dict[str, dict[str, Any]]:

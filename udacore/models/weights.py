@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import pickle
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,10 +157,24 @@ def read_file(path: Path, sha256: str | None = None) -> Any:
         if not found.startswith(expected.lower()):
             raise ConfigError(f"{path}: its SHA-256 begins with {found[: len(expected)]}, not with {expected}: damaged, or another file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
+    except ValueError as error:
+        raise ConfigError(f"{path}: not readable as weights ({error})") from error
+
+
+def load_plain(path: Path) -> Any:
+    """torch.load of tensors and plain values, on the CPU. Raises ValueError that says in a few words why a file is refused.
+
+    torch's own message on a file of objects advises to unpickle it, which is never done here.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch comments on files that it is about to refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is damaged or holds objects
-        reason = (str(error).splitlines() or [""])[0]
-        raise ConfigError(f"{path}: not readable as weights ({type(error).__name__}: {reason})") from error
+        found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        reason = f"it holds objects, {found[1]} among them, and nothing is unpickled" if found else "damaged, or not written by torch.save"
+        raise ValueError(reason) from error
 
 
 def imagenet_url(name: str) -> str | None:
