@@ -25,8 +25,9 @@ def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
     Examples:
       uda eval runs/proca-streets
       uda eval runs/proca-streets evaluate.target.flip=true
-      uda eval gta5-cityscapes --plugin proca --checkpoint proca.pt \\
-          'evaluate.target.scales=[0.5,0.75,1,1.25,1.5,1.75]' evaluate.target.flip=true
+      uda eval gta5-cityscapes --plugin proca --checkpoint proca.pt
+      uda eval runs/proca-gta5-cityscapes evaluate.target.flip=true \\
+          'evaluate.target.scales=[0.5,0.75,1,1.25,1.5,1.75]'
     """
     folder = Path(run_or_config)
     is_run = (folder / "config.yaml").is_file()
