@@ -48,7 +48,6 @@ class Overlay:
             if self.folder.exists() and begun != self.source:
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / MANIFEST).unlink(missing_ok=True)
             write_text(self.folder / "source.json", json.dumps(self.source))
 
         on_main(act)
@@ -99,7 +98,7 @@ class Overlay:
         if names or required:
             self._write_manifest(names, {})
         else:
-            on_main(lambda: None if self._earlier else shutil.rmtree(self.folder))
+            on_main(lambda: None if self._earlier else shutil.rmtree(self.folder))  # what on_round_end has written stays
 
     def _write_manifest(self, names: list[str], numbers: Mapping[str, float]) -> None:
         def act() -> None:
