@@ -50,7 +50,7 @@ def draw_fence(painter: Painter, x: float, z: tuple[float, float]) -> None:
     """Upright planks along the road on a panel; in the new form three rails."""
     rng = painter.rng
     painter.canvas.begin_object()
-    height = rng.uniform(1.1, 1.7)
+    height = rng.uniform(1.2, 1.8)
     panel, wood = painter.item("panel", side=x), painter.item("fence", side=x)
     painter.fill(panel, along_box(x, z, (0.0, 0.92 * height)))
     if painter.takes_new_form():
@@ -71,7 +71,7 @@ def draw_lamp_post(painter: Painter, x: float, z: float) -> None:
     rng = painter.rng
     painter.canvas.begin_object()
     pole = painter.item("pole", z)
-    height, half = rng.uniform(5.0, 8.0), rng.uniform(0.09, 0.15)
+    height, half = rng.uniform(5.0, 8.0), rng.uniform(0.11, 0.18)
     painter.fill(pole, facing_box(z, (x - half, x + half), (0.0, height)))
     reach = x - np.sign(x) * rng.uniform(1.0, 2.0)
     painter.fill(pole, facing_box(z, (min(x, reach), max(x, reach)), (height - 0.14, height)))
@@ -82,11 +82,11 @@ def draw_sign(painter: Painter, x: float, z: float) -> None:
     rng = painter.rng
     painter.canvas.begin_object()
     pole = painter.item("pole", z)
-    height, half = rng.uniform(2.5, 3.4), rng.uniform(0.06, 0.1)
+    height, half = rng.uniform(2.5, 3.4), rng.uniform(0.07, 0.11)
     painter.fill(pole, facing_box(z, (x - half, x + half), (0.0, height)))
     painter.canvas.begin_object()  # the plate may be seen where its pole is not
     for number in range(1 + int(rng.uniform() < 0.35)):
-        _draw_plate(painter, (x, height - 0.3 - 0.85 * number, z - 0.05), rng.uniform(0.36, 0.52))
+        _draw_plate(painter, (x, height - 0.3 - 1.0 * number, z - 0.05), rng.uniform(0.42, 0.6))
 
 
 def _draw_plate(painter: Painter, middle: tuple[float, float, float], radius: float) -> None:

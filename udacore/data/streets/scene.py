@@ -100,10 +100,9 @@ def _line_street(painter: Painter, street: Street, side: int, things: Things) ->
         if end < 3.0:
             z = end
             continue
-        is_gap = rng.uniform() < 0.3
+        is_gap = bool(rng.uniform() < 0.3)
         near = max(z, 1.0)
         if is_gap:
-            setback = 3.0
             for _ in range(int(rng.integers(1, 4))):
                 x = side * (street.edge + rng.uniform(1.0, 7.0))
                 draw = draw_tree if rng.uniform() < 0.6 else draw_bush
@@ -113,7 +112,7 @@ def _line_street(painter: Painter, street: Street, side: int, things: Things) ->
             if setback > 0 and rng.uniform() < 0.6:
                 x = side * (street.edge + 0.5 * setback)
                 things.append((end - 0.01, partial(draw_bush, painter, x, max(4.0, rng.uniform(near, end)))))
-        if setback > 0 and rng.uniform() < 0.5:
+        if (is_gap or setback > 0) and rng.uniform() < 0.6:
             things.append((end - 0.02, partial(draw_fence, painter, side * (street.edge + 0.1), (near, end))))
         z = end
 
@@ -121,7 +120,7 @@ def _line_street(painter: Painter, street: Street, side: int, things: Things) ->
 def _furnish_walk(painter: Painter, street: Street, side: int, things: Things) -> None:
     rng = painter.rng
     z = rng.uniform(5.0, 14.0)
-    while z < 70.0:
+    while z < 50.0:
         kind, x = rng.uniform(), side * (street.road + rng.uniform(0.5, 0.9))
         if kind < 0.3:
             things.append((z, partial(draw_tree, painter, x, z)))
@@ -140,7 +139,7 @@ def _add_traffic(painter: Painter, street: Street, things: Things) -> None:
     lanes += [(side * 0.42 * street.road, 0.28 * density, 0.4) for side in (-1, 1)]
     for x, chance, bus_share in lanes:
         z = rng.uniform(5.0, 12.0)
-        while z < 60.0:
+        while z < 50.0:
             place = x + rng.uniform(-0.2, 0.2)
             is_bus = rng.uniform() < bus_share
             if rng.uniform() < chance:
@@ -153,7 +152,7 @@ def _add_persons(painter: Painter, street: Street, things: Things) -> None:
     rng = painter.rng
     for _ in range(int(rng.integers(3, 10))):
         side = 1 if rng.uniform() < 0.5 else -1
-        z = 5.0 + 30.0 * rng.uniform() ** 1.5
+        z = 4.5 + 22.0 * rng.uniform() ** 1.5
         x = side * rng.uniform(street.road + street.verge + 0.5, street.edge - 0.3)
         if rng.uniform() < 0.1:
             x = rng.uniform(-street.road, street.road)

@@ -47,22 +47,22 @@ PAIRS: dict[str, Pair] = {
         low=Strengths(palette=0.0, texture=0.4, light=0.0, sensor=0.1, layout=0.2, shape=0.2, local=0.4),
         high=Strengths(palette=0.3, texture=1.0, light=0.3, sensor=0.6, layout=0.6, shape=0.9, local=1.3),
         source_walk=(3.4, 5.4),
-        gain=(0.983, 0.855, 0.95),
-        offset=(19.4, 28.5, 12.1),
+        gain=(1.003, 0.88, 0.945),
+        offset=(16.2, 25.3, 10.0),
     ),
     "P": Pair(  # palette
         low=Strengths(palette=0.4, texture=0.4, light=0.0, sensor=0.1, layout=0.2),
         high=Strengths(palette=1.3, texture=1.0, light=0.4, sensor=0.6, layout=0.3),
         source_walk=TARGET_WALK,
-        gain=(1.369, 1.202, 1.308),
-        offset=(-8.0, 8.3, -6.9),
+        gain=(1.313, 1.182, 1.261),
+        offset=(-2.8, 10.4, -1.8),
     ),
     "L": Pair(  # layout, that is the camera and the street
         low=Strengths(palette=0.2, texture=0.4, light=0.0, sensor=0.1, layout=0.7),
         high=Strengths(palette=1.0, texture=1.0, light=0.4, sensor=0.6, layout=1.2),
         source_walk=TARGET_WALK,
-        gain=(1.203, 1.07, 1.155),
-        offset=(4.5, 16.4, 2.9),
+        gain=(1.227, 1.113, 1.175),
+        offset=(-0.6, 11.1, -0.1),
     ),
 }
 
