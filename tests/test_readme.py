@@ -1,0 +1,64 @@
+"""The README says nothing that does not work."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from udacore import hookspecs
+from udacore.cli import COMMANDS, main
+from udacore.cli.arguments import read_run
+from udacore.plugins import hook_names
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMAND_LINES = [line.strip() for line in README.splitlines() if re.match(r"    (uda|torchrun) ", line)]
+RUNS = [line for line in COMMAND_LINES if " run " in line and "entropy.py" not in line]
+TINY = ("image_size=[48,32]", "count=8")
+QUICK = (
+    *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target", "evaluate.source") for word in TINY),
+    "rounds.source.steps=2", "rounds.adapt.steps=2", "rounds.adapt.batch=2", "batch=2", "tensorboard=false", "device=cpu",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_every_command_line_names_a_command(line: str) -> None:
+    words = shlex.split(line.split("#")[0].partition("-m udacore")[2] or line.split("#")[0].partition("uda")[2])
+    assert words[0] in COMMANDS
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_every_run_has_a_complete_configuration(line: str) -> None:
+    words = shlex.split(line.split("#")[0])
+    words = words[words.index("run") + 1 :]
+    plugin = words[words.index("--plugin") + 1] if "--plugin" in words else None
+    method, config = read_run(plugin, [word for word in words if not word.startswith("--") and word != plugin])
+    assert config.rounds
+    assert method.name == (plugin or "source-only")
+
+
+def test_the_method_on_the_page_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    (tmp_path / "entropy.py").write_text(code.group(1))
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--plugin", "./entropy.py", "method.weight=0.01", *QUICK]) == 0
+    assert "mIoU" in capsys.readouterr().out
+    assert "target" in (tmp_path / "runs" / "entropy-streets-adapt" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("hook", sorted(hook_names()))
+def test_every_hook_stands_with_its_arguments(hook: str) -> None:
+    arguments = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
+    assert f"`{hook}({arguments})`" in README
+
+
+def test_every_link_leads_somewhere() -> None:
+    targets = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    missing = [link for link in targets if not (ROOT / link).exists()]
+    assert targets
+    assert not missing
