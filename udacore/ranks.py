@@ -48,7 +48,7 @@ def all_sum(x: Tensor) -> Tensor:
     """Sum of `x` (same shape everywhere) over ranks; differentiable. Called by all ranks or by none."""
     if size() == 1:
         return x
-    result: Tensor = _AllSum.apply(x)  # type: ignore[no-untyped-call]
+    result: Tensor = _AllSum.apply(x)
     return result
 
 
