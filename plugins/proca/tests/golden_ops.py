@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
+import attrs
 import numpy as np
 import torch
 from torch import Tensor
@@ -87,15 +89,17 @@ def adaptation_step(inputs: Arrays, params: dict) -> Arrays:
     supervised = supervised_loss(leaves["src_logits"], label, params["lambda_lovasz"])
     source = source_pixels(leaves["src_feat"], leaves["src_logits"], label)
     target = target_pixels(leaves["tgt_feat"], leaves["tgt_logits"], params["delta"])
+    plain = attrs.evolve(settings, feature_weight=1.0, output_weight=1.0)
+    unweighted = contrast_losses(copy.deepcopy(prototypes), source, target, plain)
     contrast = contrast_losses(prototypes, source, target, settings)
     loss = sum(supervised.values()) + sum(contrast.values())
     loss.backward()
     numbers = {
         "loss": loss,
         "loss_supervised": sum(supervised.values()),
-        "loss_feature": contrast["feature_contrast"] / settings.feature_weight,
+        "loss_feature": unweighted["feature_contrast"],
         "loss_lovasz": supervised_loss(leaves["src_logits"], label, 1.0)["lovasz"],
-        "loss_output": contrast.get("output_contrast", torch.zeros(())) / settings.output_weight,
+        "loss_output": unweighted.get("output_contrast", torch.zeros(())),
         "proto_feat": prototypes.feature.mean,
         "amount_feat": prototypes.feature.count,
         "proto_out": prototypes.output.mean,

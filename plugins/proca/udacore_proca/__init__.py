@@ -60,7 +60,7 @@ def source_loss(step: Step) -> Losses:
     if step.source is None:
         return {}
     output = step.model(step.source.image, domain="source")
-    if step.settings.contrast:
+    if step.settings.contrast and step.target is not None:
         step.kept["source"] = source_pixels(output.features, output.logits, step.source.label)
     return supervised_loss(output.logits, step.source.label, step.settings.lovasz_weight, align_corners=step.model.align_corners)
 
@@ -68,7 +68,7 @@ def source_loss(step: Step) -> Losses:
 @hookimpl
 def target_loss(step: Step) -> Losses:
     """The contrast of both domains where it is on, and cross-entropy on pseudo labels where the round has some."""
-    contrasts = step.settings.contrast and "source" in step.kept
+    contrasts = "source" in step.kept
     if step.target is None or not (contrasts or step.target.pseudo_label is not None):
         return {}
     output = step.model(step.target.image, domain="target")

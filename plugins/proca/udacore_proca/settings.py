@@ -16,7 +16,7 @@ class Settings(MethodSettings):
     lovasz_weight: float = option(0.75, "weight of Lovasz-Softmax beside the source's cross-entropy; 0: not computed", at_least=0)
     initialise_prototypes: bool = option(False, "at the round's end, begin the prototypes with a pass over all source images")
     prototype_folder: str | None = option(None, "folder of the authors' prototype files to begin with, if the weights hold none")
-    contrast: bool = option(False, "contrast the pixels of both domains; needs `update: joint` and both domains drawn")
+    contrast: bool = option(False, "contrast the pixels of both domains, in rounds that draw both; needs `update: joint`")
     variant: Literal["prototypes", "memory_bank"] = option("prototypes", "what pixels are contrasted with")
     delta: float = option(0.9, "a target pixel takes part if its largest raw logit (not probability) reaches this")
     tau: float = option(50.0, "temperature: cosines are divided by it", above=0)
