@@ -8,6 +8,7 @@ import json
 import os
 import random
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,16 +80,42 @@ def write_atomically(path: Path, content: Any) -> None:
     """torch.save to a temporary name, flushed, renamed: the file is whole or not there. UdaError on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
+    refused: list[OSError] = []
     try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
+        with temporary.open("wb", buffering=0) as file:
+            torch.save(content, _Writing(file, refused))  # type: ignore[arg-type]  # it needs no more than write and flush
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise UdaError(f"{path}: could not be written: {error}") from error
+        reason = error if isinstance(error, OSError) else refused[0] if refused else None
+        if reason is None:
+            raise
+        raise UdaError(f"{path}: could not be written: {reason.strerror}") from error
+
+
+class _Writing:
+    """A file that remembers why it could not be written: torch tells only that the position is not what it expected."""
+
+    def __init__(self, file: FileIO, refused: list[OSError]) -> None:
+        self._file = file
+        self._refused = refused
+
+    def write(self, data: bytes) -> int:
+        """All of `data`."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._refused.append(error)
+            raise
+        return size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

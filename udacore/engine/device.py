@@ -63,6 +63,7 @@ def running(config: Config) -> Iterator[Machine]:
     device = choose_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.deterministic:
@@ -78,6 +79,9 @@ def running(config: Config) -> Iterator[Machine]:
     finally:
         if started:
             dist.destroy_process_group()
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]
 
 
 def derive_seed(*keys: int | str) -> int:

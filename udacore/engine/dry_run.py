@@ -18,6 +18,7 @@ from udacore.data.reading import write_label
 from udacore.engine import training
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine, running
+from udacore.engine.foresight import check_ahead
 from udacore.engine.parts import set_modes
 from udacore.engine.session import Session
 from udacore.engine.tracking import Tracker
@@ -36,7 +37,9 @@ def dry_run(config: Config, method: Method) -> str:
     total = 0.0
     with running(config) as machine, tempfile.TemporaryDirectory() as own:
         folder = Path(ranks.all_gather_object(own)[0])  # the main rank writes for all
-        _session(config, method, machine, folder).check_data()
+        first = _session(config, method, machine, folder)
+        first.check_data()
+        check_ahead(first)
         for name in config.rounds:
             session = _session(config, method, machine, folder)
             steps = session.steps(name)

@@ -82,14 +82,16 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
     return score(ranks.all_sum(confusion), absent=config.absent, subsets=subsets)
 
 
-def describe_protocol(data: EvaluationSet, model: nn.Module, chosen: str) -> dict[str, Any]:
+def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, chosen: str) -> dict[str, Any]:
     """Everything about an evaluation that changes its number; `chosen` says how the checkpoint was picked."""
     config = data.config
+    drawn = {"pair": config.pair, "image_size": config.image_size, "data_seed": config.data_seed} if config.dataset == "streets" else {}
     return {
-        "dataset": config.dataset, "split": config.split, "images": len(data.table), "label_space": data.space.name,
+        "dataset": config.dataset, "domain": data.domain, "split": config.split, **drawn, "images": len(data.table), "label_space": data.space.name,
         "head_classes": int(cast("int", model.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
         "upsample": config.upsample, "align_corners": bool(model.align_corners) if config.align_corners is None else config.align_corners,
-        "scales": config.scales, "flip": config.flip, "window": config.window, "absent": config.absent, "checkpoint": chosen,
+        "scales": config.scales, "flip": config.flip, "window": config.window, "stride": config.stride, "absent": config.absent,
+        "precision": "bf16" if machine.amp else "float32", "checkpoint": chosen,
     }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def call_round_end(work: Work) -> None:
     recorded = {**handle.numbers, **{key: float(value) for key, value in (numbers or {}).items()}}
     if recorded:
         session.tracker.note({"round": name, "step": work.step, "on_round_end": recorded})
-    is_changed = digest(work.model.state_dict()) != before
+    is_changed = any(ranks.all_gather_object(digest(work.model.state_dict()) != before))  # else some would evaluate and some not
     is_kept_best = work.config.keep == "best" and work.best is not None
     if is_changed or is_kept_best:
         for data in work.sets:

@@ -13,7 +13,6 @@ from udacore import ranks
 from udacore.config.resolve import dump_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_json
-from udacore.engine.overlays import MANIFEST
 from udacore.engine.together import on_main, write_text
 from udacore.errors import ConfigError, UdaError, near_matches
 
@@ -22,9 +21,11 @@ FREE_KEYS = {"workers", "log_every", "save_every", "tensorboard", "folder"}
 
 
 def run_folder(config: Config) -> Path:
-    """`<folder>/<name>`."""
+    """`<folder>/<name>`; ConfigError for a name that would lie elsewhere."""
     name = config.name or Path(config.plugin).stem
-    return Path(config.folder) / (f"{name}-control" if config.control else name)
+    if name != Path(name).name or name in (".", ".."):
+        raise ConfigError(f"name: {name!r} must be the name of a folder, without slashes; where run folders lie is set by folder=...")
+    return Path(config.folder).expanduser() / (f"{name}-control" if config.control else name)
 
 
 def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
@@ -42,22 +43,23 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
 
 
 def _check_existing(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
+    if not (resume or force or only):
+        raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
+    _check_is_run(path)
     if resume:
         check_same_config(path, config)
         check_processes(path)
     elif only is not None:
+        check_same_config(path, config, only)
         _make_stale(path, config, only, force)
-    elif force:
-        _check_is_run(path)
-        shutil.rmtree(path)
     else:
-        raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
+        shutil.rmtree(path)
 
 
 def _check_is_run(path: Path) -> None:
-    """ConfigError for a folder that no run has made: it is not ours to empty."""
+    """ConfigError for a folder that no run has made: it is not ours to empty, nor to write into."""
     if not any((path / name).exists() for name in ("config.yaml", "config.yaml.part")):
-        raise ConfigError(f"--force: {path} is no run folder (it has no config.yaml), so it is left alone; choose another with name=...")
+        raise ConfigError(f"{path} is no run folder (it has no config.yaml), so it is left alone; choose another with name=...")
 
 
 def _make_stale(path: Path, config: Config, only: str, force: bool) -> None:
@@ -71,22 +73,27 @@ def _make_stale(path: Path, config: Config, only: str, force: bool) -> None:
         for label in (f"{index}-{name}", f"{index}-{name}-steps"):
             if checkpoints.exists(label):
                 checkpoints.path(label).replace(checkpoints.path(f"{label}.stale"))
-        for overlay in ("labels", "images"):
-            (path / "rounds" / f"{index}-{name}" / overlay / MANIFEST).unlink(missing_ok=True)
+        for overlay in ("labels", "images"):  # with all files: other settings may make others of the same weights
+            shutil.rmtree(path / "rounds" / f"{index}-{name}" / overlay, ignore_errors=True)
     if checkpoints.exists("last") and checkpoints.load("last").round not in names[:place]:
         checkpoints.path("last").unlink()
 
 
-def check_same_config(path: Path, config: Config) -> None:
-    """ConfigError naming what differs between this configuration and the one the folder was begun with."""
+def check_same_config(path: Path, config: Config, only: str | None = None) -> None:
+    """ConfigError naming what differs between this configuration and the one the folder was begun with.
+
+    only  the first round that may differ: it is run anew, and what follows is stale
+    """
     try:
         before = yaml.safe_load((path / "config.yaml").read_text())
     except FileNotFoundError:
         return
     now = yaml.safe_load(dump_config(config))
-    differing = [key for key in _differences(before, now) if key.split(".")[0] not in FREE_KEYS]
+    free = [] if only is None else [f"rounds.{name}" for name in list(config.rounds)[list(config.rounds).index(only) :]]
+    differing = [key for key in _differences(before, now) if key.split(".")[0] not in FREE_KEYS and ".".join(key.split(".")[:2]) not in free]
     if differing:
-        raise ConfigError(f"--resume: {path} was begun with other settings: {', '.join(differing[:6])}; use those, or --force to begin again")
+        option = "--resume" if only is None else f"--round {only}"
+        raise ConfigError(f"{option}: {path} was begun with other settings: {', '.join(differing[:6])}; use those, or --force to begin again")
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:

@@ -12,6 +12,7 @@ from udacore.engine import finish, folder, training
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine, running
 from udacore.engine.evaluation import Result
+from udacore.engine.foresight import advise, check_ahead
 from udacore.engine.session import Session
 from udacore.engine.together import is_disk_full
 from udacore.engine.tracking import Tracker
@@ -33,14 +34,13 @@ def run(config: Config, method: Method, *, resume: bool = False, force: bool = F
     with running(config) as machine, explain_full_disk(path):
         folder.prepare(path, config, resume=resume, force=force, only=only)
         with open_session(config, method, path, machine) as session:
-            results: list[Result] = []
             for name in config.rounds:
                 if only in (None, name) and not finish.is_round_finished(session, name):
-                    results = run_round(session, name)
-            return results or finish.recall_results(session, only or name)
+                    run_round(session, name)
+            return finish.recall_results(session, only or name)
 
 
-def run_round(session: Session, name: str) -> list[Result]:
+def run_round(session: Session, name: str) -> None:
     """One round, from wherever it stands: its steps, its end, the labels that the next round asks for."""
     session.tracker.say(f"round {name!r}")
     work = training.set_up(session, name)
@@ -58,7 +58,6 @@ def run_round(session: Session, name: str) -> list[Result]:
     else:
         work.restore(session.checkpoints.load(session.label(name)))
     finish.make_labels(work)
-    return finish.recall_results(session, name)
 
 
 @contextlib.contextmanager
@@ -82,6 +81,8 @@ def open_session(config: Config, method: Method, path: Path, machine: Machine) -
     )
     try:
         session.check_data()
+        check_ahead(session)
+        advise(session)
         session.write_environment()
         yield session
     finally:

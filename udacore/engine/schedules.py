@@ -29,7 +29,7 @@ def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> flo
 def _form(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:
     if schedule.name == "poly":
         horizon = steps if schedule.horizon is None else count_steps(schedule.horizon, epoch)
-        return float(max(0.0, 1 - max(0, step - schedule.lag) / horizon) ** schedule.power)
+        return float(max(0.0, 1 - max(0, step - schedule.lag) / max(1, horizon)) ** schedule.power)
     if schedule.name == "step":
         return float(schedule.factor ** bisect.bisect_right(sorted(count_steps(at, epoch) for at in schedule.at), step))
     if schedule.name == "linear":

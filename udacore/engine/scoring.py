@@ -47,11 +47,13 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
         sets = session.evaluation_sets(name)
         if not sets:
             raise ConfigError(f"round {name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")
+        is_best = "model" in content and content.get("best") is not None
+        chosen = f", best on {config.rounds[name].best_on or sets[0].name}" if is_best else ""
         return [
             Result(
                 round=name, step=int(content.get("step", 0)) if "model" in content else 0, set=data.name,
                 scores=evaluate(model, data, machine, config.workers), classes=data.space.classes,
-                protocol=describe_protocol(data, model, path.name),
+                protocol=describe_protocol(data, model, machine, path.name + chosen),
             )
             for data in sets
         ]  # fmt: skip

@@ -136,7 +136,7 @@ class Session:
         if word == "make" or word in self.config.rounds:
             word = self.maker(name) or word if kind == "labels" else word
             return require_overlay(self.round_folder(word) / kind, f"{kind} of round {word!r}")
-        return Path(word)
+        return Path(word).expanduser()
 
     def maker(self, name: str) -> str | None:
         """The round that makes the pseudo labels of this one, or None."""
@@ -157,9 +157,15 @@ class Session:
             "threads": torch.get_num_threads(),
             "processes": ranks.size(),
             "git": _git_hash(),
-            "data": {f"{table.names[0]} and {len(table) - 1} more": table.source_hash() for table in self.tables.values()},
+            "data": {_describe(table): table.source_hash() for table in self.tables.values()},
         }
         write_text(self.folder / "env.json", json.dumps(content, indent=2) + "\n")
+
+
+def _describe(table: ImageTable) -> str:
+    """What tells the tables of a run apart."""
+    labels = "images and labels" if table.has_labels else "images"
+    return f"{labels} of {table.dataset}, {len(table)} as {table.domain}, from {table.where(0)}"
 
 
 def _is_installed(name: str) -> bool:

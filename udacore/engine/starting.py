@@ -66,6 +66,8 @@ def _find_state(session: Session, name: str, part: str, word: str) -> tuple[dict
                 state = session.checkpoints.load(session.label(earlier)).model
                 if part == SEGMENTER or any(key.startswith(f"{part}.") for key in state):
                     return state, f"round {earlier!r}"
+            else:
+                session.tracker.say(f"round {name!r}: part {part!r} does not begin with round {earlier!r}, which is not finished in {session.folder}")
         if part != SEGMENTER:
             return {}, "an earlier round"
         raise UdaError(f"round {name!r}: weights: previous, but no earlier round is finished in {session.folder}")

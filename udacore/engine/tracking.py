@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -54,7 +55,7 @@ class Tracker:
     def note(self, row: Mapping[str, Any]) -> None:
         """A row for metrics.jsonl."""
         if self._main:
-            self._files["metrics.jsonl"].write(json.dumps(row) + "\n")
+            self._files["metrics.jsonl"].write(json.dumps(_finite(row), allow_nan=False) + "\n")
             self._files["metrics.jsonl"].flush()
 
     def board(self, values: Mapping[str, float], total: int) -> None:
@@ -100,3 +101,10 @@ class Tracker:
             file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

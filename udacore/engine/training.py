@@ -77,7 +77,8 @@ def set_up(session: Session, name: str) -> Work:
     """Build the round's model with its starting weights and optimisers, on the device."""
     config, machine = session.config.rounds[name], session.machine
     steps, classes = session.steps(name), session.space(name).classes
-    known = RoundInfo(name=name, index=session.index(name), steps=steps, trains=config.trains or tuple(config.parts), classes=classes)
+    named = tuple(config.parts) if config.trains is None else config.trains  # those of the model are known once it is built
+    known = RoundInfo(name=name, index=session.index(name), steps=steps, trains=named, classes=classes)
     model = build_model(session, known, config)
     trains = trained_parts(model, config)
     round = attrs.evolve(known, trains=trains)
@@ -198,7 +199,7 @@ def score_set(work: Work, data: EvaluationSet, chosen: str) -> Result:
     """Evaluate on one set and tell everybody."""
     session = work.session
     scores = evaluate(work.model, data, session.machine, session.config.workers)
-    protocol = describe_protocol(data, work.model, chosen)
+    protocol = describe_protocol(data, work.model, session.machine, chosen)
     result = Result(round=work.name, step=work.step, set=data.name, scores=scores, classes=data.space.classes, protocol=protocol)
     session.tracker.note(result.row())
     board = {f"{data.name}/miou": scores.miou, **{f"{data.name}/iou/{c}": v for c, v in zip(result.classes, scores.iou, strict=True)}}

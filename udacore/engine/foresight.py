@@ -1,0 +1,59 @@
+"""What can be known before the first step, so that a run does not end in the middle: files and rounds that are named for later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from udacore.config.schema import RoundConfig
+from udacore.data.preflight import check_pairs
+from udacore.engine.session import Session
+from udacore.errors import ConfigError
+from udacore.plugins import DEFAULT, hooks_of
+
+WORDS = ("initial", "previous", "best", "imagenet", "random")
+
+
+def check_ahead(session: Session) -> None:
+    """ConfigError or DataError for weights and overlays that a later round would not find."""
+    rounds = session.config.rounds
+    for name, config in rounds.items():
+        if session.checkpoints.exists(f"{session.label(name)}-steps"):
+            continue  # on resume: all was read
+        for place, word in _weights(config):
+            if word == "best" and not any(rounds[earlier].keep == "best" for earlier in list(rounds)[: session.index(name)]):
+                raise ConfigError(f"rounds.{name}.{place}: best, but no earlier round keeps its best model; set keep: best there")
+            if word not in WORDS and not word.startswith("round ") and not Path(word).expanduser().is_file():
+                raise ConfigError(f"rounds.{name}.{place}: {word}: no such file of weights")
+        if "source" in config.draws and config.source.images not in ("own", *rounds):
+            check_pairs(session.source(name))
+        if "target" in config.draws and config.target.labels not in ("none", "make", *rounds):
+            check_pairs(session.target(name))
+
+
+def _weights(config: RoundConfig) -> Iterator[tuple[str, str]]:
+    """Place and word of all weights that a round begins with; `initial` counts only for parts that begin with it."""
+    words = config.weights if isinstance(config.weights, dict) else {"": config.weights or "previous"}
+    initial = config.initial if isinstance(config.initial, dict) else {"segmenter": config.initial}
+    for part, word in words.items():
+        yield f"weights.{part}".rstrip("."), word
+    for part, word in initial.items():
+        if "initial" in (words.get(part), words.get("")):
+            yield f"initial.{part}" if isinstance(config.initial, dict) else "initial", word
+
+
+def advise(session: Session) -> None:
+    """A line in the log for each hook of the method that this run will never call."""
+    method, rounds = session.method, session.config.rounds.values()
+    if method.name == DEFAULT:
+        return
+    uncalled = {
+        "source_loss": "no round draws the source" if not any("source" in config.draws for config in rounds) else "",
+        "target_loss": "no round draws the target" if not any("target" in config.draws for config in rounds) else "",
+        "make_pseudo_labels": "no round asks for labels; set target.labels: make in one"
+        if all(config.target.labels not in ("make", *session.config.rounds) for config in rounds)
+        else "",
+    }
+    for hook in hooks_of(method):
+        if uncalled.get(hook):
+            session.tracker.say(f"note: {hook} of plugin {method.name!r} will not be called: {uncalled[hook]}")
