@@ -66,11 +66,6 @@ def test_the_name_of_a_run_is_one_folder(workshop: Any, name: str) -> None:
         run_folder(config)
 
 
-def test_a_round_that_draws_nothing_takes_no_steps(workshop: Any) -> None:
-    with pytest.raises(ConfigError, match=r"draws: names no domain.*source, target, or both"):
-        load_config(str(workshop.write({"rounds": {"source": {"steps": 3, "draws": []}}})), packages=())
-
-
 def test_a_round_that_trains_nothing_says_so_to_the_method(workshop: Any) -> None:
     plugin = workshop.write_method("""
 from udacore import hookimpl

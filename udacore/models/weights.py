@@ -147,6 +147,7 @@ def read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 def read_file(path: Path, sha256: str | None = None) -> Any:
     """What torch.save wrote: tensors and plain values only. Raises ConfigError as `read_state` does."""
+    path = path.expanduser()
     if not path.is_file():
         raise ConfigError(f"{path}: no such file of weights")
     named = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", path.name)
