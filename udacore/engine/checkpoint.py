@@ -161,7 +161,7 @@ def random_states() -> list[dict[str, Any]]:
     version, words, gauss = random.getstate()
     own = {
         "torch": torch.get_rng_state().tolist(),
-        "cuda": torch.cuda.get_rng_state().tolist() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state().tolist() if torch.cuda.is_initialized() else [],
         "numpy": [str(kind), np.asarray(key).tolist(), int(position), int(has_gauss), float(cached)],
         "python": [version, list(words), gauss],
     }
@@ -197,7 +197,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _global_states() -> tuple[Any, ...]:
     """The global random states of this process."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None, np.random.get_state(), random.getstate()
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None, np.random.get_state(), random.getstate()
 
 
 def _set_global_states(states: tuple[Any, ...]) -> None:
