@@ -150,6 +150,12 @@ def test_a_slip_is_one_line_with_near_matches(path: Path, overrides: list[str], 
     assert problem_of(path, *overrides) == words
 
 
+def test_what_one_override_adds_a_later_one_may_change(path: Path) -> None:
+    config = load(path, "parts.head={optimizer: Adam}", "parts.head.lr=0.5", "rounds.fourth={steps: 3}", "rounds.fourth.batch=2")
+    assert (config.rounds["first"].parts["head"].optimizer, config.rounds["first"].parts["head"].lr) == ("Adam", 0.5)
+    assert (config.rounds["fourth"].steps, config.rounds["fourth"].batch) == (3, 2)
+
+
 def test_all_problems_are_told_at_once(path: Path) -> None:
     lines = problem_of(path, "stepz=3", "batch=x", "rounds.third.steps=9.5", "method.tau=a", "rounds.second.best_on=val").splitlines()
     assert lines == [

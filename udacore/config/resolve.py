@@ -226,6 +226,8 @@ def _unknown_names(data: Mapping[str, Any], changes: Sequence[Override]) -> Iter
             slip = names and keys[place + 1] not in names and (len(keys) > place + 2 or value is None)
             if names and slip:
                 yield Problem(".".join(keys[: place + 2]), f"unknown{near_matches(keys[place + 1], names)}")
+            elif names is not None and len(keys) == place + 2:
+                names.append(keys[place + 1])  # a new one, which later overrides may change
 
 
 __all__ = ["CORE", "default_name", "default_preset", "dump_config", "load_config", "peek_plugin"]
