@@ -51,7 +51,7 @@ def check_counts(config: RoundConfig) -> Iterator[Problem]:
     for part, settings in config.parts.items():
         schedule, path = settings.schedule, f"parts.{part}.schedule"
         counts |= {f"{path}.horizon": schedule.horizon, f"{path}.warmup": schedule.warmup}
-        counts |= {f"{path}.from": schedule.from_, f"{path}.over": schedule.over}
+        counts |= {f"{path}.from": schedule.from_, f"{path}.over": schedule.over, f"{path}.stairs": schedule.stairs}
         counts |= {f"{path}.at[{index}]": at for index, at in enumerate(schedule.at)}
     counts |= {f"evaluate.{name}.every": settings.every for name, settings in config.evaluate.items()}
     for path, count in counts.items():

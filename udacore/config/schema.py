@@ -102,6 +102,7 @@ class ScheduleConfig:
     factor: float = option(0.1, "step, exp, inv: gamma", above=0)
     from_: int | str = option(0, "linear: step at which the descent begins")
     over: int | str | None = option(None, "linear: steps from there to 0; default: the rest of the round")
+    stairs: int | str = option(1, "linear: steps over which the rate stays the same, such as `1 epochs`")
     warmup: int | str = option(0, "steps over which the rate rises linearly from 1/warmup")
 
 

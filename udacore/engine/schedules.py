@@ -13,7 +13,7 @@ def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> flo
 
     poly      (1 - (t - lag) / horizon) ^ power            (spec proca 7, fada 6)
     step      factor ^ (number of `at` reached)
-    linear    1 until `from`, then straight to 0 `over` steps later
+    linear    1 until `from`, then straight to 0 `over` steps later; with `stairs`, the rate of each so many steps is that of their first
     exp       factor ^ t
     inv       (1 + factor * t) ^ -power
     epoch     steps of one epoch, for counts written `20 epochs`
@@ -35,6 +35,7 @@ def _form(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:
     if schedule.name == "linear":
         start = count_steps(schedule.from_, epoch)
         over = steps - start if schedule.over is None else count_steps(schedule.over, epoch)
+        step -= step % max(1, count_steps(schedule.stairs, epoch))
         return max(0.0, 1 - max(0, step - start) / max(1, over))
     if schedule.name == "exp":
         return float(schedule.factor**step)
