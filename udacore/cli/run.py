@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 
 import click
@@ -34,21 +35,27 @@ def run(plugin: str | None, words: tuple[str, ...], resume: bool, force: bool, o
     if dry_run:
         from udacore.engine.dry_run import dry_run as try_out
 
-        click.echo(try_out(config, method))
+        table = try_out(config, method)
+        if is_first_process():
+            click.echo(table)
         return
     from udacore.engine.run import run as carry_out
 
     show_results(carry_out(config, method, resume=resume, force=force, only=only), as_json)
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks for all; the processes of torchrun have parted when results are shown."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def show_results(results: Sequence[object], as_json: bool) -> None:
     """The table of results, or their JSON, on stdout of the main process."""
-    from udacore import ranks
     from udacore.engine.evaluation import Result
     from udacore.metrics import format_scores
 
     rows = [result for result in results if isinstance(result, Result)]
-    if not ranks.is_main() or not rows:
+    if not is_first_process() or not rows:
         return
     if as_json:
         click.echo(json.dumps([row.row() for row in rows]))
