@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark gpu-check clean
 
 demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
 	$(BIN)/python examples/demo.py
@@ -19,6 +19,11 @@ lint: $(INSTALLED)  ## style and types
 
 benchmark: $(INSTALLED)  ## several seeds of every row; writes benchmarks/RESULTS.md (takes long)
 	$(BIN)/python benchmarks/streets.py
+
+gpu-check: $(INSTALLED)  ## what only a CUDA device can show: same numbers as the CPU, bit-equal repeats, speed
+	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('gpu-check: torch finds no CUDA device here')"
+	$(BIN)/python -m pytest -q tests/gpu/check_cuda.py
+	$(BIN)/python benchmarks/speed.py --device cuda --write benchmarks/SPEED-cuda.md
 
 $(INSTALLED): pyproject.toml $(PLUGINS)
 	$(PYTHON) -m venv $(VENV)

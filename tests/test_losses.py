@@ -174,6 +174,14 @@ def test_soft_cross_entropy_on_a_part_of_the_channels_equals_padding_with_zeros(
         torch.testing.assert_close(losses.soft_cross_entropy(logits, soft, first=first), losses.soft_cross_entropy(logits, padded))
 
 
+def test_soft_cross_entropy_has_gradients_of_logits_soft_labels_and_weights() -> None:
+    logits, _ = random_case(8, (3, 4))
+    soft = torch.rand(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    for first in (0, 3):
+        assert torch.autograd.gradcheck(lambda z, s, w, first=first: losses.soft_cross_entropy(z, s, w, first), (logits, soft, weight))
+
+
 def test_entropy_lies_between_certainty_and_indifference() -> None:
     logits, label = random_case(9)
     probability = logits.softmax(1)

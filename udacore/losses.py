@@ -60,11 +60,32 @@ def soft_cross_entropy(logits: Tensor, soft: Tensor, pixel_weight: Tensor | None
     first         channel of the logits that belongs to the first of `soft`; the others count as zeros of `soft`, but
                   are part of the softmax, so that a half that is all zero need not be built
     """
-    soft = soft.to(logits.dtype)
-    # No log-softmax is kept for the backward pass: logits, their logsumexp and `soft` are enough.
-    surprise = logits.logsumexp(1, keepdim=True) - logits[:, first : first + soft.shape[1]]
-    loss = (soft * surprise).sum(1)
+    loss: Tensor = _SoftCrossEntropy.apply(logits, soft.to(logits.dtype), first)
     return loss.mean() if pixel_weight is None else (loss * pixel_weight).mean()
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """The loss of each pixel; autograd's own backward would build two more tensors as large as the logits."""
+
+    @staticmethod
+    def forward(context: Any, logits: Tensor, soft: Tensor, first: int) -> Tensor:
+        log_probability = logits.log_softmax(1)
+        context.channels = slice(first, first + soft.shape[1])
+        context.save_for_backward(log_probability, soft)
+        return (soft * log_probability[:, context.channels]).sum(1).neg_()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, *outer: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        log_probability, soft = context.saved_tensors
+        factor = outer[0][:, None]
+        of_logits = of_soft = None
+        if context.needs_input_grad[0]:
+            of_logits = log_probability.exp().mul_(soft.sum(1, keepdim=True) * factor)
+            of_logits[:, context.channels] -= soft * factor
+        if context.needs_input_grad[1]:
+            of_soft = -factor * log_probability[:, context.channels]
+        return of_logits, of_soft, None
 
 
 def entropy(logits: Tensor, valid: Tensor | None = None) -> Tensor:
