@@ -33,7 +33,7 @@ class RunState:
     model         state_dict of the bare model
     optimizers    state_dict of each part's optimiser (empty once the steps are done)
     random        random states of all ranks
-    numbers       recorded since the last log line
+    numbers       recorded since the last log line, by all ranks
     best          best score of the round so far, or None
     written       bytes of metrics.jsonl and log.txt that belong to this state; under `steps`, steps of the whole run
     """
@@ -43,7 +43,7 @@ class RunState:
     model: dict[str, Tensor]
     optimizers: dict[str, Any] = attrs.field(factory=dict)
     random: list[dict[str, Any]] = attrs.field(factory=list)
-    numbers: dict[str, list[float]] = attrs.field(factory=dict)
+    numbers: list[dict[str, list[float]]] = attrs.field(factory=list)
     best: float | None = None
     written: dict[str, int] = attrs.field(factory=dict)
 

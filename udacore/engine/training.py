@@ -52,7 +52,7 @@ class Work:
             model=copy_state(self.model),
             optimizers={name: part.optimizer.state_dict() for name, part in self.updater.parts.items()} if under_way else {},
             random=random_states() if under_way else [],
-            numbers=self.updater.pending_numbers() if under_way else {},
+            numbers=ranks.all_gather_object(self.updater.pending_numbers()) if under_way else [],
             best=self.best,
             written={**self.session.tracker.written(), "steps": self.session.steps_before(self.name) + self.step},
         )
@@ -64,7 +64,8 @@ class Work:
             self.updater.parts[name].optimizer.load_state_dict(content)
         if state.random:
             set_random_states(state.random)
-        self.updater.numbers = {name: list(values) for name, values in state.numbers.items()}
+        if state.numbers:
+            self.updater.numbers = {name: list(values) for name, values in state.numbers[ranks.rank()].items()}
         self.step, self.best = state.step, state.best
 
     @property
