@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from udacore.cli.arguments import read_run
-from udacore.cli.run import show_results
+from udacore.cli.run import is_first_process, show_results
 from udacore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from udacore.engine.evaluation import Result
 
 
 @click.command(short_help="Score a run or a checkpoint under a named protocol.")
@@ -16,7 +25,7 @@ from udacore.errors import ConfigError
 @click.argument("overrides", nargs=-1)
 @click.option("--plugin", "-p", help="Method, where CONFIG is a preset.  [default: what the file says]")
 @click.option("--round", "only", metavar="NAME", help="Round whose model and settings are used.  [default: the last finished]")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="File of weights instead of the run's own.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="File of weights instead of the run's own, or a folder of them.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
 def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None, only: str | None, checkpoint: Path | None, as_json: bool) -> None:
     """Evaluate RUN_OR_CONFIG: a run folder, or a preset or file together with --checkpoint.
@@ -28,6 +37,11 @@ def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
       uda eval gta5-cityscapes --plugin proca --checkpoint proca.pt
       uda eval runs/proca-gta5-cityscapes evaluate.target.flip=true \\
           'evaluate.target.scales=[0.5,0.75,1,1.25,1.5,1.75]'
+      uda eval gta5-cityscapes --plugin fada --checkpoint FOLDER > scores.csv
+
+    \b
+    A folder of checkpoints gives a table in CSV: a line for each file ending
+    in .pt or .pth, in the order of their names, on the first evaluation set.
     """
     folder = Path(run_or_config)
     is_run = (folder / "config.yaml").is_file()
@@ -35,9 +49,37 @@ def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
         raise ConfigError(f"{run_or_config}: no run folder (it has no config.yaml); give one, or a preset with --checkpoint FILE")
     words = (str(folder / "config.yaml") if is_run else run_or_config, *spread(overrides, is_run, folder))
     method, config = read_run(plugin, words)
-    from udacore.engine.scoring import score_checkpoint
+    from udacore.engine.scoring import score_checkpoint, score_folder
 
-    show_results(score_checkpoint(config, method, folder=folder if is_run else None, only=only, checkpoint=checkpoint), as_json)
+    run = folder if is_run else None
+    if checkpoint is not None and checkpoint.is_dir():
+        show_table(score_folder(config, method, folder=run, only=only, checkpoints=checkpoint), as_json)
+    else:
+        show_results(score_checkpoint(config, method, folder=run, only=only, checkpoint=checkpoint), as_json)
+
+
+def show_table(rows: Iterable[tuple[int | None, Result]], as_json: bool) -> None:
+    """Results of a folder of checkpoints as CSV, a line as soon as it is known, or as JSON; the best of them on stderr.
+
+    Fractions are not rounded; what does not count is empty.
+    """
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    found: list[tuple[int | None, Result]] = []
+    for iterations, result in rows:
+        found.append((iterations, result))
+        if as_json or not is_first_process():
+            continue
+        if len(found) == 1:
+            table.writerow(["iters", "mIoU", *result.classes])
+        values = [result.scores.miou, *result.scores.iou]
+        table.writerow(["" if iterations is None else iterations, *("" if math.isnan(value) else value for value in values)])
+        sys.stdout.flush()
+    if not is_first_process():
+        return
+    if as_json:
+        click.echo(json.dumps([{"iters": iterations, **result.row()} for iterations, result in found]))
+    best = max((result for _, result in found), key=lambda result: -1.0 if math.isnan(result.scores.miou) else result.scores.miou)
+    click.echo(f"best: {best.protocol['checkpoint']}, mIoU {100 * best.scores.miou:.1f} on {best.set}", err=True)
 
 
 def spread(overrides: tuple[str, ...], is_run: bool, folder: Path) -> tuple[str, ...]:

@@ -1,10 +1,15 @@
-"""A finished model, scored again: another protocol, another checkpoint."""
+"""A finished model, scored again: another protocol, another checkpoint, a folder of them."""
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import attrs
+from torch import Tensor, nn
 
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_tensors
@@ -15,6 +20,7 @@ from udacore.engine.starting import build_model
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, near_matches
 from udacore.interface import RoundInfo
+from udacore.models.layouts import convert_checkpoint, recognize_layout
 from udacore.models.weights import load_state
 from udacore.plugins import Method, build_hooks
 
@@ -24,8 +30,37 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
 
     folder      run folder whose checkpoints are read, or None
     only        the round; default: the last finished one, or the last of the configuration
-    checkpoint  a file of weights instead: a checkpoint of a run, or a plain state_dict
+    checkpoint  a file of weights instead: a checkpoint of a run, a plain state_dict, or one that the method's authors released
     """
+    name, path = _choose(config, folder, only, checkpoint)
+    with _scorer(config, method, folder, name) as scorer:
+        return scorer.score(path)
+
+
+def score_folder(config: Config, method: Method, *, folder: Path | None, only: str | None, checkpoints: Path) -> Iterator[tuple[int | None, Result]]:
+    """Evaluate every file of weights (.pt, .pth) in `checkpoints` on the round's first set, in the order of their names.
+
+    folder, only  as in `score_checkpoint`
+    Yields the number of steps that a checkpoint states, else the first number in its name, else None; and its result.
+    """
+    paths = sorted((path for path in checkpoints.iterdir() if path.suffix in (".pt", ".pth")), key=lambda path: path.name)
+    if not paths:
+        raise ConfigError(f"{checkpoints}: holds no checkpoint, that is, no file that ends in .pt or .pth")
+    name, _ = _choose(config, folder, only, paths[0])
+    with _scorer(config, method, folder, name) as scorer:
+        for path in paths:
+            (result,) = scorer.score(path, sets=1)
+            yield result.step or first_number(path.name), result
+
+
+def first_number(name: str) -> int | None:
+    """The first number in a file's name: the steps of `model_iter004000.pth`."""
+    found = re.search(r"\d+", name)
+    return int(found[0]) if found else None
+
+
+def _choose(config: Config, folder: Path | None, only: str | None, checkpoint: Path | None) -> tuple[str, Path]:
+    """The round whose settings are used, and the file."""
     names = list(config.rounds)
     if only is not None and only not in names:
         raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, names)}")
@@ -35,28 +70,55 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
     path = checkpoint or checkpoints.path(f"{names.index(name)}-{name}")
     if checkpoint is None and not path.exists():
         raise UdaError(f"{folder}: round {name!r} is not finished; finished: {', '.join(finished) or 'none'}")
+    return name, path
+
+
+@contextlib.contextmanager
+def _scorer(config: Config, method: Method, folder: Path | None, name: str) -> Iterator[_Scorer]:
     with running(config) as machine:
         session = Session(
             config=config, method=method, hooks=build_hooks(method), folder=folder or Path(), machine=machine,
-            tracker=Tracker(None, tensorboard=False), checkpoints=checkpoints,
+            tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints((folder or Path()) / "checkpoints"),
         )  # fmt: skip
+        yield _Scorer(session, name)
+
+
+@attrs.frozen
+class _Scorer:
+    """A round's model, built anew for each file: what a file lacks must not come from the one before."""
+
+    session: Session
+    name: str
+
+    def score(self, path: Path, sets: int | None = None) -> list[Result]:
+        """Results on the first `sets` evaluation sets, by default all."""
+        session, config, machine = self.session, self.session.config, self.session.machine
         content = read_tensors(path)
-        model = _build(session, name)
-        load_state(model, content.get("model", content), where=str(path))
+        model = _build(session, self.name)
+        load_state(model, _state(content, session.method, path), where=str(path))
         model.to(machine.device).to(memory_format=machine.memory_format)
-        sets = session.evaluation_sets(name)
-        if not sets:
-            raise ConfigError(f"round {name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")
+        found = session.evaluation_sets(self.name)
+        if not found:
+            raise ConfigError(f"round {self.name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")
         is_best = "model" in content and content.get("best") is not None
-        chosen = f", best on {config.rounds[name].best_on or sets[0].name}" if is_best else ""
+        chosen = f", best on {config.rounds[self.name].best_on or found[0].name}" if is_best else ""
         return [
             Result(
-                round=name, step=int(content.get("step", 0)) if "model" in content else 0, set=data.name,
+                round=self.name, step=int(content.get("step", 0)) if "model" in content else 0, set=data.name,
                 scores=evaluate(model, data, machine, config.workers), classes=data.space.classes,
                 protocol=describe_protocol(data, model, machine, path.name + chosen),
             )
-            for data in sets
+            for data in found[:sets]
         ]  # fmt: skip
+
+
+def _state(content: dict[str, Any], method: Method, path: Path) -> dict[str, Tensor]:
+    """The state_dict of a checkpoint of ours, of a plain file, or of one that the method's authors released."""
+    state: dict[str, Tensor] = content.get("model", content)
+    layouts = getattr(method.module, "LAYOUTS", ())
+    if layouts and not all(isinstance(value, Tensor) for value in state.values()):
+        return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
+    return state
 
 
 def _build(session: Session, name: str) -> nn.Module:

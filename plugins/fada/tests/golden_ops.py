@@ -1,0 +1,219 @@
+"""The operations of the reference vectors, each answered by a public function of the plugin or of udacore.
+
+`OPS` maps an operation's id to a function (inputs, params) -> outputs; an adapter converts and calls, no more. Those that
+belong to the core alone stand in its own tests, `golden_ops_fada.py`, and are used from there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import udacore_fada
+from torch import Tensor, nn
+from udacore_fada import Settings
+from udacore_fada.checkpoints import RELEASED
+from udacore_fada.discriminator import Discriminator
+from udacore_fada.losses import Encoding, domain_cross_entropy, segmentation_loss, soft_labels
+
+from udacore.config.schema import ModelConfig, PartConfig, RoundConfig, ScheduleConfig
+from udacore.engine.device import Machine
+from udacore.engine.parts import make_parts
+from udacore.engine.scoring import first_number
+from udacore.engine.step import Updater
+from udacore.interface import RoundInfo, SourceBatch, TargetBatch
+from udacore.losses import upsample
+from udacore.metrics import confusion_matrix, score
+from udacore.models import DeepLabHead, Segmenter, build_segmenter
+from udacore.models.layouts import convert_checkpoint
+from udacore.models.weights import load_state
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
+from golden_check import Arrays, Operation, fill_state_dict
+from golden_ops_fada import OPS as CORE_OPS
+
+
+def leaf(array: np.ndarray) -> Tensor:
+    return torch.tensor(array, requires_grad=True)
+
+
+def encoding(params: dict) -> Encoding:
+    return Encoding(size=tuple(params["size"]), temperature=params["temperature"], clip=params["clip"])
+
+
+def segmentation(inputs: Arrays, params: dict) -> Arrays:
+    logits, label = leaf(inputs["logits"]), torch.tensor(inputs["labels"])
+    loss = segmentation_loss(logits, label, params["temperature"], empty=float("nan"))
+    loss.backward()
+    return {"loss": loss.detach().numpy(), "grad_logits": logits.grad.numpy()}
+
+
+def softened(inputs: Arrays, params: dict) -> Arrays:
+    return {"soft_label": soft_labels(torch.tensor(inputs["logits"]), params["temperature"], params["clip"]).numpy()}
+
+
+def gradient(x: Tensor) -> np.ndarray:
+    return (torch.zeros_like(x) if x.grad is None else x.grad).numpy()
+
+
+def adversarial(inputs: Arrays, params: dict) -> Arrays:
+    answers, logits = leaf(inputs["tgt_d_logits"]), leaf(inputs["tgt_class_logits"])
+    as_source, _ = domain_cross_entropy(answers, logits, encoding(params))
+    loss = params["weight_adv"] * as_source
+    loss.backward()
+    return {"loss": loss.detach().numpy(), "grad_tgt_d_logits": gradient(answers), "grad_tgt_class_logits": gradient(logits)}
+
+
+def discriminator_of(inputs: Arrays) -> Discriminator:
+    first, last = inputs["model_D.D.0.weight"], inputs["model_D.cls1.weight"]
+    model = Discriminator(first.shape[1], len(last), len(first))
+    load_converted(nn.ModuleDict({"discriminator": model}), inputs, ("model_D",))
+    return model
+
+
+def load_converted(model: nn.Module, values: Arrays, parts: tuple[str, ...]) -> None:
+    """Load values whose keys begin with a part's name as a checkpoint of the authors with these parts."""
+    content: dict[str, Any] = {name: {} for name in ("feature_extractor", "classifier")} | {"iteration": 40000}
+    for key, value in values.items():
+        part, _, rest = key.partition(".")
+        if part in parts:
+            content.setdefault(part, {})[rest] = torch.tensor(value)
+    load_state(model, convert_checkpoint(content, RELEASED), where="reference vectors")
+
+
+def adversarial_from_features(inputs: Arrays, params: dict) -> Arrays:
+    features = leaf(inputs["features"])
+    as_source, _ = domain_cross_entropy(discriminator_of(inputs)(features), torch.tensor(inputs["tgt_class_logits"]), encoding(params))
+    loss = params["weight_adv"] * as_source
+    loss.backward()
+    return {"loss": loss.detach().numpy(), "grad_features": features.grad.numpy()}
+
+
+def discriminator_loss(inputs: Arrays, params: dict) -> Arrays:
+    answers = {name: leaf(inputs[f"{name}_d_logits"]) for name in ("src", "tgt")}
+    logits = {name: torch.tensor(inputs[f"{name}_class_logits"]) for name in answers}
+    source, _ = domain_cross_entropy(answers["src"], logits["src"], encoding(params))
+    _, target = domain_cross_entropy(answers["tgt"], logits["tgt"], encoding(params))
+    losses = {"loss_src": params["weight_d"] * source, "loss_tgt": params["weight_d"] * target}
+    sum(losses.values()).backward()
+    gradients = {f"grad_{name}_d_logits": x.grad.numpy() for name, x in answers.items()}
+    return {**{name: loss.detach().numpy() for name, loss in losses.items()}, **gradients}
+
+
+class StandIn(nn.Module):
+    """The feature extractor of the cases that train: `conv`, then ReLU."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=stride, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.conv(image).relu()
+
+
+def model_keys(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Each key of the model, and its name in the cases."""
+    names = {"backbone.": "feature_extractor.", "classifier.": "classifier.", "discriminator.trunk.": "model_D.D."}
+    names |= {"discriminator.source.": "model_D.cls1.", "discriminator.target.": "model_D.cls2."}
+    for key in model.state_dict():
+        prefix = next(name for name in names if key.startswith(name))
+        yield key, names[prefix] + key.removeprefix(prefix)
+
+
+def stand_in_model(inputs: Arrays, params: dict) -> Segmenter:
+    model = Segmenter(StandIn(params["feature_stride"]), DeepLabHead(8, params["num_classes"]), num_classes=params["num_classes"], feature_channels=8)
+    if "model_D.D.0.weight" in inputs:
+        model.discriminator = Discriminator(8, params["num_classes"], len(inputs["model_D.D.0.weight"]))
+    model.load_state_dict({key: torch.tensor(inputs[name]) for key, name in model_keys(model)})
+    return model
+
+
+def updater_of(model: nn.Module, params: dict, draws: tuple[str, ...]) -> Updater:
+    """The engine's own step with the plugin's hooks, as the presets set them."""
+    schedule = ScheduleConfig(name="poly", power=params["power"], horizon=params["max_iter"])
+    options = {"momentum": params["momentum"], "weight_decay": params["weight_decay"]}
+    adam = {"betas": params["adam_betas"]}
+    parts = {
+        "segmenter": PartConfig(lr=params["base_lr"], options=options, groups={r"^classifier\.": 10.0}, schedule=schedule),
+        "discriminator": PartConfig(optimizer="Adam", lr=params["base_lr_d"], options=adam, schedule=schedule),
+    }
+    adversarial = "target" in draws
+    settings = Settings(adversarial=adversarial, temperature=params["temperature"], clip=params["clip"])
+    config = RoundConfig(steps=params["max_iter"], draws=draws, update="accumulate", parts=parts, method=settings)
+    trains = ("segmenter", "discriminator") if adversarial else ("segmenter",)
+    info = RoundInfo(name="any", index=0, steps=params["max_iter"], trains=trains, classes=tuple(map(str, range(params["num_classes"]))))
+    hooks = SimpleNamespace(source_loss=udacore_fada.source_loss, target_loss=udacore_fada.target_loss)
+    return Updater(
+        hooks=hooks, method="fada", model=model, parts=make_parts(model, config, trains), config=config, round=info,
+        machine=Machine(device=torch.device("cpu")), seed=0, epoch=1,
+    )  # fmt: skip
+
+
+def iterations(names: dict[str, str]) -> Callable[[Arrays, dict], Arrays]:
+    """Updates with the given batches; `names` says which loss goes by which name in the case."""
+
+    def run(inputs: Arrays, params: dict) -> Arrays:
+        model = stand_in_model(inputs, params).train()
+        draws = ("source", "target") if "tgt_images" in inputs else ("source",)
+        updater = updater_of(model, params, draws)
+        for number in range(params["iterations"]):
+            image, label = torch.tensor(inputs["src_images"][number]), torch.tensor(inputs["src_labels"][number])
+            common = {"name": ("",) * len(image), "valid": torch.ones_like(label, dtype=torch.bool)}
+            target = TargetBatch(image=torch.tensor(inputs["tgt_images"][number]), **common) if "target" in draws else None
+            updater.run_step(params["first_iteration"] + number, [SourceBatch(image=image, label=label, **common)], [target])
+        numbers = updater.pending_numbers()
+        losses = {name: np.array(numbers[f"loss/{ours}"]) for name, ours in names.items()}
+        return {**losses, **{name: model.state_dict()[key].numpy() for key, name in model_keys(model)}}
+
+    return run
+
+
+def evaluate_directory(inputs: Arrays, params: dict) -> Arrays:
+    rows = []
+    order = sorted(range(len(params["checkpoint_files"])), key=lambda number: params["checkpoint_files"][number])
+    for number in order:
+        confusion = confusion_matrix(torch.tensor(inputs["labels"]), torch.tensor(inputs["predictions"][number]), params["num_classes"])
+        scores = score(confusion, absent="zero")
+        rows.append([float(first_number(params["checkpoint_files"][number])), scores.miou, *scores.iou])
+    return {"table": np.array(rows)}
+
+
+def network_forward(name: str, batch_norm: str = "train") -> Operation:
+    def run(inputs: Arrays, params: dict) -> Arrays:
+        model = build_segmenter(ModelConfig(name=name, batch_norm=batch_norm), params["num_classes"])
+        model.discriminator = Discriminator(model.feature_channels, params["num_classes"])
+        load_converted(model, fill_state_dict(params["layout"]), ("feature_extractor", "classifier", "model_D"))
+        image = torch.tensor(inputs["image"])
+        with torch.no_grad():
+            output = model.eval()(image)
+            answers = model.discriminator(output.features)
+        found = {"features": output.features[:, :: params["feature_channel_step"]], "logits": output.logits, "d_logits": answers}
+        step, size = params["upsampled_step"], (image.shape[2], image.shape[3])
+        found |= {f"{key}_up": upsample(found[key], size, model.align_corners)[:, :, ::step, ::step] for key in ("logits", "d_logits")}
+        return {key: (params["output_scale"] * value).numpy() for key, value in found.items()}
+
+    return run
+
+
+SEGMENTATION = {"loss_seg": "cross_entropy"}
+ALL_LOSSES = {**SEGMENTATION, "loss_adv_tgt": "adversarial", "loss_D_src": "discriminator/source", "loss_D_tgt": "discriminator/target"}
+
+OPS: dict[str, Operation] = {
+    **CORE_OPS,
+    "fada.segmentation_loss": segmentation,
+    "fada.soft_labels": softened,
+    "fada.adversarial_loss": adversarial,
+    "fada.adversarial_loss_from_features": adversarial_from_features,
+    "fada.discriminator_loss": discriminator_loss,
+    "fada.supervised_iterations": iterations(SEGMENTATION),
+    "fada.adversarial_iterations": iterations(ALL_LOSSES),
+    "fada.evaluate_directory": evaluate_directory,
+    "fada.network_forward.resnet101_frozen_bn": network_forward("deeplab-resnet101", "frozen-no-epsilon"),
+    "fada.network_forward.resnet101_bn": network_forward("deeplab-resnet101"),
+    "fada.network_forward.vgg16": network_forward("deeplab-vgg16"),
+}

@@ -1,0 +1,75 @@
+"""`uda eval` on a folder of checkpoints: one table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from udacore.cli import main
+from udacore.config.schema import ModelConfig
+from udacore.models import build_segmenter
+
+SMALL = ("device=cpu", "threads=1", *(f"evaluate.{name}.{word}" for name in ("target", "source") for word in ("count=3", "image_size=[64,32]")))
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    """Three files of weights, named as published programs do, and something else."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for number, name in enumerate(("model_iter000010.pth", "model_iter000002.pth", "last.pt")):
+        torch.manual_seed(number)
+        torch.save(build_segmenter(ModelConfig(name="small"), 12).state_dict(), folder / name)
+    (folder / "notes.txt").write_text("not weights")
+    return folder
+
+
+def score(capsys: Capture, *words: str) -> tuple[str, str]:
+    assert main(["eval", "streets", *SMALL, *words]) == 0
+    shown = capsys.readouterr()
+    return shown.out, shown.err
+
+
+def test_a_folder_gives_a_line_for_each_file_in_the_order_of_names(checkpoints: Path, capsys: Capture) -> None:
+    out, err = score(capsys, "--checkpoint", str(checkpoints))
+    header, *rows = list(csv.reader(io.StringIO(out)))
+    assert header[:4] == ["iters", "mIoU", "road", "sidewalk"]
+    assert len(header) == 14
+    assert [row[0] for row in rows] == ["", "2", "10"]
+    for row, name in zip(rows, ("last.pt", "model_iter000002.pth", "model_iter000010.pth"), strict=True):
+        alone = json.loads(score(capsys, "--checkpoint", str(checkpoints / name), "--json")[0])[0]
+        assert alone["set"] == "target"
+        assert float(row[1]) == alone["miou"]
+        assert [float(value) if value else None for value in row[2:]] == list(alone["iou"].values())
+    best = max(rows, key=lambda row: float(row[1]))
+    assert f"mIoU {100 * float(best[1]):.1f} on target" in err
+
+
+def test_the_table_as_json_says_under_which_protocol(checkpoints: Path, capsys: Capture) -> None:
+    rows = json.loads(score(capsys, "--checkpoint", str(checkpoints), "--json")[0])
+    assert [(row["iters"], row["protocol"]["checkpoint"]) for row in rows] == [
+        (None, "last.pt"), (2, "model_iter000002.pth"), (10, "model_iter000010.pth")]  # fmt: skip
+
+
+def test_the_checkpoints_of_a_run_state_their_steps(tmp_path: Path, capsys: Capture) -> None:
+    pictures = [f"{name}.{word}" for name in ("source", "target") for word in ("count=4", "image_size=[64,32]")]
+    words = [*SMALL, *pictures, "steps=3", "batch=2", f"folder={tmp_path}", "name=run", "tensorboard=false"]
+    assert main(["run", "streets", *words]) == 0
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "run"), "--checkpoint", str(tmp_path / "run" / "checkpoints")]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))[1:]
+    assert {row[0] for row in rows} == {"3"}
+    assert len(rows) == len(list((tmp_path / "run" / "checkpoints").glob("*.pt")))
+
+
+def test_a_folder_without_checkpoints_is_an_error_of_one_line(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["eval", "streets", *SMALL, "--checkpoint", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "holds no checkpoint" in err
+    assert len(err.splitlines()) == 1
