@@ -159,15 +159,21 @@ class Workshop:
         try:
             out, err = process.communicate(timeout=120)
         finally:
-            kill(process)
+            self.kill(process)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """SIGKILL for a process and its children: torchrun puts each rank into a session of its own."""
+        if process.poll() is None:
+            for pid in (process.pid, *children_of(process.pid)):
+                os.kill(pid, signal.SIGKILL)
+            process.communicate()
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """End a process and all it started, at once."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+
+def children_of(parent: int) -> list[int]:
+    """Process ids, from /proc."""
+    lines = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    return [int(line.split()[0]) for line in lines if int(line.rpartition(")")[2].split()[1]) == parent]
 
 
 @pytest.fixture

@@ -1,0 +1,179 @@
+"""Several processes are one: equal weights, exact shares of evaluation and labels, the outcome of one process."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from udacore.cli import main
+
+pytestmark = pytest.mark.slow
+
+EVEN = """
+import torch.nn.functional as F
+from udacore import hookimpl
+from udacore.models import build_segmenter
+
+@hookimpl
+def build_model(architecture, round):
+    model = build_segmenter(architecture, len(round.classes)).double()
+    model.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
+    return model
+
+def loss(model, image, label):
+    logits = F.interpolate(model(image).logits, label.shape[-2:], mode="bilinear", align_corners=model.align_corners)
+    return F.cross_entropy(logits, label, ignore_index=255, reduction="sum") / label.numel()
+
+@hookimpl
+def source_loss(step):
+    return loss(step.model, step.source.image, step.source.label)
+
+@hookimpl
+def target_loss(step):
+    return {} if step.target is None else {"pseudo_label": loss(step.model, step.target.image, step.target.pseudo_label)}
+"""
+"""Every pixel counts alike, ignored ones too: a mean over valid pixels is taken on each rank, so it depends on how images are dealt out."""
+
+PLAIN: dict[str, Any] = {
+    "rounds": {
+        "source": {"steps": 6, "draws": ["source"]},
+        "adapt": {"steps": 5, "target": {"labels": "make"}},
+    },
+    "evaluate": {"target": {"batch": 1}},
+    # AdamW would turn the sign of a gradient that is zero but for rounding into a step of full size.
+    "parts": {"segmenter": {"optimizer": "SGD", "lr": 0.05, "options": {"momentum": 0.9}}},
+}
+STRANGE: dict[str, Any] = {
+    "parts": {"critic": {"optimizer": "SGD", "lr": 0.01, "options": {"momentum": 0.9}}},
+    "rounds": {
+        "source": {"steps": 5, "draws": ["source"]},
+        "adapt": {"steps": 8, "target": {"labels": "make"}, "source": {"images": "source"}, "update": "joint"},
+    },
+}
+
+
+def model_of(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    content: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / f"{name}.pt", weights_only=True)["model"]
+    return content
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+
+
+@pytest.fixture(scope="session")
+def pair(make_workshop: Callable[[], Any]) -> Any:
+    """The workshop in which two processes have done the plain run, and one process the same, under `two` and `one`."""
+    workshop = make_workshop()
+    changes = {**PLAIN, "plugin": str(workshop.write_method(EVEN))}
+    done = workshop.call(workshop.write(changes, "two"), processes=2)
+    assert done.returncode == 0, done.stderr
+    workshop.run(changes, name="one")
+    return workshop
+
+
+def test_two_processes_come_to_the_result_of_one_with_the_same_global_batch(pair: Any) -> None:
+    """Batch norm over both ranks, gradients averaged: in double precision only the order of sums differs (weights are near 1)."""
+    one, two = model_of(pair.path / "one", "0-source"), model_of(pair.path / "two", "0-source")
+    largest = max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
+    assert largest < 1e-9
+    losses = [[row["loss/source"] for row in rows_of(pair.path / name) if "loss/source" in row] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_evaluation_and_labels_of_an_odd_number_of_images_are_exact(pair: Any) -> None:
+    """One process on the weights of two: the same counts for 5 images, the same maps for 9."""
+    changes = {
+        **PLAIN,
+        "plugin": str(pair.path / "method0.py"),
+        "rounds": {
+            "source": {"steps": 0, "weights": str(pair.path / "two" / "checkpoints" / "0-source.pt")},
+            "adapt": {"steps": 0, "weights": "previous", "target": {"labels": "make"}},
+        },
+    }
+    pair.run(changes, name="again")
+    two, again = pair.path / "two", pair.path / "again"
+    labels = files_of(two / "rounds" / "0-source" / "labels")
+    assert len(labels) == 9
+    assert labels == files_of(again / "rounds" / "0-source" / "labels")
+    scores = [next(row for row in rows_of(folder) if "miou" in row) for folder in (two, again)]
+    assert {key: value for key, value in scores[0].items() if key != "step"} == {key: value for key, value in scores[1].items() if key != "step"}
+    assert scores[0]["protocol"]["images"] == 5
+    made = [next(row for row in rows_of(folder) if "pseudo_labels" in row)["pseudo_labels"] for folder in (two, again)]
+    assert made[0] == made[1]
+
+
+def test_two_processes_killed_and_resumed_end_bit_identical_and_alike(make_workshop: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -> None:
+    workshop = make_workshop()
+    method = str(workshop.method)
+    whole = workshop.call(workshop.write({**STRANGE, "plugin": method}, "whole"), processes=2)
+    assert whole.returncode == 0, whole.stderr
+    config, folder = workshop.write({**STRANGE, "plugin": method, "method": {"pause": 0.02}}, "killed"), workshop.path / "killed"
+    process = workshop.start(config, processes=2)
+    while not (folder / "metrics.jsonl").exists() or '"round": "adapt", "step": 4' not in (folder / "metrics.jsonl").read_text():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    workshop.kill(process)
+    assert not (folder / "checkpoints" / "1-adapt-steps.pt").exists()
+
+    assert main(["run", str(config), "--resume"]) == 1
+    assert capsys.readouterr().err == f"error: --resume: {folder} was run by 2 processes, now there are 1; use as many, or --force\n"
+
+    done = workshop.call(config, "--resume", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert "round 'adapt' goes on at step 3" in done.stderr
+    assert (folder / "metrics.jsonl").read_bytes() == (workshop.path / "whole" / "metrics.jsonl").read_bytes()
+    for name in ("0-source", "1-adapt-steps", "1-adapt"):
+        first, second = model_of(folder, name), model_of(workshop.path / "whole", name)
+        assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    assert files_of(folder / "rounds") == files_of(workshop.path / "whole" / "rounds")
+
+
+UNEQUAL = """
+import torch
+from udacore import hookimpl, ranks
+from udacore.models import build_segmenter
+
+@hookimpl
+def build_model(architecture, round):
+    model = build_segmenter(architecture, len(round.classes))
+    model.register_buffer("mean", torch.zeros(3))
+    return model
+
+@hookimpl
+def on_round_end(round):
+    assert ranks.size() == 3
+    round.model.mean += sum(batch.image.mean((0, 2, 3)) for batch in round.target())
+"""
+
+
+def test_a_buffer_that_differs_between_three_processes_is_named(workshop: Any) -> None:
+    """A method that forgot `all_sum`; until there, three ranks have shared 4 steps, 5 images and 3 per step."""
+    config = workshop.write({"plugin": str(workshop.write_method(UNEQUAL)), "batch": 3, "rounds": {"source": {"steps": 4}}})
+    done = workshop.call(config, processes=3)
+    assert done.returncode == 1
+    told = [line for line in done.stderr.splitlines() if line.startswith("error (process ")]
+    assert len(told) == 3
+    assert all("1 values differ between processes, first 'mean'; sum over ranks with udacore.ranks.all_sum" in line for line in told)
+    assert "Traceback" not in "".join(line for line in done.stderr.splitlines() if "udacore" in line)
+    folder = workshop.path / "run"
+    assert (folder / "checkpoints" / "0-source-steps.pt").exists()
+    assert not (folder / "checkpoints" / "0-source.pt").exists()
+
+
+def test_a_refusal_of_the_main_process_reaches_all_in_one_line_each(pair: Any) -> None:
+    done = pair.call(pair.path / "two.yaml", "--resume", "seed=9", processes=2)
+    assert done.returncode == 1  # torchrun's own
+    lines = [line for line in done.stderr.splitlines() if "was begun with other settings: seed" in line]
+    assert sorted(re.match(r"error \(process (\d)\): ", line)[1] for line in lines) == ["0", "1"]  # type: ignore[index]
