@@ -88,7 +88,8 @@ def set_up(session: Session, name: str) -> Work:
         load_starting_weights(session, model, name, config)
     model.to(machine.device).to(memory_format=machine.memory_format)
     if session.config.compile:
-        model.compile()
+        for child in model.children():  # in place; not the model itself: torch cannot trace how its `Output` is made
+            child.compile()
     updater = Updater(
         hooks=session.hooks, method=session.method.name, model=model, parts=make_parts(model, config, trains), config=config, round=round,
         machine=machine, seed=session.config.seed, epoch=session.epoch(name), control=session.config.control,
