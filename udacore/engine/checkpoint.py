@@ -155,13 +155,18 @@ def copy_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
+def _uses_cuda() -> bool:
+    """Whether this process has a CUDA context; to ask for the random state would make one."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def random_states() -> list[dict[str, Any]]:
     """The global random states of all ranks: what a plugin may draw from without a generator of its own."""
     kind, key, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, words, gauss = random.getstate()
     own = {
         "torch": torch.get_rng_state().tolist(),
-        "cuda": torch.cuda.get_rng_state().tolist() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state().tolist() if _uses_cuda() else [],
         "numpy": [str(kind), np.asarray(key).tolist(), int(position), int(has_gauss), float(cached)],
         "python": [version, list(words), gauss],
     }
@@ -197,7 +202,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _global_states() -> tuple[Any, ...]:
     """The global random states of this process."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None, np.random.get_state(), random.getstate()
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if _uses_cuda() else None, np.random.get_state(), random.getstate()
 
 
 def _set_global_states(states: tuple[Any, ...]) -> None:
