@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
+import multiprocessing
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from udacore.cli import main
+from udacore.engine.together import on_main
+from udacore.errors import ConfigError
 
 pytestmark = pytest.mark.slow
 
@@ -172,8 +176,27 @@ def test_a_buffer_that_differs_between_three_processes_is_named(workshop: Any) -
     assert not (folder / "checkpoints" / "0-source.pt").exists()
 
 
-def test_a_refusal_of_the_main_process_reaches_all_in_one_line_each(pair: Any) -> None:
-    done = pair.call(pair.path / "two.yaml", "--resume", "seed=9", processes=2)
-    assert done.returncode == 1  # torchrun's own
-    lines = [line for line in done.stderr.splitlines() if "was begun with other settings: seed" in line]
-    assert sorted(re.match(r"error \(process (\d)\): ", line)[1] for line in lines) == ["0", "1"]  # type: ignore[index]
+def refuse_in_a_rank(rank: int, path: str, told: Any) -> None:
+    def refuse() -> None:
+        raise ConfigError("the folder exists")
+
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    try:
+        on_main(refuse)
+    except ConfigError as error:
+        told.put((rank, str(error)))
+    dist.destroy_process_group()
+
+
+def test_a_refusal_of_the_main_process_is_raised_in_all(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    told = context.Queue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
+        children = [context.Process(target=refuse_in_a_rank, args=(rank, str(tmp_path / "store"), told)) for rank in range(2)]
+        for child in children:
+            child.start()
+    found = sorted(told.get(timeout=60) for _ in children)
+    for child in children:
+        child.join(60)
+    assert found == [(0, "the folder exists"), (1, "the folder exists")]

@@ -1,0 +1,78 @@
+"""The run folder: refused, begun again, one round of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from udacore.errors import ConfigError
+
+CHANGES: dict[str, Any] = {
+    "rounds": {"a": {"steps": 4, "draws": ["source"]}, "b": {"steps": 4, "target": {"labels": "make"}}, "c": {"steps": 2, "draws": ["source"]}}
+}
+
+
+def model_bytes(path: Path) -> bytes:
+    return b"".join(value.numpy().tobytes() for value in torch.load(path, weights_only=True)["model"].values())
+
+
+@pytest.fixture(scope="session")
+def finished(make_workshop: Any) -> Any:
+    workshop = make_workshop()
+    workshop.run(CHANGES)
+    return workshop
+
+
+def test_a_run_folder_holds_what_is_promised(finished: Any) -> None:
+    folder = finished.path / "run"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"}
+    states = {f"checkpoints/{name}.pt" for name in ("last", "0-a", "0-a-steps", "1-b", "1-b-steps", "2-c", "2-c-steps")}
+    labels = {"rounds/0-a/labels/manifest.json", "rounds/0-a/labels/source.json"}
+    assert files == {"config.yaml", "env.json", "log.txt", "metrics.jsonl", *states, *labels}
+    assert json.loads((folder / "env.json").read_text())["processes"] == 1
+
+
+def test_an_existing_folder_is_refused_and_force_begins_again(workshop: Any) -> None:
+    changes = {"rounds": {"a": {"steps": 1, "draws": ["source"]}}}
+    workshop.run(changes)
+    (workshop.path / "run" / "left.txt").touch()
+    with pytest.raises(ConfigError, match="the run folder exists; go on with --resume, begin again with --force, or choose another with name="):
+        workshop.run(changes)
+    assert (workshop.path / "run" / "left.txt").exists()
+    workshop.run(changes, force=True)
+    assert not (workshop.path / "run" / "left.txt").exists()
+
+
+def test_an_unknown_round_is_refused_before_anything_is_written(workshop: Any) -> None:
+    with pytest.raises(ConfigError, match="--round: there is no round 'sourc'; did you mean 'source'"):
+        workshop.run({}, only="sourc")
+    assert not (workshop.path / "run").exists()
+
+
+def test_rounds_one_by_one_are_the_whole_run(finished: Any, workshop: Any) -> None:
+    for name in ("a", "b", "c"):
+        results = workshop.run(CHANGES, only=name)
+        assert [result.round for result in results] == [name]
+    for label in ("0-a", "1-b", "2-c"):
+        one, other = (place.path / "run" / "checkpoints" / f"{label}.pt" for place in (workshop, finished))
+        assert model_bytes(one) == model_bytes(other)
+    assert (workshop.path / "run" / "metrics.jsonl").read_bytes() == (finished.path / "run" / "metrics.jsonl").read_bytes()
+
+
+def test_a_finished_round_needs_force_and_makes_later_ones_stale(workshop: Any) -> None:
+    workshop.run(CHANGES)
+    folder = workshop.path / "run"
+    before, metrics = model_bytes(folder / "checkpoints" / "1-b.pt"), (folder / "metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=r"--round b: it is finished in .*; run it again with --force \(later rounds become stale\)"):
+        workshop.run(CHANGES, only="b")
+    workshop.run(CHANGES, only="b", force=True)
+    names = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert {"0-a.pt", "1-b.pt", "1-b.stale.pt", "2-c.stale.pt", "2-c-steps.stale.pt"} <= names
+    assert "2-c.pt" not in names
+    assert model_bytes(folder / "checkpoints" / "1-b.pt") == before  # from its beginning, not from `last`
+    workshop.run(CHANGES, resume=True)
+    assert (folder / "metrics.jsonl").read_bytes() == metrics
