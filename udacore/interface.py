@@ -74,6 +74,7 @@ class RoundInfo:
     steps        optimiser steps of the round
     trains       the parts that it trains
     classes      names of the classes, in the order of the logits
+    control      whether the run is a matched control: the core multiplies every loss on the target by 0
     """
 
     name: str
@@ -81,6 +82,7 @@ class RoundInfo:
     steps: int
     trains: tuple[str, ...]
     classes: tuple[str, ...]
+    control: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,184 @@
+"""All rounds of the preset for the embedded domains, cut to a few steps and pictures; and of a published one on miniature real data."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+import udacore_bdl
+from PIL import Image
+
+from udacore import DataError, UdaError
+from udacore.config.resolve import load_config
+from udacore.data.datasets import open_table
+from udacore.data.labels import get_label_space
+from udacore.engine.folder import run_folder
+from udacore.engine.run import run
+from udacore.plugins import load_plugin
+from udacore.testing.formats import write_cityscapes, write_gta5
+
+STEPS = {"source": 2, "translate-1": 4, "adapt-1": 2, "self-training-1": 2, "self-training-2": 1}
+SMALL = (
+    *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("count=3", "image_size=[64,32]")),
+    *(f"rounds.{name}.steps={steps}" for name, steps in STEPS.items()),
+    *("rounds.source.batch=2", "batch=2", "tensorboard=false", "log_every=1", "rounds.translate-1.method.pool_size=3"),
+    *("rounds.translate-1.method.ngf=2", "rounds.translate-1.method.ndf=2", "rounds.translate-1.method.blocks=1", "evaluate.target.every=0"),
+)
+
+
+def configured(preset, *words):
+    return load_config(preset, words, packages=("udacore_bdl", "udacore"), method_settings=udacore_bdl.Settings)
+
+
+def run_small(folder, *words, resume=False, preset="streets"):
+    config = configured(preset, *SMALL, f"folder={folder}", "name=run", *words)
+    results = run(config, load_plugin("bdl"), resume=resume)
+    return run_folder(config), results
+
+
+def checkpoint(folder, name):
+    return torch.load(folder / "checkpoints" / f"{name}.pt", weights_only=True)["model"]
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def changed(before, after, part):
+    return [key for key, value in after.items() if key.startswith(part) and not torch.equal(value, before[key])]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_small(tmp_path_factory.mktemp("whole"))
+
+
+def test_the_rounds_hand_pictures_labels_and_networks_on(whole):
+    folder, results = whole
+    assert [(result.round, result.set) for result in results] == [("self-training-2", "target")]
+    pictures = sorted((folder / "rounds" / "1-translate-1" / "images").rglob("*.png"))
+    assert [path.stem for path in pictures] == ["00000", "00001", "00002"]
+    assert all(pixels(path).shape == (32, 64, 3) for path in pictures)
+    for name in ("2-adapt-1", "3-self-training-1"):
+        labels = sorted((folder / "rounds" / name / "labels").rglob("*.png"))
+        assert len(labels) == 3
+        assert {int(each) for path in labels for each in np.unique(pixels(path))} <= {*range(12), 255}
+
+
+def test_a_translation_round_trains_translators_and_critics_and_leaves_the_segmenter_alone(whole):
+    source, translated = (checkpoint(whole[0], name) for name in ("0-source", "1-translate-1"))
+    assert all(torch.equal(value, translated[key]) for key, value in source.items())
+    assert {key.split(".")[0] for key in translated} == {"backbone", "classifier", "translators", "critics", "pools"}
+    assert translated["pools.fake_A.pictures"].shape == translated["pools.fake_B.pictures"].shape == (3, 3, 32, 64)
+
+
+def test_later_rounds_train_segmenter_and_discriminator(whole):
+    names = ("1-translate-1", "2-adapt-1", "3-self-training-1", "4-self-training-2")
+    states = [checkpoint(whole[0], name) for name in names]
+    assert changed(*states[:2], "backbone.") != []
+    for before, after in itertools.pairwise(states[1:]):
+        assert changed(before, after, "backbone.") != []
+        assert changed(before, after, "discriminator.") != []
+    rows = [json.loads(line) for line in (whole[0] / "metrics.jsonl").read_text().splitlines()]
+    terms = {row["round"]: {key for key in row["numbers"] if key.startswith("loss/")} for row in rows if "numbers" in row}
+    assert terms["source"] == {"loss/cross_entropy"}
+    adversarial = {"loss/cross_entropy", "loss/adversarial", "loss/discriminator/source", "loss/discriminator/target"}
+    assert terms["adapt-1"] == adversarial
+    assert terms["self-training-1"] == terms["self-training-2"] == adversarial | {"loss/pseudo_label"}
+    sides = {f"{kind}_{side}" for side in "AB" for kind in ("gan", "cycle", "identity", "semantic", "reconstruction")}
+    assert terms["translate-1"] == {f"loss/translators/{name}" for name in sides} | {"loss/critics/D_A", "loss/critics/D_B"}
+
+
+@pytest.mark.parametrize("stopped_at", [1, 3])
+def test_resume_inside_translation_is_bit_identical_pool_included(whole, tmp_path, monkeypatch, stopped_at):
+    """With three pictures in each pool the second step meets a full one; killed before and after that."""
+    from udacore.engine import training
+
+    def save_and_die(work):
+        original(work)
+        if work.name == "translate-1" and work.step == stopped_at:
+            raise KeyboardInterrupt
+
+    original = training.save_last
+    monkeypatch.setattr(training, "save_last", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        run_small(tmp_path, "save_every=1")
+    monkeypatch.setattr(training, "save_last", original)
+    assert not list((tmp_path / "run" / "checkpoints").glob("1-*"))
+    folder, _ = run_small(tmp_path, "save_every=1", resume=True)
+    for name in ("1-translate-1", "4-self-training-2"):
+        one, two = checkpoint(whole[0], name), checkpoint(folder, name)
+        assert one.keys() == two.keys()
+        assert [key for key, value in one.items() if not torch.equal(value, two[key])] == []
+    for path in (whole[0] / "rounds").rglob("*.png"):
+        assert path.read_bytes() == (folder / path.relative_to(whole[0])).read_bytes()
+
+
+def test_the_control_learns_from_the_sources_own_pictures_under_the_same_rounds(whole, tmp_path):
+    folder, _ = run_small(tmp_path, "control=true")
+    config = configured("streets", *SMALL)
+    table = open_table(config.rounds["source"].source, get_label_space("streets"), domain="source", labels=False)
+    for index in range(3):
+        picture = pixels(folder / "rounds" / "1-translate-1" / "images" / f"{table.names[index]}.png")
+        assert np.array_equal(picture, table.read_image(index))
+    plain, control = (checkpoint(path, "1-translate-1") for path in (whole[0], folder))
+    assert changed(plain, control, "translators.") != []
+    assert changed(plain, control, "backbone.") == []
+    assert changed(checkpoint(whole[0], "2-adapt-1"), checkpoint(folder, "2-adapt-1"), "backbone.") != []
+
+
+FOLDER = ("rounds.translate-1=null", "rounds.source.steps=1", "rounds.adapt-1.steps=1", "rounds.self-training-1=null", "rounds.self-training-2=null")
+WITHOUT = tuple(word for word in SMALL if not word.startswith(("rounds.translate-1", "rounds.self-training", "rounds.adapt-1", "rounds.source.steps")))
+
+
+def with_folder(folder, tmp_path):
+    config = configured("streets", *WITHOUT, *FOLDER, f"rounds.adapt-1.source.images={folder}", f"folder={tmp_path}", "name=given")
+    return run(config, load_plugin("bdl"))
+
+
+def test_pictures_translated_elsewhere_may_have_another_size(whole, tmp_path):
+    for path in (whole[0] / "rounds" / "1-translate-1" / "images").rglob("*.png"):
+        (tmp_path / "given").mkdir(exist_ok=True)
+        Image.fromarray(pixels(path)).resize((96, 48)).save(tmp_path / "given" / path.name)
+    (result,) = with_folder(tmp_path / "given", tmp_path / "runs")
+    assert (result.round, result.step) == ("adapt-1", 1)
+
+
+def test_a_folder_of_pictures_that_lacks_some_is_refused(whole, tmp_path):
+    path = next((whole[0] / "rounds" / "1-translate-1" / "images").rglob("*.png"))
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="given lacks 2 of 3 images: train/0000"):
+        with_folder(tmp_path / "given", tmp_path / "runs")
+
+
+@pytest.mark.slow
+def test_every_round_of_the_published_preset_runs_on_miniature_real_data(tmp_path):
+    write_gta5(tmp_path / "gta5", 2)
+    write_cityscapes(tmp_path / "cityscapes", {"train": 2, "val": 1})
+    rounds = list(configured("gta5-cityscapes").rounds)
+    words = (
+        *(f"rounds.{name}.steps={1 + name.startswith('translate')}" for name in rounds), "initial=random", "device=cpu", "workers=0",
+        "source.transform.resize.size=[64,36]", "target.transform.resize.size=[64,36]", "evaluate.target.size=[64,32]", "tensorboard=false",
+        *(f"{name}.root={tmp_path}/{data}" for name, data in (("source", "gta5"), ("target", "cityscapes"), ("evaluate.target", "cityscapes"))),
+        *(f"rounds.translate-{k}.{word}" for k in (1, 2) for word in (
+            "batch=2", "source.transform.resize.size=[64,36]", "source.transform.crop.size=[32,32]", "target.transform.crop.size=[32,32]",
+            "method.ngf=2", "method.ndf=2", "method.blocks=1",
+        )), "evaluate.target.every=0", f"folder={tmp_path}/runs", "name=mini", "method.network=configured", "model.name=small",
+        "parts.segmenter.optimizer=SGD", "parts.segmenter.groups={}",
+    )  # fmt: skip
+    config = configured("gta5-cityscapes", *words)
+    (result,) = run(config, load_plugin("bdl"))
+    assert (result.round, len(result.scores.iou)) == ("self-training-4", 19)
+    for index, name in ((1, "translate-1"), (5, "translate-2")):
+        pictures = list((tmp_path / "runs" / "mini" / "rounds" / f"{index}-{name}" / "images").rglob("*.png"))
+        assert [pixels(path).shape for path in pictures] == [(36, 64, 3)] * 2
+
+
+def test_a_critic_that_is_not_finite_stops_the_run_with_its_name(tmp_path):
+    with pytest.raises(UdaError, match=r"round 'translate-1', step \d+: not finite: loss 'critics/D_A'"):
+        run_small(tmp_path, "parts.critics.lr=1e30", "rounds.source.steps=1")
