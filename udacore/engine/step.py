@@ -44,7 +44,7 @@ class Updater:
         steps = [self._make_step(index, micro, pair) for micro, pair in enumerate(zip(source, target, strict=True))]
         for learner in self.parts.values():
             learner.set_rate(index, self.round.steps, self.epoch)
-        domains = [d for d in ("source", "target") if d in self.config.draws] or ["target"]
+        domains = [d for d in ("source", "target") if d in self.config.draws]
         phases = [[d] for d in domains] if self.config.update == "alternate" else [domains]
         for phase in phases:
             for step in steps:
