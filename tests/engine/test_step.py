@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,11 @@ def make_batches(count: int, size: int = 2) -> tuple[list[SourceBatch | None], l
         image, label = torch.randn(size, 3, 8, 8, generator=generator), torch.randint(0, 4, (size, 8, 8), generator=generator)
         targets.append(TargetBatch(image=image, name=tuple(f"t{number}-{i}" for i in range(size)), valid=valid, pseudo_label=label))
     return sources, targets
+
+
+def part_of(batch: Any, place: slice) -> Any:
+    """Some of the images of a batch."""
+    return attrs.evolve(batch, **{field.name: getattr(batch, field.name)[place] for field in attrs.fields(type(batch))})
 
 
 def make_updater(source_loss: Loss, target_loss: Loss, *, lr: float = 0.1, control: bool = False, **changes: Any) -> Updater:
@@ -141,16 +147,9 @@ def test_micro_batches_of_equal_counts_are_one_batch(update: str) -> None:
         return lambda step: (step.model.eval(), loss(step))[1]
 
     def cut(number: int) -> tuple[list[SourceBatch | None], list[TargetBatch | None]]:
-        sources, targets = make_batches(1, 4)
-        source, target = sources[0], targets[0]
-        assert source is not None
-        assert target is not None
-        assert target.pseudo_label is not None
+        source, target = (batches[0] for batches in make_batches(1, 4))
         places = [slice(i, i + 4 // number) for i in range(0, 4, 4 // number)]
-        return (
-            [SourceBatch(image=source.image[p], label=source.label[p], name=source.name[p], valid=source.valid[p]) for p in places],
-            [TargetBatch(image=target.image[p], pseudo_label=target.pseudo_label[p], name=target.name[p], valid=target.valid[p]) for p in places],
-        )
+        return [part_of(source, place) for place in places], [part_of(target, place) for place in places]
 
     states = []
     for number in (1, 2, 4):
@@ -290,7 +289,7 @@ def test_the_control_multiplies_target_losses_by_zero() -> None:
     assert differing(controlled, after_steps(make_updater(on_source, on_target))) == {"body", "head"}
 
 
-def test_what_is_recorded_is_averaged_once_and_kept_dicts_do_not_outlive_their_step() -> None:
+def test_records_are_averaged_once_and_kept_dicts_end_with_their_step() -> None:
     kept: list[dict[str, Any]] = []
 
     def noting(step: Step) -> Tensor:
