@@ -118,6 +118,9 @@ def locate(argument: str, packages: Sequence[str], folder: Path | None = None) -
     path = folder / path if folder is not None else path
     if path.is_file():
         return path
+    if path.is_dir() and (argument.endswith(SUFFIXES) or not any(argument in list_presets(package) for package in packages)):
+        inside = path / "config.yaml"
+        raise ConfigError(f"{argument} is a folder, not a configuration file{f'; did you mean {inside}?' if inside.is_file() else ''}")
     if argument.endswith(SUFFIXES):
         raise ConfigError(f"the configuration file {path} does not exist")
     return find_preset(argument, packages)

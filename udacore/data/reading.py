@@ -47,14 +47,14 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         raise _problem(path, "image", error) from error
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) from the header, without decoding. DataError, naming the file, if it is missing or no picture."""
+def image_size(path: str | Path, *, what: str = "image") -> tuple[int, int]:
+    """(height, width) from the header, without decoding. DataError, naming the file (`what` it is), if it is missing or no picture."""
     path = Path(path)
     try:
         with Image.open(path) as picture:
             return picture.height, picture.width
     except _BROKEN as error:
-        raise _problem(path, "image", error) from error
+        raise _problem(path, what, error) from error
 
 
 def read_label(path: str | Path, kind: LabelKind) -> NDArray[Any]:

@@ -70,7 +70,7 @@ class LabelFiles:
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) from the file's header."""
-        return image_size(self.paths[index])
+        return image_size(self.paths[index], what="label")
 
     def where(self, index: int) -> str:
         """The file's path."""

@@ -28,32 +28,40 @@ def run_folder(config: Config) -> Path:
     return Path(config.folder).expanduser() / (f"{name}-control" if config.control else name)
 
 
-def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
-    """Make the folder ready on the main rank and write config.yaml; a folder that exists needs `resume`, `force` or `only`."""
+def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
+    """Whether the folder may be used; nothing is touched yet. A folder that exists needs `resume`, `force` or `only`."""
     if only is not None and only not in config.rounds:
         raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, config.rounds)}")
 
+    def look() -> None:
+        if not (path.exists() and any(path.iterdir())):
+            return
+        if not (resume or force or only):
+            raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
+        _check_is_run(path)
+        if resume or only is not None:
+            check_same_config(path, config, None if resume else only)
+        if resume:
+            check_processes(path)
+        elif only is not None and not force and Checkpoints(path / "checkpoints").exists(f"{list(config.rounds).index(only)}-{only}"):
+            raise ConfigError(f"--round {only}: it is finished in {path}; run it again with --force (later rounds become stale)")
+
+    on_main(look)
+
+
+def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
+    """Make a folder that was checked ready on the main rank, emptied if the run begins again, and write config.yaml."""
+
     def act() -> None:
-        if path.exists() and any(path.iterdir()):
-            _check_existing(path, config, resume=resume, force=force, only=only)
+        if path.exists() and any(path.iterdir()) and not resume:
+            if only is not None:
+                _make_stale(path, config, only)
+            elif force:
+                shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / "config.yaml", dump_config(config))
 
     on_main(act)
-
-
-def _check_existing(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
-    if not (resume or force or only):
-        raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
-    _check_is_run(path)
-    if resume:
-        check_same_config(path, config)
-        check_processes(path)
-    elif only is not None:
-        check_same_config(path, config, only)
-        _make_stale(path, config, only, force)
-    else:
-        shutil.rmtree(path)
 
 
 def _check_is_run(path: Path) -> None:
@@ -62,13 +70,11 @@ def _check_is_run(path: Path) -> None:
         raise ConfigError(f"{path} is no run folder (it has no config.yaml), so it is left alone; choose another with name=...")
 
 
-def _make_stale(path: Path, config: Config, only: str, force: bool) -> None:
+def _make_stale(path: Path, config: Config, only: str) -> None:
     """Forget what the round that is run again, and all later ones, have left: their checkpoints get another name."""
     names = list(config.rounds)
     checkpoints = Checkpoints(path / "checkpoints")
     place = names.index(only)
-    if checkpoints.exists(f"{place}-{only}") and not force:
-        raise ConfigError(f"--round {only}: it is finished in {path}; run it again with --force (later rounds become stale)")
     for index, name in enumerate(names[place:], place):
         for label in (f"{index}-{name}", f"{index}-{name}-steps"):
             if checkpoints.exists(label):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from udacore.config.schema import RoundConfig
+from udacore.data.labels import subset_indices
 from udacore.data.preflight import check_pairs
+from udacore.engine.parts import create_optimizer
 from udacore.engine.session import Session
 from udacore.errors import ConfigError
 from udacore.plugins import DEFAULT, hooks_of
@@ -14,12 +20,22 @@ from udacore.plugins import DEFAULT, hooks_of
 WORDS = ("initial", "previous", "best", "imagenet", "random")
 
 
-def check_ahead(session: Session) -> None:
-    """ConfigError or DataError for weights and overlays that a later round would not find."""
+def check_ahead(session: Session, *, anew: bool = True) -> None:
+    """ConfigError or DataError for what a later round would stumble over: weights, overlays, optimisers, subsets.
+
+    anew  the run begins again, whatever lies in its folder
+    """
     rounds = session.config.rounds
     for name, config in rounds.items():
-        if session.checkpoints.exists(f"{session.label(name)}-steps"):
+        if not anew and session.checkpoints.exists(f"{session.label(name)}-steps"):
             continue  # on resume: all was read
+        for part, settings in config.parts.items():
+            with said_of(f"rounds.{name}."):
+                create_optimizer([nn.Parameter(torch.zeros(1))], settings, part)
+        for data in session.evaluation_sets(name):
+            for subset in data.config.subsets:
+                with said_of(f"rounds.{name}.evaluate.{data.name}.subsets: "):
+                    subset_indices(data.space, subset)
         for place, word in _weights(config):
             if word == "best" and not any(rounds[earlier].keep == "best" for earlier in list(rounds)[: session.index(name)]):
                 raise ConfigError(f"rounds.{name}.{place}: best, but no earlier round keeps its best model; set keep: best there")
@@ -29,6 +45,15 @@ def check_ahead(session: Session) -> None:
             check_pairs(session.source(name))
         if "target" in config.draws and config.target.labels not in ("none", "make", *rounds):
             check_pairs(session.target(name))
+
+
+@contextlib.contextmanager
+def said_of(place: str) -> Iterator[None]:
+    """A ConfigError from inside begins with the place that it is about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{place}{error}") from error
 
 
 def _weights(config: RoundConfig) -> Iterator[tuple[str, str]]:
@@ -43,8 +68,13 @@ def _weights(config: RoundConfig) -> Iterator[tuple[str, str]]:
 
 
 def advise(session: Session) -> None:
-    """A line in the log for each hook of the method that this run will never call."""
+    """Lines in the log: batches larger than a data set, and hooks of the method that this run will never call."""
     method, rounds = session.method, session.config.rounds.values()
+    for name, config in session.config.rounds.items():
+        for domain, table in session.drawn(name).items():
+            if config.batch > len(table):
+                what = f"batch {config.batch} is larger than the {domain} ({len(table)} images)"
+                session.tracker.say(f"round {name!r}: {what}; images repeat within a batch")
     if method.name == DEFAULT:
         return
     uncalled = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 import torch
@@ -101,8 +102,13 @@ def make_optimizer(named: list[tuple[str, nn.Parameter]], config: PartConfig, pa
     for pattern in config.groups:
         if not any(re.search(pattern, name) for name, _ in named):
             raise ConfigError(f"parts.{part}.groups: no parameter matches {pattern!r}; the first is {named[0][0]!r}")
+    return create_optimizer(list(groups.values()), config, part)
+
+
+def create_optimizer(parameters: list[Any], config: PartConfig, part: str) -> Optimizer:
+    """The optimiser that a part's settings name, over parameters or groups of them; ConfigError if there is none or it refuses its options."""
     try:
-        optimizer: Optimizer = _optimizer_class(config.optimizer, part)(list(groups.values()), lr=config.lr, **config.options)
+        optimizer: Optimizer = _optimizer_class(config.optimizer, part)(parameters, lr=config.lr, **config.options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"parts.{part}: {config.optimizer} does not take these options: {error}") from error
     return optimizer

@@ -32,8 +32,12 @@ def run(config: Config, method: Method, *, resume: bool = False, force: bool = F
     path = folder.run_folder(config)
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # torchrun began us again
     with running(config) as machine, explain_full_disk(path):
-        folder.prepare(path, config, resume=resume, force=force, only=only)
-        with open_session(config, method, path, machine) as session:
+        folder.check(path, config, resume=resume, force=force, only=only)
+        session = make_session(config, method, path, machine)
+        session.check_data()
+        check_ahead(session, anew=not resume and only is None)
+        folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
+        with tracked(session):
             for name in config.rounds:
                 if only in (None, name) and not finish.is_round_finished(session, name):
                     run_round(session, name)
@@ -71,19 +75,22 @@ def explain_full_disk(path: Path) -> Iterator[None]:
         raise UdaError(f"{path}: {error.strerror}; make room and go on with --resume") from error
 
 
+def make_session(config: Config, method: Method, path: Path, machine: Machine) -> Session:
+    """A session that is silent and has written nothing yet."""
+    return Session(
+        config=config, method=method, hooks=build_hooks(method), folder=path, machine=machine,
+        tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(path / "checkpoints"),
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
-def open_session(config: Config, method: Method, path: Path, machine: Machine) -> Iterator[Session]:
-    """A session on a prepared folder: files cut back to the newest checkpoint, data checked, environment noted."""
-    checkpoints = Checkpoints(path / "checkpoints")
-    tracker = Tracker(path, tensorboard=config.tensorboard, written=folder.resume_point(config, checkpoints))
-    session = Session(
-        config=config, method=method, hooks=build_hooks(method), folder=path, machine=machine, tracker=tracker, checkpoints=checkpoints
-    )
+def tracked(session: Session) -> Iterator[None]:
+    """Gives a session its voice in a prepared folder: files cut back to the newest checkpoint, environment noted."""
+    written = folder.resume_point(session.config, session.checkpoints)
+    session.tracker = Tracker(session.folder, tensorboard=session.config.tensorboard, written=written)
     try:
-        session.check_data()
-        check_ahead(session)
         advise(session)
         session.write_environment()
-        yield session
+        yield
     finally:
-        tracker.close()
+        session.tracker.close()

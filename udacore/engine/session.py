@@ -112,15 +112,10 @@ class Session:
             if config.batch % share:
                 pieces = f"{config.accumulation} micro-batches on {ranks.size()} processes"
                 raise ConfigError(f"rounds.{name}.batch: {config.batch} images do not divide into {pieces}")
-            tables = self.drawn(name)
-            for table in (*tables.values(), *(data.table for data in self.evaluation_sets(name))):
+            for table in (*self.drawn(name).values(), *(data.table for data in self.evaluation_sets(name))):
                 if id(table) not in checked:
                     check_pairs(table)
                     checked.add(id(table))
-            for domain, table in tables.items():
-                if config.batch > len(table):
-                    what = f"batch {config.batch} is larger than the {domain} ({len(table)} images)"
-                    self.tracker.say(f"round {name!r}: {what}; images repeat within a batch")
 
     def _open(self, name: str, entry: DataConfig, domain: Literal["source", "target"], *, labels: bool) -> ImageTable:
         """The table of an entry, opened once for all rounds that read the same files."""
