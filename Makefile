@@ -10,8 +10,8 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
 	$(BIN)/python examples/demo.py
 
-test: $(INSTALLED) lint  ## everything that CI checks
-	$(BIN)/python -m pytest -q
+test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since small tensors gain nothing from threads
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
