@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from udacore import ranks
-from udacore.config.resolve import dump_config
+from udacore.config.resolve import dump_config, load_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_json
 from udacore.engine.together import on_main, write_text
@@ -90,16 +90,25 @@ def check_same_config(path: Path, config: Config, only: str | None = None) -> No
 
     only  the first round that may differ: it is run anew, and what follows is stale
     """
-    try:
-        before = yaml.safe_load((path / "config.yaml").read_text())
-    except FileNotFoundError:
+    file = path / "config.yaml"
+    if not file.exists():
         return
+    before = _complete(file, config)
     now = yaml.safe_load(dump_config(config))
     free = [] if only is None else [f"rounds.{name}" for name in list(config.rounds)[list(config.rounds).index(only) :]]
     differing = [key for key in _differences(before, now) if key.split(".")[0] not in FREE_KEYS and ".".join(key.split(".")[:2]) not in free]
     if differing:
         option = "--resume" if only is None else f"--round {only}"
         raise ConfigError(f"{option}: {path} was begun with other settings: {', '.join(differing[:6])}; use those, or --force to begin again")
+
+
+def _complete(file: Path, config: Config) -> Any:
+    """A folder's configuration with the defaults of settings that are newer than the folder."""
+    settings = type(next(iter(config.rounds.values())).method)
+    try:
+        return yaml.safe_load(dump_config(load_config(str(file), method_settings=settings)))
+    except ConfigError:  # written for another method, or by hand: compare it as it stands
+        return yaml.safe_load(file.read_text())
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:
