@@ -76,3 +76,16 @@ def test_a_finished_round_needs_force_and_makes_later_ones_stale(workshop: Any) 
     assert model_bytes(folder / "checkpoints" / "1-b.pt") == before  # from its beginning, not from `last`
     workshop.run(CHANGES, resume=True)
     assert (folder / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_setting_newer_than_the_folder_is_its_default_there(workshop: Any) -> None:
+    changes = {"rounds": {"a": {"steps": 2, "draws": ["source"]}}}
+    first = workshop.run(changes)
+    file = workshop.path / "run" / "config.yaml"
+    text = file.read_text()
+    file.write_text("\n".join(line for line in text.splitlines() if "initial_sha256" not in line))
+    assert file.read_text() != text
+    assert workshop.run(changes, resume=True) == first
+    file.write_text(text.replace("initial_sha256: null", "initial_sha256: abc"))
+    with pytest.raises(ConfigError, match=r"begun with other settings: rounds\.a\.initial_sha256"):
+        workshop.run(changes, resume=True)
