@@ -15,6 +15,7 @@ from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_tensors
 from udacore.engine.device import running
 from udacore.engine.evaluation import Result, describe_protocol, evaluate
+from udacore.engine.parts import SEGMENTER, part_of
 from udacore.engine.session import Session
 from udacore.engine.starting import build_model
 from udacore.engine.tracking import Tracker
@@ -95,7 +96,11 @@ class _Scorer:
         session, config, machine = self.session, self.session.config, self.session.machine
         content = read_tensors(path)
         model = _build(session, self.name)
-        load_state(model, _state(content, session.method, path), where=str(path))
+        state = _state(content, session.method, path)
+        # Predictions need no discriminator or the like: such a part may be missing as a whole.
+        held = {key.partition(".")[0] for key in state}
+        spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, config.rounds[self.name]) != SEGMENTER and k.partition(".")[0] not in held}
+        load_state(model, {**spared, **state}, where=str(path))
         model.to(machine.device).to(memory_format=machine.memory_format)
         found = session.evaluation_sets(self.name)
         if not found:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from udacore_fada.checkpoints import LAYOUTS, RELEASED
@@ -10,30 +13,14 @@ from udacore.config.schema import ModelConfig
 from udacore.models import build_segmenter, load_state
 from udacore.models.layouts import convert_checkpoint, list_left, recognize_layout
 
-NAMES = {"trunk.": "D.", "source.": "cls1.", "target.": "cls2."}
+sys.path.append(str(Path(__file__).resolve().parent))
+from authors_files import released
 
 
 def segmenter(classes=3):
     model = build_segmenter(ModelConfig(name="deeplab-vgg16"), classes)
     model.discriminator = Discriminator(model.feature_channels, classes, width=8)
     return model
-
-
-def released(model, prefix="module.", discriminator=True):
-    """A checkpoint as the authors save it."""
-    content = {"iteration": 40000, "feature_extractor": {}, "classifier": {}, "optimizer_fea": {}, "optimizer_cls": {}}
-    if discriminator:
-        content |= {"model_D": {}, "optimizer_D": {}}
-    for key, value in model.state_dict().items():
-        child, _, rest = key.partition(".")
-        if child == "backbone":
-            content["feature_extractor"][prefix + key] = value
-        elif child == "classifier":
-            content["classifier"][prefix + rest] = value
-        elif discriminator:
-            old = next(name for name in NAMES if rest.startswith(name))
-            content["model_D"][prefix + NAMES[old] + rest.removeprefix(old)] = value
-    return content
 
 
 @pytest.mark.parametrize("prefix", ["module.", ""])
