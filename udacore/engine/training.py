@@ -105,6 +105,7 @@ def take_steps(work: Work) -> None:
         work.restore(last)
         session.tracker.say(f"round {work.name!r} goes on at step {work.step}")
     logged = work.step
+    session.tracker.restart_clock()
     with stop_signals() as stopped, contextlib.closing(micro_batches(work)) as batches:
         for source, target in batches:
             set_modes(work.model, work.config, work.round.trains)
