@@ -46,30 +46,33 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """A picture N 3 H W in [-1, 1] to one of the same size in [-1, 1]; sides must be multiples of 4.
+    """A picture N 3 H W in [-1, 1] to one of the same size in [-1, 1]; sides must be multiples of 2^halvings.
 
-    width   channels of the first convolution; 2 and 4 times as many after each of the two halvings
-    blocks  residual blocks at a quarter of the size
+    width     channels of the first convolution, doubled at each halving
+    blocks    residual blocks at the lowest resolution
+    halvings  how often the sides are halved; 2 in the original, fewer for pictures that are small already
     Keys: `model.<index>`, as in the authors' files.
     """
 
-    def __init__(self, width: int = 64, blocks: int = 9) -> None:
+    def __init__(self, width: int = 64, blocks: int = 9, halvings: int = 2) -> None:
         super().__init__()
+        self.multiple = 2**halvings
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), *_normalized(nn.Conv2d(3, width, 7), width)]
-        for channels in (2 * width, 4 * width):
+        widths = [width * 2**number for number in range(halvings + 1)]
+        for channels in widths[1:]:
             layers += _normalized(nn.Conv2d(channels // 2, channels, 3, 2, 1), channels)
-        layers += [ResidualBlock(4 * width) for _ in range(blocks)]
-        for channels in (2 * width, width):
+        layers += [ResidualBlock(widths[-1]) for _ in range(blocks)]
+        for channels in reversed(widths[:-1]):
             layers += _normalized(nn.ConvTranspose2d(2 * channels, channels, 3, 2, 1, output_padding=1), channels)
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         initialize_translation(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """ConfigError where a side is no multiple of 4."""
+        """ConfigError where a side is no such multiple."""
         height, width = image.shape[-2:]
-        if height % 4 or width % 4:
-            raise ConfigError(f"transform: translation needs sides that are multiples of 4, got {width} x {height}; change resize or crop")
+        if height % self.multiple or width % self.multiple:
+            raise ConfigError(f"transform: translation needs sides that are multiples of {self.multiple}, got {width} x {height}; change resize or crop")
         result: Tensor = self.model(image)
         return result
 

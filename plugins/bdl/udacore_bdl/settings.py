@@ -40,3 +40,4 @@ class Settings(MethodSettings):
     ngf: int = option(64, "translation: channels of a generator's first convolution", at_least=1)
     ndf: int = option(64, "translation: channels of a critic's first convolution", at_least=1)
     blocks: int = option(9, "translation: residual blocks of a generator", at_least=0)
+    halvings: int = option(2, "translation: how often a generator halves the sides, which must be multiples of 2^halvings", at_least=0)

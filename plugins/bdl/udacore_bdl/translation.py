@@ -25,10 +25,10 @@ Terms = dict[str, Tensor]
 class Translators(nn.Module):
     """Both generators: `G_A` source to target, `G_B` target to source."""
 
-    def __init__(self, width: int, blocks: int) -> None:
+    def __init__(self, width: int, blocks: int, halvings: int) -> None:
         super().__init__()
-        self.G_A = Generator(width, blocks)
-        self.G_B = Generator(width, blocks)
+        self.G_A = Generator(width, blocks, halvings)
+        self.G_B = Generator(width, blocks, halvings)
 
 
 class Critics(nn.Module):
@@ -51,7 +51,7 @@ class Pools(nn.Module):
 
 def add_translation(model: nn.Module, settings: Settings) -> None:
     """Give a segmenter the further children of a translation round: `translators`, `critics` and `pools`."""
-    model.translators = Translators(settings.ngf, settings.blocks)
+    model.translators = Translators(settings.ngf, settings.blocks, settings.halvings)
     model.critics = Critics(settings.ndf)
     model.pools = Pools(settings.pool_size)
 
