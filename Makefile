@@ -15,7 +15,7 @@ test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since s
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
-	$(BIN)/mypy udacore $(foreach plugin,$(PLUGINS),$(wildcard $(dir $(plugin))udacore_*))
+	$(BIN)/mypy udacore $(patsubst %/__init__.py,%,$(wildcard plugins/*/udacore_*/__init__.py))
 
 benchmark: $(INSTALLED)  ## several seeds of every row; writes benchmarks/RESULTS.md (takes long)
 	$(BIN)/python benchmarks/streets.py
