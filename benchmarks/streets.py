@@ -1,6 +1,6 @@
 """Source-only, AdaBN, each method beside its matched control, and the oracle, over several seeds of the embedded domains.
 
-    python benchmarks/streets.py --seeds 11 12 13 [--plugins proca] [--folder runs/benchmark] [a.b=c ...]
+    python benchmarks/streets.py --seeds 11 12 13 [--plugins proca fada bdl] [--folder runs/benchmark] [a.b=c ...]
 
 Writes benchmarks/RESULTS.md (mean, sample deviation, paired difference) and streets.json (every number). Runs that are
 finished in the folder are read, not repeated, so the benchmark can be stopped and started.
@@ -32,15 +32,16 @@ Table = dict[str, dict[int, Scores]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
-    parser.add_argument("--plugins", nargs="*", default=["proca"])
+    parser.add_argument("--plugins", nargs="*", default=["proca", "fada", "bdl"])
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark"))
     parser.add_argument("--no-oracle", action="store_true", help="leave the oracle's row out")
     parser.add_argument("overrides", nargs="*", help="a.b=c for every run")
     arguments = parser.parse_intermixed_args()
     table, classes = measure(arguments.seeds, arguments.plugins, arguments.folder, arguments.overrides, not arguments.no_oracle)
+    text = "\n".join([report(table, classes), *(rounds_of(plugin, arguments.folder, sorted(arguments.seeds)) for plugin in arguments.plugins)])
     (HERE / "streets.json").write_text(json.dumps(plain(table, classes), indent=1) + "\n")
-    (HERE / "RESULTS.md").write_text(report(table, classes))
-    print(report(table, classes))
+    (HERE / "RESULTS.md").write_text(text)
+    print(text)
 
 
 def measure(seeds: Sequence[int], plugins: Sequence[str], folder: Path, more: Sequence[str], with_oracle: bool) -> tuple[Table, tuple[str, ...]]:
@@ -89,6 +90,23 @@ def report(table: Table, classes: Sequence[str]) -> str:
         lines.append(f"| {name} | {spread([100 * scores[s].miou for s in seeds])} | {difference(name, other, table, seeds) if other else ''} |")
     means = {name: mean_scores(list(scores.values())) for name, scores in table.items()}
     return "\n".join([*lines, "", "IoU of each class, mean over the seeds:", "", format_scores(means, classes, style="markdown"), ""])
+
+
+def rounds_of(plugin: str, folder: Path, seeds: Sequence[int]) -> str:
+    """How a method and its control stand after each round, and the paired difference."""
+    after = {run: [miou_by_round(folder / f"seed-{seed}" / run) for seed in seeds] for run in (plugin, f"{plugin}-control")}
+    lines = [f"{plugin}, after each round:", "", "| round | method | control | paired difference |", "| --- | --- | --- | --- |"]
+    for name in after[plugin][0]:
+        method, control = ([100 * each[name] for each in after[run]] for run in (plugin, f"{plugin}-control"))
+        gain = spread([a - b for a, b in zip(method, control, strict=True)], "+")
+        lines.append(f"| {name} | {spread(method)} | {spread(control)} | {gain} |")
+    return "\n".join([*lines, ""])
+
+
+def miou_by_round(run: Path) -> dict[str, float]:
+    """The last score on the target of each round of a finished run."""
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {row["round"]: row["miou"] for row in found if row.get("set") == "target"}
 
 
 def difference(row: str, other: str, table: Table, seeds: Sequence[int]) -> str:
