@@ -96,7 +96,7 @@ class _Scorer:
         session, config, machine = self.session, self.session.config, self.session.machine
         content = read_tensors(path)
         model = _build(session, self.name)
-        state = _state(content, session.method, path)
+        state = _state(content, session.method, path, model)
         # Predictions need no discriminator or the like: such a part may be missing as a whole.
         held = {key.partition(".")[0] for key in state}
         spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, config.rounds[self.name]) != SEGMENTER and k.partition(".")[0] not in held}
@@ -117,11 +117,16 @@ class _Scorer:
         ]  # fmt: skip
 
 
-def _state(content: dict[str, Any], method: Method, path: Path) -> dict[str, Tensor]:
-    """The state_dict of a checkpoint of ours, of a plain file, or of one that the method's authors released."""
+def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The state_dict of a checkpoint of ours, of a plain file, or of one that the method's authors released.
+
+    The authors' may be a plain state_dict too: then none of its entries belongs to a child of `model`.
+    """
     state: dict[str, Tensor] = content.get("model", content)
     layouts = getattr(method.module, "LAYOUTS", ())
-    if layouts and not all(isinstance(value, Tensor) for value in state.values()):
+    children = {name for name, _ in model.named_children()}
+    is_ours = all(isinstance(value, Tensor) for value in state.values()) and any(key.partition(".")[0] in children for key in state)
+    if layouts and not is_ours:
         return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
     return state
 
