@@ -120,3 +120,15 @@ def test_without_a_valid_pixel_the_value_is_the_callers_and_the_gradient_zero(em
     assert loss.item() == empty or (math.isnan(empty) and loss.isnan())
     assert not logits.grad.any()
     assert logits.grad.isfinite().all()
+
+
+def test_a_class_that_is_never_predicted_leaves_losses_and_gradients_finite():
+    torch.manual_seed(0)
+    domain_logits, class_logits = torch.randn(2, 10, 4, 6, requires_grad=True), torch.randn(2, 5, 4, 6)
+    class_logits[:, 3] = -1e4
+    as_source, as_target = domain_cross_entropy(domain_logits, class_logits, Encoding(size=(16, 24)))
+    (as_source + as_target).backward()
+    assert bool(torch.isfinite(as_source) & torch.isfinite(as_target))
+    assert bool(domain_logits.grad.isfinite().all())
+    # No soft label holds it, so both of its answers are only ever lowered.
+    assert bool((domain_logits.grad[:, [3, 8]] > 0).all())
