@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from udacore.config.resolve import load_config
+from udacore.engine import folder
 from udacore.errors import ConfigError
+from udacore.plugins import load_plugin
 
 CHANGES: dict[str, Any] = {
     "rounds": {"a": {"steps": 4, "draws": ["source"]}, "b": {"steps": 4, "target": {"labels": "make"}}, "c": {"steps": 2, "draws": ["source"]}}
@@ -28,12 +31,12 @@ def finished(make_workshop: Any) -> Any:
 
 
 def test_a_run_folder_holds_what_is_promised(finished: Any) -> None:
-    folder = finished.path / "run"
-    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"}
+    place = finished.path / "run"
+    files = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file() and path.suffix != ".png"}
     states = {f"checkpoints/{name}.pt" for name in ("last", "0-a", "0-a-steps", "1-b", "1-b-steps", "2-c", "2-c-steps")}
     labels = {"rounds/0-a/labels/manifest.json", "rounds/0-a/labels/source.json"}
     assert files == {"config.yaml", "env.json", "log.txt", "metrics.jsonl", *states, *labels}
-    assert json.loads((folder / "env.json").read_text())["processes"] == 1
+    assert json.loads((place / "env.json").read_text())["processes"] == 1
 
 
 def test_an_existing_folder_is_refused_and_force_begins_again(workshop: Any) -> None:
@@ -45,6 +48,16 @@ def test_an_existing_folder_is_refused_and_force_begins_again(workshop: Any) -> 
     assert (workshop.path / "run" / "left.txt").exists()
     workshop.run(changes, force=True)
     assert not (workshop.path / "run" / "left.txt").exists()
+
+
+def test_of_two_runs_begun_at_once_one_gets_the_folder(workshop: Any) -> None:
+    config = load_config(str(workshop.write({})), [], packages=(), method_settings=load_plugin("source-only").settings)
+    path = folder.run_folder(config)
+    for _ in range(2):  # both look before either writes
+        folder.check(path, config, resume=False, force=False, only=None)
+    folder.prepare(path, config, resume=False, force=False, only=None)
+    with pytest.raises(ConfigError, match=r"run: another run has just begun in this folder; choose another with name="):
+        folder.prepare(path, config, resume=False, force=False, only=None)
 
 
 def test_an_unknown_round_is_refused_before_anything_is_written(workshop: Any) -> None:
@@ -65,17 +78,17 @@ def test_rounds_one_by_one_are_the_whole_run(finished: Any, workshop: Any) -> No
 
 def test_a_finished_round_needs_force_and_makes_later_ones_stale(workshop: Any) -> None:
     workshop.run(CHANGES)
-    folder = workshop.path / "run"
-    before, metrics = model_bytes(folder / "checkpoints" / "1-b.pt"), (folder / "metrics.jsonl").read_bytes()
+    place = workshop.path / "run"
+    before, metrics = model_bytes(place / "checkpoints" / "1-b.pt"), (place / "metrics.jsonl").read_bytes()
     with pytest.raises(ConfigError, match=r"--round b: it is finished in .*; run it again with --force \(later rounds become stale\)"):
         workshop.run(CHANGES, only="b")
     workshop.run(CHANGES, only="b", force=True)
-    names = {path.name for path in (folder / "checkpoints").iterdir()}
+    names = {path.name for path in (place / "checkpoints").iterdir()}
     assert {"0-a.pt", "1-b.pt", "1-b.stale.pt", "2-c.stale.pt", "2-c-steps.stale.pt"} <= names
     assert "2-c.pt" not in names
-    assert model_bytes(folder / "checkpoints" / "1-b.pt") == before  # from its beginning, not from `last`
+    assert model_bytes(place / "checkpoints" / "1-b.pt") == before  # from its beginning, not from `last`
     workshop.run(CHANGES, resume=True)
-    assert (folder / "metrics.jsonl").read_bytes() == metrics
+    assert (place / "metrics.jsonl").read_bytes() == metrics
 
 
 def test_a_setting_newer_than_the_folder_is_its_default_there(workshop: Any) -> None:

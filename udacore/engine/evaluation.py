@@ -86,13 +86,14 @@ def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, c
     """Everything about an evaluation that changes its number; `chosen` says how the checkpoint was picked."""
     config = data.config
     drawn = {"pair": config.pair, "image_size": config.image_size, "data_seed": config.data_seed} if config.dataset == "streets" else {}
-    return {
+    protocol = {
         "dataset": config.dataset, "domain": data.domain, "split": config.split, **drawn, "images": len(data.table), "label_space": data.space.name,
         "head_classes": int(cast("int", model.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
         "upsample": config.upsample, "align_corners": bool(model.align_corners) if config.align_corners is None else config.align_corners,
         "scales": config.scales, "flip": config.flip, "window": config.window, "stride": config.stride, "absent": config.absent,
         "precision": "bf16" if machine.amp else "float32", "checkpoint": chosen,
     }  # fmt: skip
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in protocol.items()}  # as JSON reads it back
 
 
 class _Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):

@@ -49,6 +49,14 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
     on_main(look)
 
 
+def _claim(path: Path) -> None:
+    """Create the file `path`; of two runs that began at once and both found the folder free, one gets it."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        raise ConfigError(f"{path.parent}: another run has just begun in this folder; choose another with name=...") from None
+
+
 def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
     """Make a folder that was checked ready on the main rank, emptied if the run begins again, and write config.yaml."""
 
@@ -59,6 +67,8 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
             elif force:
                 shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
+        if not resume and only is None:
+            _claim(path / "config.yaml")
         write_text(path / "config.yaml", dump_config(config))
 
     on_main(act)
