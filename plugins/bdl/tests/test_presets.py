@@ -23,7 +23,9 @@ def test_there_is_a_preset_for_each_task_and_network():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_two_turns_of_translation_adaptation_and_self_training(name):
-    rounds = preset(name).rounds
+    config = preset(name)
+    assert (config.workers, config.log_every) == (4, 100)
+    rounds = config.rounds
     assert list(rounds) == ROUNDS
     assert [round.steps for round in rounds.values()] == [80000, "20 epochs", 80000, 120000, 120000, "20 epochs", 80000, 120000, 120000]
     images = ["own", "own", "translate-1", "translate-1", "translate-1", "own", "translate-2", "translate-2", "translate-2"]

@@ -36,7 +36,9 @@ def test_a_preset_is_complete(name):
 
 @pytest.mark.parametrize("name", PUBLISHED + VGG)
 def test_the_published_schedule(name):
-    rounds = preset(name).rounds
+    config = preset(name)
+    assert (config.workers, config.save_every, config.log_every) == (4, 2000, 20)
+    rounds = config.rounds
     assert [round.steps for round in rounds.values()] == [20000, 40000, 20000]
     assert [round.batch for round in rounds.values()] == [8, 4, 8]
     assert [round.draws for round in rounds.values()] == [("source",), ("source", "target"), ("target",)]
