@@ -18,7 +18,7 @@ from udacore.data.labels import get_label_space
 from udacore.engine.folder import run_folder
 from udacore.engine.run import run
 from udacore.plugins import load_plugin
-from udacore.testing.formats import write_cityscapes, write_gta5
+from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 
 STEPS = {"source": 2, "translate-1": 4, "adapt-1": 2, "self-training-1": 2, "self-training-2": 1}
 SMALL = (
@@ -159,23 +159,26 @@ def test_a_folder_of_pictures_that_lacks_some_is_refused(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_round_of_the_published_preset_runs_on_miniature_real_data(tmp_path):
-    write_gta5(tmp_path / "gta5", 2)
+@pytest.mark.parametrize(("source", "write"), [("gta5", write_gta5), ("synthia", write_synthia)])
+def test_every_round_of_the_published_preset_runs_on_miniature_real_data(source, write, tmp_path):
+    preset = f"{source}-cityscapes"
+    write(tmp_path / source, 2)
     write_cityscapes(tmp_path / "cityscapes", {"train": 2, "val": 1})
-    rounds = list(configured("gta5-cityscapes").rounds)
+    rounds = list(configured(preset).rounds)
     words = (
         *(f"rounds.{name}.steps={1 + name.startswith('translate')}" for name in rounds), "initial=random", "device=cpu", "workers=0",
         "source.transform.resize.size=[64,36]", "target.transform.resize.size=[64,36]", "evaluate.target.size=[64,32]", "tensorboard=false",
-        *(f"{name}.root={tmp_path}/{data}" for name, data in (("source", "gta5"), ("target", "cityscapes"), ("evaluate.target", "cityscapes"))),
+        *(f"{name}.root={tmp_path}/{data}" for name, data in (("source", source), ("target", "cityscapes"), ("evaluate.target", "cityscapes"))),
         *(f"rounds.translate-{k}.{word}" for k in (1, 2) for word in (
             "batch=2", "source.transform.resize.size=[64,36]", "source.transform.crop.size=[32,32]", "target.transform.crop.size=[32,32]",
             "method.ngf=2", "method.ndf=2", "method.blocks=1",
         )), "evaluate.target.every=0", f"folder={tmp_path}/runs", "name=mini", "method.network=configured", "model.name=small",
         "parts.segmenter.optimizer=SGD", "parts.segmenter.groups={}",
     )  # fmt: skip
-    config = configured("gta5-cityscapes", *words)
+    config = configured(preset, *words)
     (result,) = run(config, load_plugin("bdl"))
     assert (result.round, len(result.scores.iou)) == ("self-training-4", 19)
+    assert set(result.row().get("subsets", {})) == ({"synthia16", "synthia13"} if source == "synthia" else set())
     for index, name in ((1, "translate-1"), (5, "translate-2")):
         pictures = list((tmp_path / "runs" / "mini" / "rounds" / f"{index}-{name}" / "images").rglob("*.png"))
         assert [pixels(path).shape for path in pictures] == [(36, 64, 3)] * 2
