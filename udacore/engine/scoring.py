@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from torch import Tensor, nn
@@ -122,13 +122,15 @@ def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module
 
     The authors' may be a plain state_dict too: then none of its entries belongs to a child of `model`.
     """
-    state: dict[str, Tensor] = content.get("model", content)
+    state = content.get("model", content)
     layouts = getattr(method.module, "LAYOUTS", ())
     children = {name for name, _ in model.named_children()}
-    is_ours = all(isinstance(value, Tensor) for value in state.values()) and any(key.partition(".")[0] in children for key in state)
-    if layouts and not is_ours:
+    is_plain = isinstance(state, dict) and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+    if layouts and not (is_plain and any(key.partition(".")[0] in children for key in state)):
         return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
-    return state
+    if not is_plain:
+        raise ConfigError(f"{path}: no state_dict of tensors but {', '.join(map(str, list(content)[:5]))}")
+    return cast("dict[str, Tensor]", state)
 
 
 def _build(session: Session, name: str) -> nn.Module:
