@@ -172,8 +172,7 @@ def test_every_round_of_the_published_preset_runs_on_miniature_real_data(source,
         *(f"rounds.translate-{k}.{word}" for k in (1, 2) for word in (
             "batch=2", "source.transform.resize.size=[64,36]", "source.transform.crop.size=[32,32]", "target.transform.crop.size=[32,32]",
             "method.ngf=2", "method.ndf=2", "method.blocks=1",
-        )), "evaluate.target.every=0", f"folder={tmp_path}/runs", "name=mini", "method.network=configured", "model.name=small",
-        "parts.segmenter.optimizer=SGD", "parts.segmenter.groups={}",
+        )), "evaluate.target.every=0", f"folder={tmp_path}/runs", "name=mini",
     )  # fmt: skip
     config = configured(preset, *words)
     (result,) = run(config, load_plugin("bdl"))
