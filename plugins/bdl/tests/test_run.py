@@ -19,6 +19,7 @@ from udacore.engine.folder import run_folder
 from udacore.engine.run import run
 from udacore.plugins import load_plugin
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
+from udacore.testing.interruption import DeathError, dying_in, find_differences
 
 STEPS = {"source": 2, "translate-1": 4, "adapt-1": 2, "self-training-1": 2, "self-training-2": 1}
 SMALL = (
@@ -118,6 +119,14 @@ def test_resume_inside_translation_is_bit_identical_pool_included(whole, tmp_pat
         assert [key for key, value in one.items() if not torch.equal(value, two[key])] == []
     for path in (whole[0] / "rounds").rglob("*.png"):
         assert path.read_bytes() == (folder / path.relative_to(whole[0])).read_bytes()
+
+
+@pytest.mark.parametrize("name", list(STEPS))
+def test_a_run_that_dies_inside_a_round_goes_on_bit_for_bit(whole, tmp_path, name):
+    with dying_in(name), pytest.raises(DeathError):
+        run_small(tmp_path, "save_every=1")
+    folder, _ = run_small(tmp_path, "save_every=1", resume=True)
+    assert find_differences(whole[0], folder) == []
 
 
 def test_the_control_learns_from_the_sources_own_pictures_under_the_same_rounds(whole, tmp_path):

@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-import udacore_fada
 from udacore_fada import Settings
 
 from udacore import ConfigError, UdaError
@@ -14,6 +13,7 @@ from udacore.config.resolve import load_config
 from udacore.engine.folder import run_folder
 from udacore.engine.run import run
 from udacore.plugins import load_plugin
+from udacore.testing.interruption import DeathError, dying_in, find_differences
 
 SMALL = (
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("count=4", "image_size=[64,32]")),
@@ -48,11 +48,12 @@ def losses(folder):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return run_small(tmp_path_factory.mktemp("plain"))
+    folder, results = run_small(tmp_path_factory.mktemp("plain"))
+    return folder, results, {name: config.steps for name, config in small(folder).rounds.items()}
 
 
 def test_each_round_has_its_losses_and_the_last_its_labels(plain):
-    folder, results = plain
+    folder, results, _ = plain
     assert losses(folder) == {
         "source": {"cross_entropy"},
         "adversarial": {"cross_entropy", "adversarial", "discriminator/source", "discriminator/target"},
@@ -76,34 +77,14 @@ def test_the_control_differs_in_nothing_but_the_weight_of_the_target(plain, tmp_
         assert all(torch.equal(value, pair[1][key]) for key, value in pair[0].items()) == equal
 
 
-class _DeathError(Exception):
-    """The process dies here."""
-
-
-def test_a_run_that_dies_inside_the_adversarial_round_goes_on_bit_for_bit(plain, tmp_path, monkeypatch):
-    method = load_plugin("fada")
-    after = udacore_fada.domain_cross_entropy
-    calls = []
-
-    def dying(*arguments):
-        calls.append(1)
-        if len(calls) == 6:  # in the third step
-            raise _DeathError
-        return after(*arguments)
-
-    monkeypatch.setattr(udacore_fada, "domain_cross_entropy", dying)
-    with pytest.raises(_DeathError):
-        run(small(tmp_path), method)
-    monkeypatch.setattr(udacore_fada, "domain_cross_entropy", after)
+@pytest.mark.parametrize("name", ["source", "adversarial", "distill"])
+def test_a_run_that_dies_inside_a_round_goes_on_bit_for_bit(plain, tmp_path, name):
+    with dying_in(name), pytest.raises(DeathError):
+        run_small(tmp_path)
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
-    assert (saved["round"], saved["step"]) == ("adversarial", 2)
+    assert (saved["round"], saved["step"]) == (name, plain[2][name] - 1)
     resumed, _ = run_small(tmp_path, resume=True)
-    for name in ("1-adversarial", "2-distill"):
-        whole, again = checkpoint(plain[0], name), checkpoint(resumed, name)
-        assert set(whole) == set(again)
-        assert all(torch.equal(value, again[key]) for key, value in whole.items())
-    for path in (plain[0] / "rounds").rglob("*.png"):
-        assert path.read_bytes() == (resumed / path.relative_to(plain[0])).read_bytes()
+    assert find_differences(plain[0], resumed) == []
 
 
 def test_a_discriminator_that_collapses_stops_the_run_and_is_named(tmp_path):

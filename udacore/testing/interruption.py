@@ -1,0 +1,49 @@
+"""A run that dies in its steps, and what must be the same once it was resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from udacore.engine.step import Updater
+
+
+class DeathError(Exception):
+    """The process dies here."""
+
+
+@contextmanager
+def dying_in(round: str) -> Iterator[None]:
+    """While this is open, the last optimiser step of that round raises DeathError, after its losses were computed."""
+    update = Updater._update
+
+    def dying(self: Updater, index: int) -> None:
+        if self.round.name == round and index == self.round.steps - 1:
+            raise DeathError
+        update(self, index)
+
+    Updater._update = dying  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Updater._update = update  # type: ignore[method-assign]
+
+
+def find_differences(one: Path, other: Path) -> list[str]:
+    """What differs between two run folders that should be alike: weights, metrics, written labels and pictures."""
+    found = [path.name for path in sorted((one / "checkpoints").glob("[0-9]*.pt")) if not _has_same_model(path, other / "checkpoints" / path.name)]
+    files = [one / "metrics.jsonl", *sorted((one / "rounds").rglob("*.png"))]
+    return found + [str(path.relative_to(one)) for path in files if path.read_bytes() != (other / path.relative_to(one)).read_bytes()]
+
+
+def _has_same_model(one: Path, other: Path) -> bool:
+    first, second = (torch.load(path, weights_only=True)["model"] for path in (one, other))
+    return set(first) == set(second) and all(_is_equal(value, second[name]) for name, value in first.items())
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    return bool(one.shape == other.shape and torch.equal(one, other))
