@@ -63,6 +63,6 @@ def test_the_protocol_says_everything_that_changes_the_number(finished: Any) -> 
     words = ("rounds.source.evaluate.target.window=[32,32]", "rounds.source.evaluate.target.stride=[16,16]", "amp=bf16")
     config = load_config(str(path), words, packages=(), method_settings=method.settings)
     (result,) = score_checkpoint(config, method, folder=finished.path / "run", only="source", checkpoint=None)
-    expected = {"domain": "target", "pair": "W", "image_size": (64, 32), "stride": (16, 16), "precision": "bf16"}
+    expected = {"domain": "target", "pair": "W", "image_size": [64, 32], "stride": [16, 16], "precision": "bf16"}
     assert {key: result.protocol[key] for key in expected} == expected
     assert result.protocol["checkpoint"] == "0-source.pt, best on target"
