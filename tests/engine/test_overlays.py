@@ -104,3 +104,12 @@ def test_pictures_are_rgb_bytes_and_nothing_written_leaves_nothing(tmp_path: Pat
     joining.write_image("b", picture)
     joining.finish_any(required=False)
     assert json.loads((tmp_path / "images" / "manifest.json").read_text())["names"] == ["a", "b"]
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+    begun(tmp_path / "labels").write_label("a/b", label_map(), SPACE)
+    half = tmp_path / "labels" / "a" / ".c.png.4711.tmp"
+    half.write_bytes(b"\x89PNG")
+    begun(tmp_path / "labels")
+    assert not half.exists()
+    assert (tmp_path / "labels" / "a" / "b.png").exists()

@@ -40,7 +40,7 @@ class Overlay:
         return manifest is not None and manifest["source"] == self.source
 
     def begin(self) -> None:
-        """Make the folder; empty it if what lies there came from other weights."""
+        """Make the folder; empty it if what lies there came from other weights, and of files that a kill left half written."""
 
         def act() -> None:
             begun, manifest = read_json(self.folder / "source.json"), read_json(self.folder / MANIFEST)
@@ -48,6 +48,8 @@ class Overlay:
             if self.folder.exists() and begun != self.source:
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
+            for half_written in self.folder.rglob(".*.tmp"):  # of a process that was killed before it could rename it
+                half_written.unlink()
             write_text(self.folder / "source.json", json.dumps(self.source))
 
         on_main(act)
