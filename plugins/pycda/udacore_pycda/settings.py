@@ -1,0 +1,39 @@
+"""What the method lets its users choose: the `method:` section of a file, for the whole run or for a round."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from udacore import MethodSettings, option
+
+
+@attrs.frozen(kw_only=True)
+class Settings(MethodSettings):
+    """Published values as defaults (spec pycda 9)."""
+
+    network: Literal["ppm", "core"] = option("ppm", "ppm: dilated ResNet with pyramid pooling and an auxiliary head; core: the segmenter of `model.name`")
+    encoder: Literal["resnet101", "resnet50", "resnet18"] = option("resnet101", "ppm only: depth of the deep-stem ResNet")
+    batch_norm: Literal["cumulative", "core"] = option(
+        "cumulative", "cumulative: batch statistics over all processes, stored as a cumulative mean; core: the layers of `model.batch_norm`"
+    )
+    adapt: Literal["none", "statistics", "pyramid"] = option(
+        "none", "what target batches are for; statistics: forwards alone, which move batch-norm statistics (AdaBN, conversion); pyramid: the loss"
+    )
+    reset: bool = option(False, "clear the stored batch-norm statistics before the round's first step")
+    lambda_trade_off: float = option(1.0, "weight of the source's loss", at_least=0)
+    lambda_aux: float = option(0.4, "weight of the auxiliary head's cross-entropy, where the network has one", at_least=0)
+    threshold: float = option(0.5, "pixels and squares take part if their largest probability is above it", at_least=0, at_most=1)
+    box_sizes: tuple[int, ...] = option((4, 8), "sides of the squares, in pixels of the input", at_least=2)
+    merge_pixels: bool = option(False, "pixels join the mean over the squares, in place of a loss of their own")
+    lambda_pseudo: float = option(1.0, "weight of the pixels' and of the squares' loss", at_least=0)
+    lambda_balance: float = option(1.0, "weight of the image level's loss", at_least=0)
+    lambda_spatial: float = option(0.0, "weight of the squares' loss against the source's classes at that place; needs the spatial prior", at_least=0)
+    image_target: Literal["uniform", "source_histogram"] = option(
+        "uniform", "what the mean prediction of a batch is drawn to: 1/K each, as the published program computes, or the source's class frequencies"
+    )
+    source_statistics: bool = option(False, "at the round's end, count the classes of the source's labels at every position: histogram and spatial prior")
+    prior_size: tuple[int, int] | None = option(None, "width and height for that, the target's input; default: the source's resize", at_least=1)
+    prior: str | None = option(None, "file of the spatial prior: .npz of such a round, or .npy of H W C counts or frequencies, as the authors have it")
+    histogram: str | None = option(None, "text file of the source's class frequencies, in the order of the classes")
