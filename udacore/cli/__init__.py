@@ -19,6 +19,7 @@ from udacore.errors import UdaError, near_matches
 COMMANDS = {
     "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
     "eval": ("udacore.cli.evaluate:evaluate", "Score a checkpoint on labelled pictures."),
+    "predict": ("udacore.cli.predict:predict", "Label pictures, folders or videos."),
     "config": ("udacore.cli.config:config", "Print the complete, commented configuration."),
     "data": ("udacore.cli.data:data", "Look at data sets: check."),
     "plugins": ("udacore.cli.plugins:plugins", "Look at methods: list, show, check."),

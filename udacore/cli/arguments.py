@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from udacore.config.files import read_config
 from udacore.config.resolve import CORE, load_config, peek_plugin
 from udacore.config.schema import Config
 from udacore.discovery import Method, load_plugin
+from udacore.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PLUGIN_HELP = "Method: an installed plugin or a Python file. [default: what CFG says, else source-only]"
@@ -43,3 +46,32 @@ def read_run(plugin: str | None, words: Sequence[str]) -> tuple[Method, Config]:
     packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
     changes = [*overrides, f"plugin={json.dumps(name)}"]
     return method, load_config(argument, changes, packages=packages, method_settings=method.settings)
+
+
+def open_run(run_or_config: str, overrides: tuple[str, ...], plugin: str | None, checkpoint: Path | None) -> tuple[Method, Config, Path | None]:
+    """Method and configuration of a finished run, or of a preset or file that goes with a checkpoint; and the run's folder, if it is one.
+
+    Raises ConfigError where it is neither, and what `read_run` raises.
+    """
+    folder = Path(run_or_config)
+    is_run = (folder / "config.yaml").is_file()
+    if not is_run and checkpoint is None:
+        raise ConfigError(f"{run_or_config}: no run folder (it has no config.yaml); give one, or a preset with --checkpoint FILE")
+    words = (str(folder / "config.yaml") if is_run else run_or_config, *_spread(overrides, is_run, folder))
+    return *read_run(plugin, words), folder if is_run else None
+
+
+def _spread(overrides: tuple[str, ...], is_run: bool, folder: Path) -> tuple[str, ...]:
+    """A run's config.yaml spells out every round, so that `evaluate.x=y` must be said for each of them."""
+    if not is_run:
+        return overrides
+    content = read_config(str(folder / "config.yaml"), (), ())
+    rounds = list(content.get("rounds", {}))
+    shared = {"seed", "device", "threads", "amp", "channels_last", "compile", "workers", "deterministic"}
+    result = []
+    for text in overrides:
+        if text.split(".")[0] == "rounds" or text.split("=")[0] in shared:
+            result.append(text)
+        else:
+            result.extend(f"rounds.{name}.{text}" for name in rounds)
+    return tuple(result)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from udacore.cli.arguments import read_run
+from udacore.cli.arguments import open_run
 from udacore.cli.run import is_first_process, show_results
-from udacore.errors import ConfigError
 
 if TYPE_CHECKING:
     from udacore.engine.evaluation import Result
@@ -43,15 +42,9 @@ def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
     A folder of checkpoints gives a table in CSV: a line for each file ending
     in .pt or .pth, in the order of their names, on the first evaluation set.
     """
-    folder = Path(run_or_config)
-    is_run = (folder / "config.yaml").is_file()
-    if not is_run and checkpoint is None:
-        raise ConfigError(f"{run_or_config}: no run folder (it has no config.yaml); give one, or a preset with --checkpoint FILE")
-    words = (str(folder / "config.yaml") if is_run else run_or_config, *spread(overrides, is_run, folder))
-    method, config = read_run(plugin, words)
+    method, config, run = open_run(run_or_config, overrides, plugin, checkpoint)
     from udacore.engine.scoring import score_checkpoint, score_folder
 
-    run = folder if is_run else None
     if checkpoint is not None and checkpoint.is_dir():
         show_table(score_folder(config, method, folder=run, only=only, checkpoints=checkpoint), as_json)
     else:
@@ -80,21 +73,3 @@ def show_table(rows: Iterable[tuple[int | None, Result]], as_json: bool) -> None
         click.echo(json.dumps([{"iters": iterations, **result.row()} for iterations, result in found]))
     best = max((result for _, result in found), key=lambda result: -1.0 if math.isnan(result.scores.miou) else result.scores.miou)
     click.echo(f"best: {best.protocol['checkpoint']}, mIoU {100 * best.scores.miou:.1f} on {best.set}", err=True)
-
-
-def spread(overrides: tuple[str, ...], is_run: bool, folder: Path) -> tuple[str, ...]:
-    """A run's config.yaml spells out every round, so that `evaluate.x=y` must be said for each of them."""
-    if not is_run:
-        return overrides
-    from udacore.config.files import read_config
-
-    content = read_config(str(folder / "config.yaml"), (), ())
-    rounds = list(content.get("rounds", {}))
-    shared = {"seed", "device", "threads", "amp", "channels_last", "compile", "workers", "deterministic"}
-    result = []
-    for text in overrides:
-        if text.split(".")[0] == "rounds" or text.split("=")[0] in shared:
-            result.append(text)
-        else:
-            result.extend(f"rounds.{name}.{text}" for name in rounds)
-    return tuple(result)

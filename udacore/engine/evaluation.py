@@ -68,18 +68,21 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
     """Scores of the model on the whole set; every rank takes its share of the images, each counted once."""
     config, classes = data.config, len(data.space.classes)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
-    align = bool(model.align_corners) if config.align_corners is None else config.align_corners
     with undisturbed(model), domain(model, data.domain):
         for image, label in _batches(data, machine, workers):
             with machine.autocast():
-                prediction = predict_label(
-                    model, image, (label.shape[1], label.shape[2]), align_corners=align, upsample=config.upsample,
-                    scales=config.scales, flip=config.flip, window=_height_first(config.window),
-                    stride=_height_first(config.stride), head=config.head,
-                )  # fmt: skip
+                prediction = predict_under(config, model, image, (label.shape[1], label.shape[2]))
             confusion += confusion_matrix(label, prediction, classes)
     subsets = {name: subset_indices(data.space, name) for name in config.subsets}
     return score(ranks.all_sum(confusion), absent=config.absent, subsets=subsets)
+
+
+def predict_under(protocol: EvaluationConfig, model: nn.Module, image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels N H W int64 of `size` (height, width), for images N 3 H W, in the way that a protocol prescribes."""
+    return predict_label(
+        model, image, size, align_corners=protocol.align_corners, upsample=protocol.upsample, scales=protocol.scales, flip=protocol.flip,
+        window=_height_first(protocol.window), stride=_height_first(protocol.stride), head=protocol.head,
+    )  # fmt: skip
 
 
 def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, chosen: str) -> dict[str, Any]:

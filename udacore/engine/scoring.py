@@ -33,9 +33,9 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
     only        the round; default: the last finished one, or the last of the configuration
     checkpoint  a file of weights instead: a checkpoint of a run, a plain state_dict, or one that the method's authors released
     """
-    name, path = _choose(config, folder, only, checkpoint)
-    with _scorer(config, method, folder, name) as scorer:
-        return scorer.score(path)
+    name, path = choose_checkpoint(config, folder, only, checkpoint)
+    with opened(config, method, folder) as session:
+        return _Scorer(session, name).score(path)
 
 
 def score_folder(config: Config, method: Method, *, folder: Path | None, only: str | None, checkpoints: Path) -> Iterator[tuple[int | None, Result]]:
@@ -47,10 +47,10 @@ def score_folder(config: Config, method: Method, *, folder: Path | None, only: s
     paths = sorted((path for path in checkpoints.iterdir() if path.suffix in (".pt", ".pth")), key=lambda path: path.name)
     if not paths:
         raise ConfigError(f"{checkpoints}: holds no checkpoint, that is, no file that ends in .pt or .pth")
-    name, _ = _choose(config, folder, only, paths[0])
-    with _scorer(config, method, folder, name) as scorer:
+    name, _ = choose_checkpoint(config, folder, only, paths[0])
+    with opened(config, method, folder) as session:
         for path in paths:
-            (result,) = scorer.score(path, sets=1)
+            (result,) = _Scorer(session, name).score(path, sets=1)
             yield result.step or first_number(path.name), result
 
 
@@ -60,7 +60,7 @@ def first_number(name: str) -> int | None:
     return int(found[0]) if found else None
 
 
-def _choose(config: Config, folder: Path | None, only: str | None, checkpoint: Path | None) -> tuple[str, Path]:
+def choose_checkpoint(config: Config, folder: Path | None, only: str | None, checkpoint: Path | None) -> tuple[str, Path]:
     """The round whose settings are used, and the file."""
     names = list(config.rounds)
     if only is not None and only not in names:
@@ -75,13 +75,13 @@ def _choose(config: Config, folder: Path | None, only: str | None, checkpoint: P
 
 
 @contextlib.contextmanager
-def _scorer(config: Config, method: Method, folder: Path | None, name: str) -> Iterator[_Scorer]:
+def opened(config: Config, method: Method, folder: Path | None) -> Iterator[Session]:
+    """A session that reads and writes nothing."""
     with running(config) as machine:
-        session = Session(
+        yield Session(
             config=config, method=method, hooks=build_hooks(method), folder=folder or Path(), machine=machine,
             tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints((folder or Path()) / "checkpoints"),
         )  # fmt: skip
-        yield _Scorer(session, name)
 
 
 @attrs.frozen
@@ -94,14 +94,7 @@ class _Scorer:
     def score(self, path: Path, sets: int | None = None) -> list[Result]:
         """Results on the first `sets` evaluation sets, by default all."""
         session, config, machine = self.session, self.session.config, self.session.machine
-        content = read_tensors(path)
-        model = _build(session, self.name)
-        state = _state(content, session.method, path, model)
-        # Predictions need no discriminator or the like: such a part may be missing as a whole.
-        held = {key.partition(".")[0] for key in state}
-        spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, config.rounds[self.name]) != SEGMENTER and k.partition(".")[0] not in held}
-        load_state(model, {**spared, **state}, where=str(path))
-        model.to(machine.device).to(memory_format=machine.memory_format)
+        model, content = load_model(session, self.name, path)
         found = session.evaluation_sets(self.name)
         if not found:
             raise ConfigError(f"round {self.name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")
@@ -115,6 +108,19 @@ class _Scorer:
             )
             for data in found[:sets]
         ]  # fmt: skip
+
+
+def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of round `name` with the weights of a file, on the session's device; and what else the file holds."""
+    content = read_tensors(path)
+    model = _build(session, name)
+    state = _state(content, session.method, path, model)
+    # Predictions need no discriminator or the like: such a part may be missing as a whole.
+    held = {key.partition(".")[0] for key in state}
+    spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, session.config.rounds[name]) != SEGMENTER and k.partition(".")[0] not in held}
+    load_state(model, {**spared, **state}, where=str(path))
+    machine = session.machine
+    return model.to(machine.device).to(memory_format=machine.memory_format), content
 
 
 def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,129 @@
+"""`uda predict`: real files in, real files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from udacore.cli import main
+from udacore.config.schema import ModelConfig, PixelConfig
+from udacore.data.colour import normalize
+from udacore.data.labels import colorize, get_label_space
+from udacore.inference import predict_label
+from udacore.models import build_segmenter
+
+Capture = pytest.CaptureFixture[str]
+PIXELS = PixelConfig(mean=(118 / 255,) * 3, std=(60 / 255,) * 3)
+
+
+def picture(seed: int, height: int = 40, width: int = 72) -> np.ndarray:
+    blocks = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    return blocks.repeat(8, 0).repeat(8, 1)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = build_segmenter(ModelConfig(name="small"), 12)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.normal_(module.weight, std=0.3)  # else one class wins everywhere
+    torch.save(model.state_dict(), tmp_path / "small.pt")
+    return tmp_path / "small.pt"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "aachen").mkdir(parents=True)
+    Image.fromarray(picture(1)).save(folder / "one.png")
+    Image.fromarray(picture(2, 56, 48)).save(folder / "aachen" / "two.png")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def predict(weights: Path, *words: object) -> int:
+    return main(["predict", "streets", *map(str, words), "--checkpoint", str(weights), "device=cpu", "threads=1"])
+
+
+def expected(weights: Path, image: np.ndarray) -> np.ndarray:
+    model = build_segmenter(ModelConfig(name="small"), 12).eval()
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    return predict_label(model, torch.from_numpy(normalize(image, PIXELS))[None], image.shape[:2])[0].numpy()
+
+
+def test_a_folder_gives_palette_files_of_class_ids_at_the_pictures_own_size(weights: Path, pictures: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert predict(weights, pictures, "--out", tmp_path / "out") == 0
+    written = [tmp_path / "out" / name for name in ("aachen/two.png", "one.png")]
+    assert capsys.readouterr().out.split() == [str(path) for path in written]
+    for path, image in zip(written, (picture(2, 56, 48), picture(1)), strict=True):
+        with Image.open(path) as result:
+            assert result.mode == "P"
+            ids, colours = np.array(result), np.array(result.convert("RGB"))
+        assert np.array_equal(ids, expected(weights, image))
+        assert len(np.unique(ids)) > 1
+        assert np.array_equal(colours, colorize(ids, get_label_space("streets")))
+
+
+def test_an_overlay_is_half_picture_half_colours(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    assert predict(weights, pictures / "one.png", "--out", tmp_path, "--as", "overlay") == 0
+    colours = colorize(expected(weights, picture(1)), get_label_space("streets"))
+    shown = np.asarray(Image.open(tmp_path / "one.png")).astype(float)
+    assert np.abs(shown - (picture(1) / 2 + colours / 2)).max() <= 0.5
+
+
+def test_the_protocol_may_be_changed(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    for name, change in (("plain", "seed=0"), ("small", "evaluate.target.size=[24,16]")):
+        assert predict(weights, pictures / "one.png", "--out", tmp_path / name, change) == 0
+    plain, small = (np.asarray(Image.open(tmp_path / name / "one.png")) for name in ("plain", "small"))
+    assert plain.shape == small.shape == (40, 72)
+    assert (plain != small).any()
+
+
+def test_a_video_becomes_an_overlay_of_as_many_frames(weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (72, 40))
+    for seed in range(3):
+        writer.write(picture(seed))
+    writer.release()
+    assert predict(weights, source, "--out", tmp_path / "out") == 0
+    video = cv2.VideoCapture(str(tmp_path / "out" / "drive.mp4"))
+    frames = []
+    while (read := video.read())[0]:
+        frames.append(read[1])
+    assert [frame.shape for frame in frames] == [(40, 72, 3)] * 3
+    assert video.get(cv2.CAP_PROP_FPS) == 10.0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["missing.png"], 3, "missing.png does not exist"),
+        (["in/notes.txt"], 3, "neither a picture"),
+        (["empty"], 3, "holds no picture or video"),
+        (["in/one.png", "in"], 3, "would both be written as one"),
+        ([], 2, "nothing to label"),
+        (["in", "--set", "traget"], 2, "did you mean 'target'"),
+        (["in/aachen", "--out", "in/aachen"], 2, "is the picture itself"),
+        (["broken.png"], 3, "broken.png is broken or no picture"),
+        (["broken.mp4"], 3, "broken.mp4 is broken or has no frame"),
+    ],
+)
+def test_what_cannot_be_labelled_is_said_in_one_line(
+    words: list[str], code: int, says: str, weights: Path, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for name in ("broken.png", "broken.mp4"):
+        (tmp_path / name).write_bytes(b"not what the name says")
+    assert predict(weights, "--out", "out", *words) == code
+    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(error) == 1
+    assert says in error[0]
+    assert pictures.joinpath("one.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,0 +1,51 @@
+"""`uda predict`: labels for pictures, folders and videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from udacore.cli.arguments import open_run
+from udacore.errors import ConfigError
+
+
+@click.command(short_help="Label pictures, folders or videos.")
+@click.argument("run_or_config")
+@click.argument("words", nargs=-1, metavar="INPUT... [KEY=VALUE]...")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the results; made if missing.")
+@click.option("--as", "style", type=click.Choice(["labels", "overlay"]), default="labels", show_default=True, help="What is written for a picture.")
+@click.option("--plugin", "-p", help="Method, where CONFIG is a preset.  [default: what the file says]")
+@click.option("--round", "only", metavar="NAME", help="Round whose model and settings are used.  [default: the last finished]")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="File of weights instead of the run's own.")
+@click.option("--set", "data", metavar="NAME", help="Evaluation set whose protocol is used.  [default: the first of the target]")
+def predict(
+    run_or_config: str, words: tuple[str, ...], out: Path, style: Literal["labels", "overlay"], plugin: str | None,
+    only: str | None, checkpoint: Path | None, data: str | None,
+) -> None:  # fmt: skip
+    """Label each INPUT (a picture, a folder of them, a video) with the model of RUN_OR_CONFIG.
+
+    \b
+    Examples:
+      uda predict runs/proca-streets photo.jpg --out labels
+      uda predict runs/proca-streets folder/ --out seen --as overlay
+      uda predict runs/proca-streets drive.mp4 --out seen
+      uda predict gta5-cityscapes --plugin fada --checkpoint fada.pth \\
+          folder/ --out labels evaluate.target.flip=true
+
+    A result has its input's size and its place below the folder. `labels` are
+    palette PNG files: any viewer shows the classes' colours, the index of a
+    pixel is its class id. A video always becomes an overlay, as MP4.
+    """
+    inputs = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    changes = tuple(word for word in words if Path(word) not in inputs)
+    if not inputs:
+        raise ConfigError("nothing to label; give pictures, folders or videos")
+    method, config, folder = open_run(run_or_config, changes, plugin, checkpoint)
+    from udacore.engine.prediction import find_inputs, open_predictor, predict_files
+
+    found = find_inputs(inputs)
+    with open_predictor(config, method, folder=folder, only=only, checkpoint=checkpoint, data=data) as predictor:
+        for result in predict_files(predictor, found, out, style):
+            click.echo(result)

@@ -1,0 +1,159 @@
+"""Labels for pictures that nobody labelled: files, folders and videos, under the protocol of an evaluation set."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from udacore import ranks
+from udacore.config.schema import Config, EvaluationConfig, PixelConfig
+from udacore.data.colour import normalize
+from udacore.data.geometry import resize_image
+from udacore.data.labels import LabelSpace, colorize
+from udacore.data.layouts import IMAGE_SUFFIXES
+from udacore.data.reading import read_image, write_image, write_label
+from udacore.engine.checkpoint import undisturbed
+from udacore.engine.device import Machine
+from udacore.engine.evaluation import predict_under
+from udacore.engine.scoring import choose_checkpoint, load_model, opened
+from udacore.errors import ConfigError, DataError, UdaError, near_matches
+from udacore.models import domain
+from udacore.plugins import Method
+
+Style = Literal["labels", "overlay"]
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+OVERLAY = 0.5
+"""Share of the labels' colours in an overlay; the rest is the picture."""
+
+
+@attrs.frozen(kw_only=True)
+class Predictor:
+    """A trained model with everything that turns a picture into labels; `domain` chooses domain-specific layers."""
+
+    model: nn.Module
+    protocol: EvaluationConfig
+    domain: str
+    pixels: PixelConfig
+    space: LabelSpace
+    machine: Machine
+
+    @torch.no_grad()
+    def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Class ids H W of an RGB picture H W 3, at the picture's own size whatever the protocol's input size is."""
+        size = self.protocol.size
+        resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
+        batch = torch.from_numpy(normalize(resized, self.pixels))[None].to(self.machine.device, memory_format=self.machine.memory_format)
+        with undisturbed(self.model), domain(self.model, self.domain), self.machine.autocast():
+            prediction = predict_under(self.protocol, self.model, batch, image.shape[:2])
+        return prediction[0].to(torch.uint8).cpu().numpy()
+
+    def overlay(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture with its predicted labels' colours over it, H W 3."""
+        mixed = (1 - OVERLAY) * image.astype(np.float32) + OVERLAY * colorize(self.label(image), self.space)
+        return np.rint(mixed).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def open_predictor(
+    config: Config, method: Method, *, folder: Path | None = None, only: str | None = None, checkpoint: Path | None = None, data: str | None = None
+) -> Iterator[Predictor]:
+    """The model of a round, ready for pictures; no data set is opened.
+
+    folder, only, checkpoint  as `score_checkpoint` takes them
+    data                      name of the evaluation set whose protocol counts; default: the first of the target, else the first
+
+    ConfigError for an unknown round or set, UdaError if the round is not finished.
+    """
+    name, path = choose_checkpoint(config, folder, only, checkpoint)
+    protocols = config.rounds[name].evaluate
+    if data is not None and data not in protocols:
+        raise ConfigError(f"--set: round {name!r} has no evaluation set {data!r}{near_matches(data, protocols)}")
+    on_target = [key for key, entry in protocols.items() if entry.domain in (None, "target")]
+    protocol = protocols[data] if data else protocols[(on_target or list(protocols))[0]] if protocols else EvaluationConfig()
+    with opened(config, method, folder) as session:
+        model, _ = load_model(session, name, path)
+        yield Predictor(
+            model=model.eval(), protocol=protocol, domain=protocol.domain or "target", pixels=config.rounds[name].pixels,
+            space=session.space(name), machine=session.machine,
+        )  # fmt: skip
+
+
+def find_inputs(paths: list[Path]) -> list[tuple[Path, Path]]:
+    """Each picture or video with the relative path (without suffix) under which its result is written, in order.
+
+    A folder stands for the pictures and videos below it. DataError for what is missing, is neither, or would share a result.
+    """
+    found: list[tuple[Path, Path]] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+            if not inside:
+                raise DataError(f"{path}: holds no picture or video")
+            found += [(file, file.relative_to(path).with_suffix("")) for file in inside]
+        elif not path.exists():
+            raise DataError(f"{path} does not exist")
+        elif path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+            raise DataError(f"{path}: neither a picture ({', '.join(IMAGE_SUFFIXES)}) nor a video ({', '.join(VIDEO_SUFFIXES)})")
+        else:
+            found.append((path, Path(path.stem)))
+    places: dict[Path, Path] = {}
+    for path, place in found:
+        if place in places:
+            raise DataError(f"{path} and {places[place]} would both be written as {place}; give them to separate calls")
+        places[place] = path
+    return found
+
+
+def predict_files(predictor: Predictor, inputs: list[tuple[Path, Path]], out: Path, style: Style) -> Iterator[Path]:
+    """Write the result of each input below `out` and yield its path; each rank takes its share.
+
+    Pictures: `labels` is a palette PNG whose indices are the class ids, `overlay` a PNG of picture and colours. Videos are
+    always overlays (a compressed video keeps no ids).
+    """
+    for path, place in inputs[ranks.rank() :: ranks.size()]:
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            yield _predict_video(predictor, path, out / place.with_name(place.name + ".mp4"))
+            continue
+        result = out / place.with_name(place.name + ".png")
+        if result.resolve() == path.resolve():
+            raise ConfigError(f"--out: {result} is the picture itself; choose another folder")
+        image = read_image(path)
+        if style == "labels":
+            write_label(result, predictor.label(image), predictor.space.palette)
+        else:
+            write_image(result, predictor.overlay(image))
+        yield result
+
+
+def _predict_video(predictor: Predictor, path: Path, result: Path) -> Path:
+    """Frame by frame into an MP4 of the same size and rate; a file that is cut off keeps its temporary name."""
+    video = cv2.VideoCapture(str(path))
+    temporary = result.with_name(f".{result.stem}.part.mp4")
+    writer: cv2.VideoWriter | None = None
+    try:
+        while (read := video.read())[0]:
+            frame = np.ascontiguousarray(read[1][..., ::-1], dtype=np.uint8)
+            if writer is None:
+                result.parent.mkdir(parents=True, exist_ok=True)
+                rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), rate, (frame.shape[1], frame.shape[0]))
+                if not writer.isOpened():
+                    raise UdaError(f"{temporary}: OpenCV cannot write this video (folder read-only, or built without MP4)")
+            writer.write(np.ascontiguousarray(predictor.overlay(frame)[..., ::-1]))
+    finally:
+        video.release()
+        if writer is not None:
+            writer.release()
+    if writer is None:
+        raise DataError(f"video {path} is broken or has no frame")
+    temporary.replace(result)
+    return result
