@@ -27,7 +27,8 @@ def common(folder: Path, name: str, seed: int, data: tuple[str, ...] = ()) -> tu
         for entry in ("source", "target", "evaluate.target")
         for word in (f"data_seed={seed}", *data)
     )  # fmt: skip
-    return ("streets", f"folder={folder}", f"name={name}", f"seed={seed}", "tensorboard=false", "log_every=100", "save_every=400", *pictures)
+    protocol = "evaluate.target.upsample=logits"  # one protocol for all rows; BDL's own presets enlarge probabilities
+    return ("streets", f"folder={folder}", f"name={name}", f"seed={seed}", "tensorboard=false", "log_every=100", "save_every=400", protocol, *pictures)
 
 
 def source_only(folder: Path, seed: int, *more: str) -> Result:

@@ -1,9 +1,9 @@
 """Source-only, AdaBN, each method beside its matched control, and the oracle, over several seeds of the embedded domains.
 
-    python benchmarks/streets.py --seeds 11 12 13 [--plugins proca fada bdl] [--folder runs/benchmark] [a.b=c ...]
+    python benchmarks/streets.py --seeds 11 12 13 [--plugins clp pycda fada proca bdl] [--folder runs/benchmark] [a.b=c ...]
 
-Writes benchmarks/RESULTS.md (mean, sample deviation, paired difference) and streets.json (every number). Runs that are
-finished in the folder are read, not repeated, so the benchmark can be stopped and started.
+Writes benchmarks/RESULTS.md (mean, sample deviation, paired difference), streets.json (every number) and streets.png (some
+pictures of the first seed). Runs that are finished in the folder are read, not repeated, so it can be stopped and started.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import attrs
 import numpy as np
 import rows
 import torch
+from picture import draw
 
 from udacore.metrics import Scores, format_scores
 
@@ -32,7 +33,7 @@ Table = dict[str, dict[int, Scores]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
-    parser.add_argument("--plugins", nargs="*", default=["proca", "fada", "bdl"])
+    parser.add_argument("--plugins", nargs="*", default=["clp", "pycda", "fada", "proca", "bdl"])
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark"))
     parser.add_argument("--no-oracle", action="store_true", help="leave the oracle's row out")
     parser.add_argument("overrides", nargs="*", help="a.b=c for every run")
@@ -42,6 +43,8 @@ def main() -> None:
     (HERE / "streets.json").write_text(json.dumps(plain(table, classes), indent=1) + "\n")
     (HERE / "RESULTS.md").write_text(text)
     print(text)
+    place = arguments.folder / f"seed-{arguments.seeds[0]}"
+    print(draw({run: place / run.lower() for run in table if not run.endswith("control")}, HERE / "streets.png"))
 
 
 def measure(seeds: Sequence[int], plugins: Sequence[str], folder: Path, more: Sequence[str], with_oracle: bool) -> tuple[Table, tuple[str, ...]]:
