@@ -127,3 +127,24 @@ def test_half_precision_logits_are_widened_before_the_enlargement(image: Tensor)
         probability = predict_probability(Tiny(), image, (66, 98))
     assert probability.dtype == torch.float32
     torch.testing.assert_close(probability, predict_probability(Tiny(), image, (66, 98)), rtol=0.05, atol=0.02)
+
+
+class OnDemand(Tiny):
+    """A head that is run only where it is asked for."""
+
+    head_names = ("sharper",)
+
+    def forward(self, image: Tensor, head: str | None = None) -> Output:
+        output = super().forward(image)
+        heads = dict(output.heads) if head is None else {**output.heads, head: 2 * output.logits}
+        return Output(logits=output.logits, features=image, heads=heads)
+
+
+def test_a_head_is_asked_for_where_the_model_runs_it_on_demand(image: Tensor) -> None:
+    model = OnDemand()
+    got = predict_probability(model, image, (33, 49), head="sharper")
+    torch.testing.assert_close(got, resize(2 * model.conv(image).detach(), (33, 49)).softmax(1))
+    got = predict_probability(model, image, (33, 49), head="auxiliary")
+    torch.testing.assert_close(got, resize(model.other(image).detach(), (33, 49)).softmax(1))
+    with pytest.raises(ConfigError, match="no output 'sharp'"):
+        predict_label(model, image, (33, 49), head="sharp")

@@ -47,7 +47,8 @@ def predict_probability(
     window         size of a window that slides over the resized image, in its pixels; what the windows give is
                    enlarged to their size, averaged where they overlap, then enlarged to `size` like a whole picture's
     stride         step of the window; default: two thirds of it
-    head           name of the output of `heads` to be used; default: the logits. ConfigError if there is none such
+    head           name of the output of `heads` to be used; default: the logits. ConfigError if there is none such. One of the
+                   model's `head_names` is run by the same forward, as `model(image, head=...)`
     """
     forward = _Forward(model, align_corners, upsample, window, stride, head)
     total: Tensor | None = None
@@ -124,7 +125,9 @@ class _Forward:
         return enlarge(whole, size, corners)
 
     def _run(self, image: Tensor) -> Tensor:
-        output: Output = self.model(image)
+        # A head that the model runs on demand is asked for; what `heads` always holds (or lacks) is seen afterwards.
+        is_on_demand = self.head is not None and self.head in getattr(self.model, "head_names", ())
+        output: Output = self.model(image, head=self.head) if is_on_demand else self.model(image)
         if self.head is None or self.head == "logits":
             logits = output.logits
         elif self.head in output.heads:

@@ -22,6 +22,7 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
+    below: float | None = None,
     keyed: Mapping[str, type] | None = None,
 ) -> Any:
     """A field of a settings class.
@@ -29,7 +30,7 @@ def option(
     default   the value if none is given; without default and factory the field is required
     help      one line for users: effect and unit
     factory   makes the default, for mappings and nested settings
-    at_least, above, at_most   bounds of a number (or of each number of a tuple); None is not checked
+    at_least, above, at_most, below   bounds of a number (or of each number of a tuple); None is not checked
     keyed     for a mapping whose key names the settings class of its value (`resize`, `resize-2`)
 
     Field names with a trailing underscore are written without it in files (`from_` is `from`).
@@ -40,7 +41,7 @@ def option(
     >>> Settings().weight
     0.1
     """
-    bounds = (at_least, above, at_most)
+    bounds = (at_least, above, at_most, below)
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         for number in value if isinstance(value, tuple | list) else (value,):
@@ -52,6 +53,8 @@ def option(
                 raise ValueError(f"must be above {above:g}, got {number!r}")
             if at_most is not None and not number <= at_most:
                 raise ValueError(f"must be at most {at_most:g}, got {number!r}")
+            if below is not None and not number < below:
+                raise ValueError(f"must be below {below:g}, got {number!r}")
 
     metadata: dict[str, Any] = {HELP: help}
     if keyed is not None:

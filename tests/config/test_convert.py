@@ -20,6 +20,7 @@ class Brush:
 @attrs.frozen(kw_only=True)
 class Wash:
     water: float = option(help="share of water", at_least=0, at_most=1)
+    dryness: float = option(0.0, "share of time to dry", below=1)
 
 
 @attrs.frozen(kw_only=True)
@@ -159,3 +160,8 @@ def test_a_type_that_no_file_can_hold_is_the_programmers_fault() -> None:
 def test_types_are_described_in_words() -> None:
     assert describe_type(int | str | None) == "a whole number or text or null"
     assert describe_type(dict[str, tuple[float, ...]]) == "a mapping to a list, each a number"
+
+
+def test_a_bound_may_be_left_out_of_the_range() -> None:
+    assert structure({"water": 1, "dryness": 0.99}, Wash).dryness == 0.99
+    assert problem_of({"water": 1, "dryness": 1}, Wash) == "dryness: must be below 1, got 1.0"

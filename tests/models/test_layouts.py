@@ -100,3 +100,17 @@ def test_an_unknown_release_is_refused_with_each_layouts_reason() -> None:
     assert "layout 'parts' expects the entry 'feature_extractor'" in str(error.value)
     assert "layout 'plain' does not know generator" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_classes_in_an_order_of_the_file_come_into_ours() -> None:
+    layout = Layout(
+        name="own-order", parts={"": {r"out\.": "classifier.", r"D\.": "discriminator."}},
+        class_orders={3: (2, 0, 1)}, class_axes={r"classifier\.": 0, r"discriminator\.": 1},
+    )  # fmt: skip
+    rows = torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+    state = convert_checkpoint({"out.weight": rows, "out.bias": rows[:, 0], "D.weight": rows.T}, layout)
+    assert state["classifier.weight"].tolist() == [[2, 2], [0, 0], [1, 1]]
+    assert state["classifier.bias"].tolist() == [2, 0, 1]
+    assert state["discriminator.weight"].tolist() == [[2, 0, 1], [2, 0, 1]]
+    with pytest.raises(ConfigError, match=r"'own-order' knows the order of 3 classes; 'classifier.weight' has 2"):
+        convert_checkpoint({"out.weight": rows[:2]}, layout)

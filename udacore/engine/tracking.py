@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -16,6 +17,8 @@ import torch
 from udacore import ranks
 
 FILES = ("metrics.jsonl", "log.txt")
+LOGGER = logging.getLogger("udacore")
+"""What a method has to say in words goes to a child of it, such as `logging.getLogger("udacore.fada").info(...)`."""
 
 
 class Tracker:
@@ -39,6 +42,9 @@ class Tracker:
             path.touch()
             os.truncate(path, min(path.stat().st_size, (written or {}).get(name, 0)))
             self._files[name] = path.open("a")
+        self._listener = _Listener(self)
+        LOGGER.addHandler(self._listener)
+        LOGGER.setLevel(logging.INFO)
         if tensorboard:
             from udacore.engine.board import Board
 
@@ -97,10 +103,24 @@ class Tracker:
 
     def close(self) -> None:
         """Finish all files."""
+        if self._main:
+            LOGGER.removeHandler(self._listener)
         for file in self._files.values():
             file.close()
         if self._board is not None:
             self._board.close()
+
+
+class _Listener(logging.Handler):
+    """What is logged while a run has its voice becomes lines of that run."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        super().__init__()
+        self.tracker = tracker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One message, one line."""
+        self.tracker.say(record.getMessage())
 
 
 def _finite(value: Any) -> Any:

@@ -18,9 +18,11 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
+import torch
 from torch import Tensor
 
 from udacore.errors import ConfigError, near_matches
@@ -40,6 +42,10 @@ class Layout:
     optional  parts that a file may lack
     drop      beginnings of keys (regular expressions) that are known and of no use
     ignore    further entries of the file (glob patterns) that are known and not converted
+
+    Where the classes of the file have an order of its own:
+    class_orders  number of classes -> for each class of ours, in our order, its place in the file
+    class_axes    beginnings of our keys (regular expressions) -> the axis that runs over the classes
     """
 
     name: str
@@ -47,6 +53,8 @@ class Layout:
     optional: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    class_orders: Mapping[int, tuple[int, ...]] = MappingProxyType({})
+    class_axes: Mapping[str, int] = MappingProxyType({})
 
 
 def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> dict[str, Tensor]:
@@ -56,7 +64,7 @@ def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> 
     `module.`, the mark of distributed training, is taken off a part only if all its keys have it.
 
     Raises ConfigError for a file that cannot be read, entries that the layout requires and the file lacks, and keys that the layout
-    does not know: these are listed, never ignored.
+    does not know: these are listed, never ignored. With `class_orders`, also for another number of classes.
     """
     where = str(checkpoint) if isinstance(checkpoint, Path) else "checkpoint"
     content = read_file(checkpoint) if isinstance(checkpoint, Path) else checkpoint
@@ -72,12 +80,24 @@ def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> 
             elif renamed in state:
                 raise ConfigError(f"{where}: layout {layout.name!r} gives two entries the name {renamed!r}")
             else:
-                state[renamed] = value
+                state[renamed] = _in_our_order(renamed, value, layout, where)
     if problems:
         raise ConfigError(f"{where}: layout {layout.name!r} does not know {_enumerate(problems)}")
     if not state:
         raise ConfigError(f"{where}: layout {layout.name!r} finds no weights in it")
     return state
+
+
+def _in_our_order(key: str, value: Tensor, layout: Layout, where: str) -> Tensor:
+    """The value with its classes in our order, if it has an axis of classes that the file orders otherwise."""
+    axis = next((axis for pattern, axis in layout.class_axes.items() if re.match(pattern, key)), None)
+    if axis is None:
+        return value
+    classes = value.shape[axis] if value.ndim > axis else 0
+    if classes not in layout.class_orders:
+        known = " or ".join(map(str, layout.class_orders))
+        raise ConfigError(f"{where}: layout {layout.name!r} knows the order of {known} classes; {key!r} has {classes}")
+    return value.index_select(axis, torch.tensor(layout.class_orders[classes]))
 
 
 def recognize_layout(checkpoint: Path | Mapping[str, Any], layouts: Iterable[Layout], *, where: str = "checkpoint") -> Layout:
