@@ -19,7 +19,7 @@ from udacore.cli import COMMANDS
 CORE = Path(udacore.__file__).parent
 PLUGINS = CORE.parent / "plugins"
 ROWS = (
-    ("", "errors", "options", "interface", "ranks"),
+    ("", "api", "errors", "options", "interface", "ranks"),
     ("hookspecs", "config", "losses", "metrics", "thresholds"),
     ("models", "data", "inference"),
     ("source_only", "plugins", "discovery", "pseudo_labels"),

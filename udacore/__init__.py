@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from udacore.api import UDACORE_API, HookDeprecation
 from udacore.errors import ConfigError, DataError, PluginError, UdaError
 from udacore.options import MethodSettings, option
 
 if TYPE_CHECKING:
-    from udacore.interface import UDACORE_API, Losses, Output, PassBatch, RoundEnd, RoundInfo, SourceBatch, Step, TargetBatch
+    from udacore.interface import Losses, Output, PassBatch, RoundEnd, RoundInfo, SourceBatch, Step, TargetBatch
 
 __version__ = metadata.version("udacore")
 hookimpl = pluggy.HookimplMarker("udacore")
@@ -23,6 +24,7 @@ __all__ = [
     "UDACORE_API",
     "ConfigError",
     "DataError",
+    "HookDeprecation",
     "Losses",
     "MethodSettings",
     "Output",

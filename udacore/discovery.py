@@ -21,6 +21,7 @@ from typing import Any
 
 import attrs
 
+from udacore.api import UDACORE_API
 from udacore.errors import PluginError, near_matches
 from udacore.options import MethodSettings
 
@@ -189,8 +190,6 @@ def _cause(error: BaseException) -> str:
 
 def check_api(method: Method) -> None:
     """Raise PluginError if the method states a `UDACORE_API` that is not the core's."""
-    from udacore.interface import UDACORE_API
-
     theirs = getattr(method.module, "UDACORE_API", UDACORE_API)
     if theirs == UDACORE_API and not isinstance(theirs, bool):
         return

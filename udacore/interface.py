@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-UDACORE_API = 1
-"""Version of the hooks; a plugin may state `UDACORE_API = 1` and is refused by a core with another one."""
+from udacore.api import UDACORE_API as UDACORE_API
 
 IGNORE = 255
 """The label of pixels that count nowhere."""
@@ -149,6 +148,9 @@ class RoundEnd(Protocol):
 
     def target(self, *, size: tuple[int, int] | None = None, batch: int = 1) -> Iterable[PassBatch]:
         """Each target image of this rank once, in list order."""
+
+    def source_key(self) -> str:
+        """Names the source's labels: changes with their list, classes, label map and files. For caches."""
 
     def write_image(self, name: str, image: np.ndarray) -> None:
         """Write H W 3 uint8 under an image's name, for a later round whose `source.images` names this one."""

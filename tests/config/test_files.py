@@ -165,3 +165,16 @@ def test_a_preset_may_extend_the_one_of_its_name_in_the_next_package(tmp_path: P
     assert (data["steps"], data["model"]) == (7, {"name": "small"})
     with pytest.raises(ConfigError, match=r"streets\.yaml: extends: no preset and no file is called 'streets'"):
         read_file("streets", ("entropy_method",))
+
+
+def test_a_preset_of_the_core_that_extends_the_name_of_the_one_above_it_means_the_core_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "certain_method" / "presets").mkdir(parents=True)
+    (tmp_path / "certain_method" / "__init__.py").touch()
+    write(tmp_path / "certain_method/presets/streets.yaml", "extends: streets-adapt\nsteps: 7\n")  # which extends streets
+    write(tmp_path / "certain_method/presets/a.yaml", "extends: b\n")
+    write(tmp_path / "certain_method/presets/b.yaml", "extends: a\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = read_file("streets", ("certain_method", "udacore"))
+    assert (data["steps"], data["model"], list(data["rounds"])) == (7, {"name": "small"}, ["source", "adapt"])
+    with pytest.raises(ConfigError, match="in a circle"):
+        read_file("a", ("certain_method", "udacore"))

@@ -22,7 +22,7 @@ COMMANDS = {
     "predict": ("udacore.cli.predict:predict", "Label pictures, folders or videos."),
     "config": ("udacore.cli.config:config", "Print the complete, commented configuration."),
     "data": ("udacore.cli.data:data", "Look at data sets: check."),
-    "plugins": ("udacore.cli.plugins:plugins", "Look at methods: list, show, check."),
+    "plugins": ("udacore.cli.plugins:plugins", "Look at methods, begin one: list, show, check, new."),
     "hooks": ("udacore.cli.hooks:hooks", "Print the hooks that a method may implement."),
     "import": ("udacore.cli.import_:import_", "Convert a checkpoint of a method's authors."),
 }

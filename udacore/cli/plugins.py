@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -90,6 +92,36 @@ def check(name: str) -> None:
     _print_table([("ok" if result.ok else "FAILED", result.check, result.message) for result in results])
     if not all(result.ok for result in results):
         click.get_current_context().exit(4)
+
+
+@plugins.command()
+@click.argument("name", required=False)
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=".", help="Where udacore-NAME is made.  [default: here]")
+@click.option("--license", "license_", default="MIT", metavar="SPDX", help="Licence of the package, MIT if not given.")
+@click.option("--author", help="Who holds the rights.  [default: the udacore-NAME authors]")
+@click.option("--from", "file", type=click.Path(path_type=Path), help="A method in one Python file: its code goes into the package.")
+def new(name: str | None, folder: Path, license_: str, author: str | None, file: Path | None) -> None:
+    """Write a complete package for a new method: settings, all hooks,
+    presets, tests, CI. It trains and passes its own tests as it is.
+
+    Licences: MIT, BSD-3-Clause, Apache-2.0, MPL-2.0, GPL-3.0-or-later.
+
+    \b
+    Example:
+      uda plugins new my-method
+      uda plugins new my-method --license Apache-2.0 --author "Ada Lovelace"
+      uda plugins new my-method --from my_method.py
+    """
+    from udacore.cli.scaffold import Request, write_package
+
+    if name is None and file is None:
+        raise click.UsageError("give the method a name, such as: uda plugins new my-method")
+    name = name or str(file.stem if file else "").replace("_", "-")
+    request = Request(name=name, license=license_, author=author, file=file)
+    for path in write_package(request, folder):
+        click.echo(folder / path)
+    place = folder / request.distribution
+    click.echo(f"next: cd {shlex.quote(str(place))} && pip install -e '.[dev]' && pytest && uda run --plugin {name}", err=True)
 
 
 def _text(about: dict[str, Any]) -> str:

@@ -146,7 +146,7 @@ def read_mapping(file: Path | Traversable) -> dict[str, Any]:
 
 
 def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, ...]) -> dict[str, Any]:
-    identity = str(file.resolve()) if isinstance(file, Path) else str(file)
+    identity = _identity(file)
     if identity in above:
         raise ConfigError("files extend each other in a circle: " + " -> ".join((*above[above.index(identity) :], identity)))
     data = read_mapping(file)
@@ -156,14 +156,21 @@ def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, .
     if not isinstance(base, str):
         raise ConfigError(f"{file}: {EXTENDS}: must be a file or the name of a preset, got {show(base)}")
     folder = file.parent if isinstance(file, Path) else None
-    if base == file.name.removesuffix(".yaml"):  # a method's preset may extend the core's of the same name
-        packages = [package for package in packages if base not in list_presets(package) or str(find_preset(base, [package])) != str(file)]
+    # A method's preset may extend the core's of the same name, also through others of the core: one in the chain is not meant.
+    chain = (*above, identity)
+    others = [name for name in packages if base not in list_presets(name) or _identity(find_preset(base, [name])) not in chain]
+    is_elsewhere = any(base in list_presets(name) for name in others)
+    packages = others if is_elsewhere or base == file.name.removesuffix(".yaml") else packages
     try:
         found = locate(base, packages, folder)
     except ConfigError as error:
         raise ConfigError(f"{file}: {EXTENDS}: {error}") from None
-    merged: dict[str, Any] = merge(_read(found, packages, (*above, identity)), data)
+    merged: dict[str, Any] = merge(_read(found, packages, chain), data)
     return merged
+
+
+def _identity(file: Path | Traversable) -> str:
+    return str(file.resolve()) if isinstance(file, Path) else str(file)
 
 
 def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
