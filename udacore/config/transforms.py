@@ -48,6 +48,15 @@ class Crop:
 
 
 @attrs.frozen(kw_only=True)
+class Rotate:
+    """Turn about the centre by a random angle, the size kept; corners that come in get `fill`, labels 255 (PyCDA)."""
+
+    range: Range = option((-10.0, 10.0), "smallest and largest angle, in degrees, counter-clockwise", at_least=-180, at_most=180)
+    interpolation: Literal["bicubic", "bilinear"] = option("bilinear", "for the image")
+    fill: tuple[int, int, int] = option((0, 0, 0), "RGB colour of the corners", at_least=0, at_most=255)
+
+
+@attrs.frozen(kw_only=True)
 class Flip:
     """Mirror left and right."""
 
@@ -100,6 +109,7 @@ TRANSFORMS: dict[str, type] = {
     "resize": Resize,
     "resize_short_side": ResizeShortSide,
     "scale": Scale,
+    "rotate": Rotate,
     "crop": Crop,
     "flip": Flip,
     "jitter": Jitter,

@@ -102,6 +102,19 @@ def _(step: settings.Scale, sample: Sample, rng: Generator) -> Sample:
 
 
 @_apply.register
+def _(step: settings.Rotate, sample: Sample, rng: Generator) -> Sample:
+    low, high = step.range
+    angle = low + (high - low) * rng.random()
+    sample = _matched(sample)
+    valid = np.ones(sample.image.shape[:2], np.bool_) if sample.valid is None else sample.valid
+    return Sample(
+        image=geometry.rotate_image(sample.image, angle, step.interpolation, step.fill),
+        label=None if sample.label is None else geometry.rotate_label(sample.label, angle),
+        valid=geometry.rotate_label(valid, angle, 0),
+    )
+
+
+@_apply.register
 def _(step: settings.Crop, sample: Sample, rng: Generator) -> Sample:
     sample = _matched(sample)
     have = geometry.size_of(sample.image)

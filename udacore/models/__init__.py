@@ -11,8 +11,10 @@ from udacore.models.normalization import (
     StoredBatchNorm2d,
     SyncBatchNorm2d,
     domain,
+    joint_statistics,
     make_batch_norm,
 )
+from udacore.models.ppm import PyramidHead, PyramidSegmenter
 from udacore.models.resnet import BasicBlock, Bottleneck, ResNet, ResNetSettings
 from udacore.models.vgg import VGG16
 from udacore.models.weights import Loaded, load_children, load_initial, load_state
@@ -32,6 +34,8 @@ __all__ = [
     "LiveBatchNorm2d",
     "Loaded",
     "NormFactory",
+    "PyramidHead",
+    "PyramidSegmenter",
     "ResNet",
     "ResNetSettings",
     "Segmenter",
@@ -40,6 +44,7 @@ __all__ = [
     "build_segmenter",
     "convert_checkpoint",
     "domain",
+    "joint_statistics",
     "load_children",
     "load_initial",
     "load_state",

@@ -77,7 +77,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """N A h w to the same shape and dtype."""
         if ranks.size() == 1 or not self.training:
             return super().forward(x)
-        mean, variance, count = _joint_statistics(x)
+        mean, variance, count = joint_statistics(x)
         self._update_running_statistics(mean, variance, count)
         result: Tensor = _SyncNormalize.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
         return result
@@ -94,8 +94,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var), factor)
 
 
-def _joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance of each channel over the batches of all ranks (A each), and the number of values (scalar)."""
+def joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance of each channel of `x` (N A h w) over the batches of all ranks, and the number of values.
+
+    Float32 at least, without gradient: A, A and 1 numbers. Every rank must call it.
+    """
     with torch.no_grad():
         values = x.detach().to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
