@@ -61,6 +61,10 @@ class RoundHandle:
         table = self.session.target(self.round.name, overlay=False)
         return self._pass(table, self.config.target.transform, size=size, batch=batch, labels=False, images=True)
 
+    def source_key(self) -> str:
+        """Names the source's labels: changes with their list, classes, label map and files."""
+        return self.session.source(self.round.name).source_hash()
+
     def _pass(self, table: Any, steps: Any, **choices: Any) -> Pass:
         def start() -> Iterator[PassBatch]:
             return iter(pass_batches(table, steps, self.config.pixels, workers=self.session.config.workers, **choices))

@@ -14,9 +14,11 @@ class Settings(MethodSettings):
     """Published values as defaults (spec pycda 9)."""
 
     network: Literal["ppm", "core"] = option("ppm", "ppm: dilated ResNet with pyramid pooling and an auxiliary head; core: the segmenter of `model.name`")
-    encoder: Literal["resnet101", "resnet50", "resnet18"] = option("resnet101", "ppm only: depth of the deep-stem ResNet")
-    batch_norm: Literal["cumulative", "core"] = option(
-        "cumulative", "cumulative: batch statistics over all processes, stored as a cumulative mean; core: the layers of `model.batch_norm`"
+    encoder: Literal["resnet101", "resnet50", "resnet18", "tiny"] = option("resnet101", "ppm only: depth of the deep-stem ResNet; tiny: for tests")
+    batch_norm: Literal["cumulative", "cumulative-fused", "core"] = option(
+        "cumulative",
+        "cumulative: batch statistics over all processes, stored as a cumulative mean; cumulative-fused: the same by torch's own kernel, whose "
+        "epsilon is added; core: the layers of `model.batch_norm`",
     )
     adapt: Literal["none", "statistics", "pyramid"] = option(
         "none", "what target batches are for; statistics: forwards alone, which move batch-norm statistics (AdaBN, conversion); pyramid: the loss"
