@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError
-from udacore.models import RESNET101_CAFFE, ResNet, Segmenter, build_segmenter, load_children, load_initial, load_state, make_batch_norm
+from udacore.models import RESNET101_CAFFE, ResNet, ResNetSettings, Segmenter, build_segmenter, load_children, load_initial, load_state, make_batch_norm
 from udacore.models.families import recognize_family
 
 States = dict[str, dict[str, Tensor]]
@@ -152,7 +152,7 @@ def test_a_checkpoint_of_ours_fills_backbone_and_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "architecture", "expected"),
     [
-        ("resnet50", RESNET, "ResNet-34 or 50 (keys conv1.weight, bn1.weight, bn1.bias ...); expected torchvision ResNet-101"),
+        ("resnet50", RESNET, "ResNet-50 (keys conv1.weight, bn1.weight, bn1.bias ...); expected torchvision ResNet-101"),
         ("vgg16", RESNET, "VGG-16 (keys features.0.weight, features.0.bias, features.2.weight ...); expected torchvision ResNet-101"),
         ("resnet101", SMALL, "ResNet-101 (keys conv1.weight, bn1.weight, bn1.bias ...); expected a udacore checkpoint"),
     ],
@@ -184,11 +184,38 @@ def test_families_are_told_apart(torchvision_states: States) -> None:
     resnet = torchvision_states["resnet101"]
     assert recognize_family({f"Scale.{key}": value for key, value in resnet.items()}) == "Caffe ResNet-101"
     assert recognize_family({**resnet, "layer5.conv2d_list.0.weight": torch.zeros(1)}) == "Caffe ResNet-101"
-    assert recognize_family({**resnet, "conv1.weight": torch.zeros(64, 3, 3, 3)}) == "ResNet-101 with a deep stem"
+    stem = {f"conv{number}.weight": torch.zeros(*shape, 3, 3) for number, shape in enumerate(((64, 3), (64, 64), (128, 64)), start=1)}
+    assert recognize_family({**resnet, **stem}) == "deep-stem ResNet-101"
+    assert recognize_family({**resnet, **stem, "conv1.weight": torch.zeros(32, 3, 3, 3)}) == "ResNet-101 with another stem"
+    assert recognize_family(torchvision_states["resnet50"]) == "torchvision ResNet-50"
     assert recognize_family({"encoder.weight": torch.zeros(1)}) == "unknown family"
     with torch.device("meta"):
         assert recognize_family(torchvision.models.vgg16_bn().state_dict()) == "VGG of another depth, or with batch norm"
         assert recognize_family(torchvision.models.wide_resnet101_2().state_dict()) == "wide or grouped ResNet"
+
+
+def test_a_deep_stem_takes_files_of_its_own_family_alone(tmp_path: Path, torchvision_states: States) -> None:
+    with torch.device("meta"):
+        model = nn.Module()
+        model.backbone = ResNet(ResNetSettings(stem="deep"), make_batch_norm("train"))
+    fitting = compact(model.backbone)
+    model.to_empty(device="cpu")
+    for value in model.state_dict().values():
+        value.fill_(1)
+    torch.save({**fitting, "fc.weight": torch.zeros(1000, 2048)}, tmp_path / "deep.pth", _use_new_zipfile_serialization=False)
+    assert load_initial(model, str(tmp_path / "deep.pth"), RESNET).family == "deep-stem ResNet-101"
+    assert torch.equal(model.backbone.state_dict()["bn3.bias"], fitting["bn3.bias"])
+    torch.save(torchvision_states["resnet101"], tmp_path / "plain.pth")
+    address = "http://sceneparsing.csail.mit.edu/model/pretrained_resnet/resnet101-imagenet.pth"
+    refusals = {"plain.pth": "torchvision ResNet-101 (keys", "none.pth": "no such file of weights; expected deep-stem ResNet-101"}
+    for name, expected in refusals.items():
+        with pytest.raises(ConfigError) as error:
+            load_initial(model, str(tmp_path / name), RESNET)
+        assert f"{name}: {expected}" in one_line(error)
+        assert address in str(error.value)
+    with pytest.raises(ConfigError, match=r"torchvision's weights do not fit this network; give a file: deep-stem ResNet-101") as error:
+        load_initial(model, "imagenet", RESNET)
+    assert address in one_line(error)
 
 
 def test_the_caffe_form_takes_caffe_files(tmp_path: Path, torchvision_states: States) -> None:

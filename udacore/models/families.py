@@ -15,11 +15,20 @@ State = Mapping[str, Tensor]
 
 TORCHVISION_RESNET = "torchvision ResNet"
 CAFFE_RESNET = "Caffe ResNet"
+DEEP_RESNET = "deep-stem ResNet"
 TORCHVISION_VGG = "torchvision VGG-16"
 CAFFE_VGG = "Caffe VGG-16"
 OWN = "udacore checkpoint"
 
-_RESNETS: dict[tuple[int, ...], str] = {(2, 2, 2, 2): "18", (3, 4, 6, 3): "34 or 50", (3, 4, 23, 3): "101", (3, 8, 36, 3): "152"}
+_RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
+    ("basic", (2, 2, 2, 2)): "18",
+    ("basic", (3, 4, 6, 3)): "34",
+    ("bottleneck", (3, 4, 6, 3)): "50",
+    ("bottleneck", (3, 4, 23, 3)): "101",
+    ("bottleneck", (3, 8, 36, 3)): "152",
+}
+_DEEP_STEM = {"conv1.weight": (64, 3, 3, 3), "conv2.weight": (64, 64, 3, 3), "conv3.weight": (128, 64, 3, 3)}
+_DEEP_ADDRESS = "http://sceneparsing.csail.mit.edu/model/pretrained_resnet/resnet{}-imagenet.pth"
 _PREFIX = "Scale."  # of files converted from Caffe
 _UNUSED = ("fc.", "layer5.")  # a classifier of 1000 classes; an untrained head
 
@@ -37,8 +46,10 @@ def recognize_family(state: State) -> str:
         return "unknown family"
     if any(key.startswith("layer5.") for key in shapes) or prefixed:
         return f"{CAFFE_RESNET}-{_depth(shapes)}"
+    if all(shapes.get(key) == shape for key, shape in _DEEP_STEM.items()):
+        return f"{DEEP_RESNET}-{_depth(shapes)}"
     if shapes.get("conv1.weight") != (64, 3, 7, 7):
-        return f"ResNet-{_depth(shapes)} with a deep stem"
+        return f"ResNet-{_depth(shapes)} with another stem"
     if shapes.get("layer1.0.conv2.weight") != (64, 64, 3, 3):
         return "wide or grouped ResNet"
     return f"{TORCHVISION_RESNET}-{_depth(shapes)}"
@@ -50,7 +61,8 @@ def _depth(shapes: Mapping[str, tuple[int, ...]]) -> str:
     for layer in (1, 2, 3, 4):
         numbers = [int(match[1]) for key in shapes if (match := re.match(rf"layer{layer}\.(\d+)\.", key))]
         blocks.append(max(numbers, default=-1) + 1)
-    return _RESNETS.get(tuple(blocks), f"of {'+'.join(map(str, blocks))} blocks")
+    kind = "bottleneck" if "layer1.0.conv3.weight" in shapes else "basic"
+    return _RESNETS.get((kind, tuple(blocks)), f"of {'+'.join(map(str, blocks))} blocks")
 
 
 def _vgg_family(shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -60,14 +72,18 @@ def _vgg_family(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return CAFFE_VGG if "classifier.1.weight" in shapes else TORCHVISION_VGG
 
 
-def accepted_families(backbone: nn.Module) -> tuple[str, ...]:
+def accepted_families(backbone: nn.Module | None) -> tuple[str, ...]:
     """Families whose weights fit a backbone; none for one that was never trained on ImageNet."""
     if isinstance(backbone, VGG16):
         return (TORCHVISION_VGG, CAFFE_VGG)
     if isinstance(backbone, ResNet):
         settings = backbone.settings
-        depth = {("basic", 2): "18", ("bottleneck", 23): "101"}.get((settings.block, settings.blocks[2]))
-        if depth is not None and settings.stem == "7x7":
+        depth = _RESNETS.get((settings.block, settings.blocks))
+        if depth is None or settings.widths != (64, 128, 256, 512):
+            return ()
+        if settings.stem == "deep":
+            return (f"{DEEP_RESNET}-{depth}",)
+        if settings.stem == "7x7":
             # The Caffe form takes both: torchvision's have its keys, if not its place of the stride.
             caffe = (f"{CAFFE_RESNET}-{depth}",) if settings.stride_in == "1x1" else ()
             return (f"{TORCHVISION_RESNET}-{depth}", *caffe)
@@ -79,11 +95,9 @@ def convert_backbone(state: State, family: str, backbone: nn.Module, where: str)
 
     Raises ConfigError if the family is not one for this backbone.
     """
-    accepted = accepted_families(backbone)
-    if family not in accepted:
+    if family not in accepted_families(backbone):
         keys = ", ".join(list(state)[:3])
-        expected = " or ".join(accepted) or "a udacore checkpoint: this network has no ImageNet weights, use initial: random"
-        raise ConfigError(f"{where}: {family} (keys {keys} ...); expected {expected}")
+        raise ConfigError(f"{where}: {family} (keys {keys} ...); expected {describe_expected(backbone)}")
     if isinstance(backbone, VGG16):
         return {_vgg_key(key): value for key, value in state.items() if not key.startswith("classifier.")}
     stripped = {key.removeprefix(_PREFIX): value for key, value in state.items()}
@@ -97,6 +111,14 @@ def _vgg_key(key: str) -> str:
         return key
     number = int(match[1])
     return f"{number - (number > 23)}.{match[2]}"
+
+
+def describe_expected(backbone: nn.Module) -> str:
+    """Which files fit a backbone, for messages; with the address of a family that is not fetched by itself."""
+    accepted = accepted_families(backbone)
+    names = " or ".join(accepted) or "a udacore checkpoint: this network has no ImageNet weights, use initial: random"
+    depth = next((family.rpartition("-")[2] for family in accepted if family.startswith(DEEP_RESNET)), None)
+    return names if depth is None else f"{names}, stem of 64, 64, 128 channels, as {_DEEP_ADDRESS.format(depth)}"
 
 
 def untouched_by_imagenet(backbone: nn.Module) -> tuple[str, ...]:

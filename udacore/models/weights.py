@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError
-from udacore.models.families import OWN, State, convert_backbone, recognize_family, untouched_by_imagenet
+from udacore.models.families import (
+    DEEP_RESNET,
+    OWN,
+    State,
+    accepted_families,
+    convert_backbone,
+    describe_expected,
+    recognize_family,
+    untouched_by_imagenet,
+)
 
 _SEGMENTER = ("backbone", "classifier")
 
@@ -53,19 +62,23 @@ def load_initial(model: nn.Module, source: str, architecture: ModelConfig, sha25
     """
     if source == "random":
         return Loaded(where="random")
+    backbone = getattr(model, "backbone", None)
     if source == "imagenet":
+        if any(name.startswith(DEEP_RESNET) for name in accepted_families(backbone)):
+            raise ConfigError(f"initial: imagenet: torchvision's weights do not fit this network; give a file: {describe_expected(backbone)}")
         where, state = _fetch_imagenet(architecture)
     else:
+        if backbone is not None and not Path(source).expanduser().is_file():
+            raise ConfigError(f"{source}: no such file of weights; expected {describe_expected(backbone)}")
         where, state = source, read_state(Path(source), sha256)
     family = recognize_family(state)
-    if not hasattr(model, "backbone"):
+    if backbone is None:
         raise ConfigError(f"{where}: {family}, but this method's model has no backbone to load it into; use initial: random")
     if family == OWN:
         held = {key: value for key, value in state.items() if _child(key) in _SEGMENTER}
         left = tuple(key for key in state if key not in held)
         loaded = load_children(model, held, where=where)
         return attrs.evolve(loaded, family=family, unexpected=loaded.unexpected + left)
-    backbone = model.get_submodule("backbone")
     origin = f"{where} ({family})"
     spared = {key: value for key, value in backbone.state_dict().items() if key.startswith(untouched_by_imagenet(backbone))}
     loaded = load_state(backbone, {**spared, **convert_backbone(state, family, backbone, where)}, where=origin)
