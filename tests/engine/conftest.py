@@ -187,9 +187,9 @@ def make_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Work
     return lambda: Workshop(tmp_path_factory.mktemp("workshop"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
-    """Small tensors; and the sums of another number of threads are others."""
+    """Small tensors; and the sums of another number of threads are others. For the session: its fixtures run too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

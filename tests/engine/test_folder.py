@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def test_a_run_folder_holds_what_is_promised(finished: Any) -> None:
     files = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file() and path.suffix != ".png"}
     states = {f"checkpoints/{name}.pt" for name in ("last", "0-a", "0-a-steps", "1-b", "1-b-steps", "2-c", "2-c-steps")}
     labels = {"rounds/0-a/labels/manifest.json", "rounds/0-a/labels/source.json"}
-    assert files == {"config.yaml", "env.json", "log.txt", "metrics.jsonl", *states, *labels}
+    assert files == {".lock", "config.yaml", "env.json", "log.txt", "metrics.jsonl", *states, *labels}
     assert json.loads((place / "env.json").read_text())["processes"] == 1
 
 
@@ -55,9 +57,32 @@ def test_of_two_runs_begun_at_once_one_gets_the_folder(workshop: Any) -> None:
     path = folder.run_folder(config)
     for _ in range(2):  # both look before either writes
         folder.check(path, config, resume=False, force=False, only=None)
-    folder.prepare(path, config, resume=False, force=False, only=None)
-    with pytest.raises(ConfigError, match=r"run: another run has just begun in this folder; choose another with name="):
+    with folder.held(path):
         folder.prepare(path, config, resume=False, force=False, only=None)
+    with folder.held(path), pytest.raises(ConfigError, match=r"run: another run has just begun in this folder; choose another with name="):
+        folder.prepare(path, config, resume=False, force=False, only=None)
+
+
+HOLDER = "import sys, pathlib; from udacore.engine import folder\nwith folder.held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+
+
+@pytest.mark.parametrize("option", ["resume", "force"])
+def test_a_folder_at_which_another_process_works_is_left_alone_until_it_dies(option: str, workshop: Any) -> None:
+    changes = {"rounds": {"a": {"steps": 1, "draws": ["source"]}}}
+    workshop.run(changes)
+    place = workshop.path / "run"
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="run: another run is at work in this folder"):
+            workshop.run(changes, **{option: True})
+        assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    finally:
+        other.kill()  # no chance to tidy up: the system lets go of the lock
+        other.communicate()
+    workshop.run(changes, **{option: True})
 
 
 def test_an_unknown_round_is_refused_before_anything_is_written(workshop: Any) -> None:

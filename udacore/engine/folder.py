@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from udacore import ranks
 from udacore.config.resolve import dump_config, load_config
@@ -18,6 +20,9 @@ from udacore.errors import ConfigError, UdaError, near_matches
 
 FREE_KEYS = {"workers", "log_every", "save_every", "tensorboard", "folder"}
 """What may change between a run and its resumption without changing the outcome."""
+
+LOCK = ".lock"
+"""File that the main process of a run holds locked; the system lets go of it however the process ends."""
 
 
 def run_folder(config: Config) -> Path:
@@ -34,7 +39,7 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
         raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, config.rounds)}")
 
     def look() -> None:
-        if not (path.exists() and any(path.iterdir())):
+        if not _is_used(path):
             return
         if not (resume or force or only):
             raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
@@ -49,6 +54,29 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
     on_main(look)
 
 
+def _is_used(path: Path) -> bool:
+    return path.exists() and any(child.name != LOCK for child in path.iterdir())
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder, which is made if missing; ConfigError if one is at work in it."""
+    lock = FileLock(path / LOCK)
+
+    def take() -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(f"{path}: another run is at work in this folder; wait for it, or choose another with name=...") from None
+
+    on_main(take)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _claim(path: Path) -> None:
     """Create the file `path`; of two runs that began at once and both found the folder free, one gets it."""
     try:
@@ -58,20 +86,26 @@ def _claim(path: Path) -> None:
 
 
 def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
-    """Make a folder that was checked ready on the main rank, emptied if the run begins again, and write config.yaml."""
+    """Make a folder that was checked and is held ready on the main rank, emptied if the run begins again, and write config.yaml."""
 
     def act() -> None:
-        if path.exists() and any(path.iterdir()) and not resume:
-            if only is not None:
-                _make_stale(path, config, only)
-            elif force:
-                shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
+        if only is not None and not resume:
+            _make_stale(path, config, only)
+        elif force and not resume:
+            _empty(path)
         if not resume and only is None:
             _claim(path / "config.yaml")
         write_text(path / "config.yaml", dump_config(config))
 
     on_main(act)
+
+
+def _empty(path: Path) -> None:
+    for child in path.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child.name != LOCK:
+            child.unlink()
 
 
 def _check_is_run(path: Path) -> None:

@@ -36,12 +36,13 @@ def run(config: Config, method: Method, *, resume: bool = False, force: bool = F
         session = make_session(config, method, path, machine)
         session.check_data()
         check_ahead(session, anew=not resume and only is None)
-        folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
-        with tracked(session):
-            for name in config.rounds:
-                if only in (None, name) and not finish.is_round_finished(session, name):
-                    run_round(session, name)
-            return finish.recall_results(session, only or name)
+        with folder.held(path):
+            folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
+            with tracked(session):
+                for name in config.rounds:
+                    if only in (None, name) and not finish.is_round_finished(session, name):
+                        run_round(session, name)
+                return finish.recall_results(session, only or name)
 
 
 def run_round(session: Session, name: str) -> None:
