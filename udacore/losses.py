@@ -6,12 +6,14 @@ waits for the device, and a mean over no valid pixel is a zero that still has a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from udacore import ranks
 from udacore.interface import IGNORE
 
 _SORTED_AT_ONCE = 1 << 25
@@ -99,17 +101,46 @@ def entropy(logits: Tensor, valid: Tensor | None = None) -> Tensor:
     return each.mean() if valid is None else _mean(each * valid, valid)
 
 
-def lovasz_softmax(probability: Tensor, label: Tensor, ignore: int = IGNORE) -> Tensor:
+@attrs.frozen(kw_only=True)
+class Pool:
+    """What all ranks have predicted, for a loss that their pixels make up together.
+
+    probability  R N K H W of R ranks in their order, without gradient
+    label        R N H W
+    rank         whose loss is wanted
+    present      over which classes the mean is taken: those that any rank's label holds, or those of the rank's own
+    """
+
+    probability: Tensor
+    label: Tensor
+    rank: int
+    present: Literal["any", "own"] = "any"
+
+
+def gather_pool(probability: Tensor, label: Tensor) -> Pool | None:
+    """The pool of this rank's `probability` (N K H W) and `label` (N H W) with all others', of equal shapes; None with one process.
+
+    Called by all ranks or by none.
+    """
+    if ranks.size() == 1:
+        return None
+    return Pool(probability=ranks.all_gather(probability), label=ranks.all_gather(label.int()).long(), rank=ranks.rank())
+
+
+def lovasz_softmax(probability: Tensor, label: Tensor, ignore: int = IGNORE, *, pool: Pool | None = None) -> Tensor:
     """Lovasz-Softmax over the batch as one, the mean over the classes that the label holds (spec proca 5.2).
 
-    The surrogate of 1 - IoU by Berman et al., CVPR 2018. The value pools the pixels of this rank's batch.
+    The surrogate of 1 - IoU by Berman et al., CVPR 2018. The value pools the pixels of this rank's batch, or of all ranks'.
 
     probability  N K H W, rows of a softmax
     label        N H W int64; `ignore` and what is no class count nowhere
+    pool         of all ranks, this one's probability and label among them (`gather_pool`). The result is then the share of
+                 this rank's pixels, times the number of ranks: its mean over ranks is the loss of the pool, and so are
+                 the gradients that the core averages (spec clp 5.7)
     """
     if probability.dtype in (torch.bfloat16, torch.float16):
         probability = probability.float()
-    loss: Tensor = _Lovasz.apply(probability, label, ignore)
+    loss: Tensor = _Lovasz.apply(probability, label, ignore, pool)
     return loss
 
 
@@ -117,34 +148,41 @@ class _Lovasz(torch.autograd.Function):
     """The loss with its gradient found on the way: one tensor is kept for the backward pass, the size of the input."""
 
     @staticmethod
-    def forward(context: Any, probability: Tensor, label: Tensor, ignore: int) -> Tensor:
-        num_classes = probability.shape[1]
-        scores = probability.detach().transpose(0, 1).reshape(num_classes, -1)  # K P
-        labels = label.reshape(-1)
+    def forward(context: Any, probability: Tensor, label: Tensor, ignore: int, pool: Pool | None) -> Tensor:
+        num_classes, pixels = probability.shape[1], label.numel()
+        everyone, all_labels, rank = (probability[None], label[None], 0) if pool is None else (pool.probability, pool.label, pool.rank)
+        scores = everyone.detach().to(probability.dtype).movedim(2, 0).reshape(num_classes, -1)  # K P, the ranks side by side
+        labels, own = all_labels.reshape(-1), slice(rank * pixels, (rank + 1) * pixels)
         valid = (labels != ignore) & (labels >= 0) & (labels < num_classes)
         classes = torch.arange(num_classes, device=labels.device)
         labels = labels.where(valid, num_classes)
-        sizes = labels.new_zeros(num_classes + 1).index_add_(0, labels, torch.ones_like(labels))[:-1]
-        share = (sizes > 0).to(scores.dtype) / (sizes > 0).sum().clamp(min=1)  # of each class in the mean
+        sizes = _class_sizes(labels, num_classes)
+        present = (sizes if pool is None or pool.present == "any" else _class_sizes(labels[own], num_classes)) > 0
+        share = len(everyone) * present.to(scores.dtype) / present.sum().clamp(min=1)  # of each class in the mean
         if labels.device.type == "cpu":  # a look at the sizes costs nothing here and saves the sorts of absent classes
-            classes = classes[sizes > 0]
-        gradient = torch.zeros_like(scores)
+            classes = classes[present]
+        gradient = scores.new_zeros(num_classes, pixels)
         loss = scores.new_zeros(())
         for some in torch.split(classes, _classes_at_once(scores)):
             is_class = labels == some[:, None]
-            weight, error = _lovasz_weights(scores[some], is_class, valid, sizes[some])
+            weight, error = (each[:, own] for each in _lovasz_weights(scores[some], is_class, valid, sizes[some]))
             weight *= share[some, None]
             loss += (weight * error).sum()
-            gradient[some] = torch.where(is_class, -weight, weight)
+            gradient[some] = torch.where(is_class[:, own], -weight, weight)
         shape = probability.transpose(0, 1).shape
         context.save_for_backward(gradient.reshape(shape).transpose(0, 1))
         return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(context: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+    def backward(context: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = context.saved_tensors
-        return outer[0] * gradient, None, None
+        return outer[0] * gradient, None, None, None
+
+
+def _class_sizes(labels: Tensor, num_classes: int) -> Tensor:
+    """Pixels (K int64) of each class among `labels` (P, up to K)."""
+    return labels.new_zeros(num_classes + 1).index_add_(0, labels, torch.ones_like(labels))[:-1]
 
 
 def _classes_at_once(scores: Tensor) -> int:
