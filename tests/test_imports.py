@@ -22,7 +22,7 @@ ROWS = (
     ("", "api", "errors", "options", "interface", "ranks"),
     ("hookspecs", "config", "losses", "metrics", "thresholds"),
     ("models", "data", "inference"),
-    ("source_only", "plugins", "discovery", "pseudo_labels"),
+    ("source_only", "plugins", "discovery", "catalogue", "pseudo_labels"),
     ("engine",),
     ("cli", "testing", "__main__"),
 )

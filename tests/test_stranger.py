@@ -143,8 +143,9 @@ def test_the_same_method_as_an_installed_distribution(tmp_path: Path, here: Path
 
     listed = json.loads(python(here, "-m", "udacore", "plugins", "list", "--json", path=site))
     mine = [plugin for plugin in listed if plugin["name"] == "entropy"]
-    module = {"distribution": "udacore-entropy", "version": "0.3", "module": "udacore_entropy", "duplicate": False}
-    assert mine == [{"name": "entropy", **module}]
+    metadata = {"distribution": "udacore-entropy", "version": "0.3", "module": "udacore_entropy", "cores": "", "duplicate": False}
+    read = {"api": None, "hooks": ["target_loss"], "origin": str(site / "udacore_entropy.py"), "state": "installed"}
+    assert mine == [{"name": "entropy", **metadata, **read}]
     assert {"source-only", "proca"} <= {plugin["name"] for plugin in listed}
 
     shown = python(here, "-m", "udacore", "run", "--plugin", "entropy", *TINY, path=site)

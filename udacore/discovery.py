@@ -26,6 +26,7 @@ from udacore.errors import PluginError, near_matches
 from udacore.options import MethodSettings
 
 GROUP = "udacore.plugins"
+CORE = "udacore"
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +36,7 @@ class InstalledPlugin:
     name          what `--plugin` takes
     distribution  name of the distribution; version: its version
     module        where the hooks are, `module` or `module:object`
+    cores         range of the core's versions that it works with, as its metadata say; "" if they say nothing
     duplicate     whether another distribution claims the same name; then neither can be used
     """
 
@@ -42,6 +44,7 @@ class InstalledPlugin:
     distribution: str
     version: str
     module: str
+    cores: str = ""
     duplicate: bool = False
 
 
@@ -78,14 +81,36 @@ def list_plugins() -> list[InstalledPlugin]:
         for entry in entries:
             # An editable install is seen twice if one works in its folder; the first on the path is what an import gets.
             key = (entry.name, re.sub(r"[-_.]+", "-", owner).lower())
-            version = str(distribution.version)
-            found.setdefault(key, InstalledPlugin(name=entry.name, distribution=owner, version=version, module=entry.value))
+            if key not in found:
+                version, cores = str(distribution.version), _stated_cores(distribution.requires)
+                found[key] = InstalledPlugin(name=entry.name, distribution=owner, version=version, module=entry.value, cores=cores)
     names = [name for name, _ in found]
     return [attrs.evolve(found[key], duplicate=names.count(key[0]) > 1) for key in sorted(found)]
 
 
+def _stated_cores(requirements: list[str] | None) -> str:
+    """The range in `udacore>=0.1,<1` among a distribution's requirements; "" if there is none that can be read."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in requirements or ():
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.name.lower() == CORE and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            return str(requirement.specifier)
+    return ""
+
+
+def core_fits(cores: str) -> bool:
+    """Whether this core is in a range such as `>=0.1,<1`; "" is any."""
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(cores).contains(metadata.version(CORE), prereleases=True)
+
+
 def find_plugin(name: str) -> InstalledPlugin:
-    """The installed method of that name; raises PluginError if there is none, or more than one."""
+    """The installed method of that name; raises PluginError if there is none, more than one, or one for other cores."""
     plugins = list_plugins()
     claims = [plugin for plugin in plugins if plugin.name == name]
     if not claims:
@@ -99,7 +124,11 @@ def find_plugin(name: str) -> InstalledPlugin:
     if len(claims) > 1:
         owners = " and ".join(f"{claim.distribution} {claim.version}" for claim in claims)
         raise PluginError(f"plugin {name!r} is claimed by {owners}; uninstall one: pip uninstall {claims[-1].distribution}")
-    return claims[0]
+    plugin = claims[0]
+    if not core_fits(plugin.cores):
+        said = f"plugin {name!r} ({plugin.distribution} {plugin.version}) works with udacore {plugin.cores}, installed is {metadata.version(CORE)}"
+        raise PluginError(f'{said}; pip install "udacore{plugin.cores}", or one for this core: pip install --upgrade {plugin.distribution}')
+    return plugin
 
 
 def is_file(name_or_file: str) -> bool:
@@ -193,7 +222,7 @@ def check_api(method: Method) -> None:
     theirs = getattr(method.module, "UDACORE_API", UDACORE_API)
     if theirs == UDACORE_API and not isinstance(theirs, bool):
         return
-    ours = metadata.version("udacore")
+    ours = metadata.version(CORE)
     said = f"plugin {method.name!r} is written for version {theirs!r} of the hooks; udacore {ours} has version {UDACORE_API}"
     if not isinstance(theirs, int) or isinstance(theirs, bool):
         raise PluginError(f"{said}; UDACORE_API must be a whole number")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,14 +43,41 @@ def test_list_is_a_table_or_json_and_imports_nothing(install: Install, capsys: C
     install("udacore-bad", {"udacore_bad.py": "raise RuntimeError"}, {"bad": "udacore_bad", "same": "udacore_bad"})
     install("udacore-other", {}, {"same": "udacore_other"})
     assert main(["plugins", "list"]) == 0
-    rows = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == ["NAME", "VERSION", "DISTRIBUTION", "MODULE"]
-    assert ["bad", "0.1", "udacore-bad", "udacore_bad"] in rows
-    assert ["same", "0.1", "udacore-other", "udacore_other", "(name claimed twice)"] in rows
+    rows = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["NAME", "VERSION", "DISTRIBUTION", "API", "STATE", "ORIGIN", "HOOKS"]
+    row = next(row for row in rows if row[0] == "bad")
+    assert row[1:5] == ["0.1", "udacore-bad", "-", "installed"]
+    assert Path(row[5]).name == "udacore_bad.py"
+    assert [row[4] for row in rows if row[0] == "same"] == ["name claimed twice"] * 2
     assert main(["plugins", "list", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {"name": "bad", "distribution": "udacore-bad", "version": "0.1", "module": "udacore_bad", "duplicate": False} in found
+    found = {(entry["name"], entry["distribution"]): entry for entry in json.loads(capsys.readouterr().out)}
+    bad = found["bad", "udacore-bad"]
+    assert (bad["version"], bad["module"], bad["duplicate"], bad["hooks"], bad["state"]) == ("0.1", "udacore_bad", False, [], "installed")
     assert "udacore_bad" not in sys.modules
+
+
+def test_list_with_check_imports_and_says_what_is_broken(install: Install, capsys: Capture) -> None:
+    install("udacore-bad", {"udacore_bad.py": "raise RuntimeError('on purpose')"}, {"bad": "udacore_bad"})
+    assert main(["plugins", "list", "--check", "--json"]) == 0
+    states = {entry["name"]: entry["state"] for entry in json.loads(capsys.readouterr().out)}
+    assert states["bad"].startswith("broken: plugin 'bad' (udacore-bad 0.1) does not import: RuntimeError: on purpose")
+    assert states["source-only"] == "ok"
+
+
+MISSING = (["plugins", "show"], ["plugins", "check"], ["run", "--plugin"], ["config", "--plugin"], ["eval", "streets", "--checkpoint", "x.pt", "--plugin"])
+
+
+@pytest.mark.parametrize("words", MISSING)
+def test_a_method_that_is_not_installed_prints_the_line_that_installs_it(words: list[str], capsys: Capture) -> None:
+    assert main([*words, "no-such-one"]) == 4
+    said = capsys.readouterr()
+    assert "; to install it: pip install udacore-no-such-one\n" in said.out + said.err
+
+
+def test_a_method_that_a_file_names_prints_it_too(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "cfg.yaml").write_text("extends: streets\nplugin: no-such-one\n")
+    assert main(["run", str(tmp_path / "cfg.yaml")]) == 4
+    assert "; to install it: pip install udacore-no-such-one\n" in capsys.readouterr().err
 
 
 def test_show_tells_what_a_method_is_and_offers(entropy: str, capsys: Capture) -> None:
@@ -58,6 +86,24 @@ def test_show_tells_what_a_method_is_and_offers(entropy: str, capsys: Capture) -
     assert "Entropy minimisation: ask the network" in shown
     assert "Hooks: target_loss" in shown
     assert "weight: 0.001  (a number)\n      weight of the entropy term" in shown
+
+
+def test_show_ends_with_the_citation(install: Install, capsys: Capture) -> None:
+    stated = 'UDACORE_API = 1\nCITATION = """\n  @misc{me,\n    year = 2026\n  }\n"""\n'
+    install("udacore-cited", {"udacore_cited.py": f"{ENTROPY}\n{stated}"}, {"cited": "udacore_cited"})
+    assert main(["plugins", "show", "cited"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.endswith("Citation:\n@misc{me,\n  year = 2026\n}\n")
+    assert "Written for version 1 of the hooks\n" in shown
+
+
+@pytest.mark.parametrize("name", ["proca", "fada", "bdl", "clp", "pycda"])
+def test_the_methods_here_state_their_paper_and_the_version_of_the_hooks(name: str, capsys: Capture) -> None:
+    assert main(["plugins", "show", name, "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["citation"].startswith("@inproceedings{")
+    assert about["api"] == 1
+    assert about["presets"]
 
 
 def test_show_as_json(capsys: Capture) -> None:

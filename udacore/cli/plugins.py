@@ -12,7 +12,9 @@ from typing import Any
 import attrs
 import click
 
+from udacore.catalogue import Entry, make_catalogue
 from udacore.discovery import list_plugins, load_plugin
+from udacore.errors import UdaError
 
 
 @click.group()
@@ -29,22 +31,44 @@ def plugins() -> None:
 
 @plugins.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
-def list_(as_json: bool) -> None:
-    """List the installed methods. Reads metadata and imports none of them.
+@click.option("--check", "check_too", is_flag=True, help="Import each method too, and say which are broken.")
+def list_(as_json: bool, check_too: bool) -> None:
+    """List the installed methods. Reads metadata and source text, and imports
+    none of them without --check.
 
     \b
     Example:
       uda plugins list --json
     """
-    found = list_plugins()
+    found = [_checked(entry) if check_too else entry for entry in make_catalogue()]
     if as_json:
-        click.echo(json.dumps([attrs.asdict(plugin) for plugin in found], indent=2))
+        click.echo(json.dumps([attrs.asdict(entry) for entry in found], indent=2))
         return
-    rows = [("NAME", "VERSION", "DISTRIBUTION", "MODULE")]
-    for plugin in found:
-        mark = "  (name claimed twice)" if plugin.duplicate else ""
-        rows.append((plugin.name, plugin.version, plugin.distribution, plugin.module + mark))
+    rows = [("NAME", "VERSION", "DISTRIBUTION", "API", "STATE", "ORIGIN", "HOOKS")]
+    for entry in found:
+        api, hooks = "-" if entry.api is None else str(entry.api), "-" if entry.hooks is None else ", ".join(entry.hooks)
+        rows.append((entry.name, entry.version, entry.distribution, api, entry.state, _short(entry.origin) if entry.origin else entry.module, hooks))
     _print_table(rows)
+
+
+def _short(origin: str) -> str:
+    """A file as one in this folder or in the user's home would be written."""
+    for start, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if Path(origin).is_relative_to(start):
+            return f"{sign}{Path(origin).relative_to(start)}"
+    return origin
+
+
+def _checked(entry: Entry) -> Entry:
+    """The entry with what an import says of it."""
+    from udacore.plugins import build_hooks, hooks_of
+
+    try:
+        method = load_plugin(entry.name)
+        build_hooks(method)
+    except UdaError as error:
+        return attrs.evolve(entry, state=f"broken: {error}")
+    return attrs.evolve(entry, hooks=hooks_of(method), state="ok")
 
 
 @plugins.command()
@@ -67,10 +91,13 @@ def show(name: str, as_json: bool) -> None:
         "distribution": method.distribution,
         "version": method.version,
         "origin": method.origin,
+        "api": getattr(method.module, "UDACORE_API", None),
+        "cores": next((plugin.cores for plugin in list_plugins() if plugin.name == method.name and method.distribution), ""),
         "doc": inspect.getdoc(method.module) or "",
         "hooks": list(hooks_of(method)),
         "settings": [attrs.asdict(row) for row in settings_table(method.settings)],
         "presets": list_presets(method.package) if method.package else [],
+        "citation": inspect.cleandoc(str(getattr(method.module, "CITATION", ""))),
     }
     click.echo(json.dumps(about, indent=2) if as_json else _text(about))
 
@@ -78,9 +105,9 @@ def show(name: str, as_json: bool) -> None:
 @plugins.command()
 @click.argument("name", metavar="NAME|FILE")
 def check(name: str) -> None:
-    """Check that a method loads and keeps the contract of the hooks.
-
-    Trains nothing. Exit code 4 if a check fails.
+    """Check that a method keeps the contract of the hooks: what can be seen
+    without a run, a line for each check as it is done, in some seconds on the
+    CPU. Trains nothing, writes nothing. Exit code 4 if a check fails.
 
     \b
     Example:
@@ -88,9 +115,11 @@ def check(name: str) -> None:
     """
     from udacore.plugins import check_plugin
 
-    results = check_plugin(name)
-    _print_table([("ok" if result.ok else "FAILED", result.check, result.message) for result in results])
-    if not all(result.ok for result in results):
+    is_sound = True
+    for result in check_plugin(name):
+        click.echo(f"{'ok' if result.ok else 'FAILED':6}  {result.check:22}  {result.message}".rstrip())
+        is_sound = is_sound and result.ok
+    if not is_sound:
         click.get_current_context().exit(4)
 
 
@@ -126,6 +155,8 @@ def new(name: str | None, folder: Path, license_: str, author: str | None, file:
 
 def _text(about: dict[str, Any]) -> str:
     lines = [f"{about['name']}: {about['origin']}", ""]
+    if about["api"] is not None or about["cores"]:
+        lines[1:1] = [f"Written for version {about['api']} of the hooks" + (f", udacore {about['cores']}" if about["cores"] else "")]
     if about["doc"]:
         lines += [about["doc"], ""]
     lines.append(f"Hooks: {', '.join(about['hooks']) or 'none'}")
@@ -133,6 +164,7 @@ def _text(about: dict[str, Any]) -> str:
     lines.append("Settings (write method.NAME=VALUE):" if about["settings"] else "Settings: none")
     for row in about["settings"]:
         lines += [f"  {row['name']}: {row['default']}  ({row['type']})", f"      {row['help']}"]
+    lines += ["Citation:", about["citation"]] if about["citation"] else ["Citation: none stated"]
     return "\n".join(lines)
 
 

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from udacore import hookimpl
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError
-from udacore.interface import UDACORE_API as UDACORE_API
 from udacore.interface import Losses, RoundEnd, RoundInfo, Step
 from udacore.losses import cross_entropy, upsample
 from udacore.pseudo_labels import make_thresholded_labels
@@ -34,6 +33,18 @@ from udacore_bdl.losses import SOURCE, TARGET, domain_loss
 from udacore_bdl.segmenters import build_network
 from udacore_bdl.settings import Settings as Settings
 from udacore_bdl.translation import add_translation, critic_terms, direction_terms, reference_scores, to_picture
+
+UDACORE_API = 1
+CITATION = """
+@inproceedings{li2019bdl,
+  title = {Bidirectional Learning for Domain Adaptation of Semantic Segmentation},
+  author = {Li, Yunsheng and Yuan, Lu and Vasconcelos, Nuno},
+  booktitle = {Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2019},
+  eprint = {1904.10620},
+  archivePrefix = {arXiv}
+}
+"""
 
 
 @hookimpl

@@ -25,13 +25,24 @@ from torch import Tensor, nn
 from udacore import hookimpl
 from udacore.config.schema import ModelConfig
 from udacore.inference import predict_label
-from udacore.interface import UDACORE_API as UDACORE_API
 from udacore.interface import Losses, Output, RoundEnd, RoundInfo, Step
 from udacore.models import build_segmenter
 from udacore_fada.checkpoints import LAYOUTS as LAYOUTS
 from udacore_fada.discriminator import Discriminator
 from udacore_fada.losses import Encoding, domain_cross_entropy, segmentation_loss
 from udacore_fada.settings import Settings as Settings
+
+UDACORE_API = 1
+CITATION = """
+@inproceedings{wang2020fada,
+  title = {Classes Matter: A Fine-grained Adversarial Approach to Cross-domain Semantic Segmentation},
+  author = {Wang, Haoran and Shen, Tong and Zhang, Wei and Duan, Lingyu and Mei, Tao},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year = {2020},
+  eprint = {2007.09222},
+  archivePrefix = {arXiv}
+}
+"""
 
 KEPT = "source"
 """Under which name `source_loss` leaves its `Seen` for `target_loss`."""

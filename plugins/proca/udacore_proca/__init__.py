@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from udacore import hookimpl, ranks
 from udacore.config.schema import ModelConfig
 from udacore.interface import IGNORE, Losses, RoundEnd, RoundInfo, Step
-from udacore.interface import UDACORE_API as UDACORE_API
 from udacore.losses import segmentation_loss
 from udacore.models import build_segmenter, make_batch_norm
 from udacore.pseudo_labels import make_thresholded_labels
@@ -35,6 +34,17 @@ from udacore_proca.losses import supervised_loss
 from udacore_proca.memory_bank import MemoryBank, ProjectionHead
 from udacore_proca.prototypes import Prototypes
 from udacore_proca.settings import Settings as Settings
+
+UDACORE_API = 1
+CITATION = """
+@inproceedings{jiang2022proca,
+  title = {Prototypical Contrast Adaptation for Domain Adaptive Semantic Segmentation},
+  author = {Jiang, Zhengkai and Li, Yuxi and Yang, Ceyuan and Gao, Peng and Wang, Yabiao and Tai, Ying and Wang, Chengjie},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year = {2022},
+  doi = {10.1007/978-3-031-19830-4_3}
+}
+"""
 
 INITIALISATION_BATCH = 4
 

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from udacore import hookimpl, ranks
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError, DataError
-from udacore.interface import UDACORE_API as UDACORE_API
 from udacore.interface import Losses, RoundEnd, RoundInfo, Step
 from udacore.losses import upsample
 from udacore.models import NormFactory, StoredBatchNorm2d, build_segmenter, make_batch_norm
@@ -36,6 +35,18 @@ from udacore_pycda.ppm import build_ppm
 from udacore_pycda.prior import SourceStatistics, cached_counts, count_positions, read_files, write_counts
 from udacore_pycda.pyramid import Pyramid, Weights, target_losses
 from udacore_pycda.settings import Settings as Settings
+
+UDACORE_API = 1
+CITATION = """
+@inproceedings{lian2019pycda,
+  title = {Constructing Self-Motivated Pyramid Curriculums for Cross-Domain Semantic Segmentation: A Non-Adversarial Approach},
+  author = {Lian, Qing and Lv, Fengmao and Duan, Lixin and Gong, Boqing},
+  booktitle = {International Conference on Computer Vision (ICCV)},
+  year = {2019},
+  eprint = {1908.09547},
+  archivePrefix = {arXiv}
+}
+"""
 
 STATISTICS_FILE = "source_statistics.npz"
 """What `source_statistics` leaves in the round's folder; `prior:` of another run may name it."""
