@@ -48,7 +48,8 @@ def main() -> None:
 def oracle_line() -> str:
     """What the benchmark recorded for a network trained on the target's labels."""
     record = json.loads((HERE.parent / "benchmarks" / "streets.json").read_text())
-    figures = [100 * row["miou"] for row in record["rows"]["oracle"].values()]
+    (oracle,) = (row for row in record["rows"] if row["run"] == "oracle")
+    figures = [100 * each["miou"] for each in oracle["seeds"].values()]
     origin = f"trained with the target's labels; recorded {record['date']} by {record['command']}"
     return f"Oracle ({origin}): mIoU {np.mean(figures):.1f} over {len(figures)} seeds."
 

@@ -108,14 +108,14 @@ def format_scores(rows: Mapping[str, Scores], classes: Sequence[str], *, style: 
     if style == "markdown":
         lines = [["", *heads], ["---", *("---:" for _ in heads)], *([name, *column] for name, column in zip(rows, columns, strict=True))]
         return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    return _align([["", *rows], *([head, *cells] for head, *cells in zip(heads, *columns, strict=True))])
+    return align([["", *rows], *([head, *cells] for head, *cells in zip(heads, *columns, strict=True))])
 
 
-def _align(lines: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, the others to the right, two blanks between."""
+def align(lines: Sequence[Sequence[str]], *, right: bool = True) -> str:
+    """Columns two blanks apart, the first to the left, the others to the right, or with `right=False` to the left too."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = []
     for first, *others in lines:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) if right else cell.ljust(width) for cell, width in zip(others, widths[1:], strict=True))]
         text.append("  ".join(cells).rstrip())
     return "\n".join(text)

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
     "eval": ("udacore.cli.evaluate:evaluate", "Score a checkpoint on labelled pictures."),
     "predict": ("udacore.cli.predict:predict", "Label pictures, folders or videos."),
+    "compare": ("udacore.cli.compare:compare", "Put finished runs into one table."),
     "config": ("udacore.cli.config:config", "Print the complete, commented configuration."),
     "data": ("udacore.cli.data:data", "Look at data sets: check."),
     "plugins": ("udacore.cli.plugins:plugins", "Look at methods, begin one: list, show, check, new."),

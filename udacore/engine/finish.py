@@ -125,10 +125,12 @@ def recall_results(session: Session, name: str) -> list[Result]:
         row = json.loads(line)
         if row["round"] == name and "miou" in row:
             newest[row["set"]] = row
-    return [_result(row) for row in newest.values()]
+    return [read_result(row) for row in newest.values()]
 
 
-def _result(row: dict[str, Any]) -> Result:
+def read_result(row: dict[str, Any]) -> Result:
+    """A line of metrics.jsonl that holds scores, as `Result.row` wrote it."""
+
     def number(value: float | None) -> float:
         return float("nan") if value is None else value
 
