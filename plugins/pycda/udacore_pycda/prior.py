@@ -87,7 +87,7 @@ class SourceStatistics(nn.Module):
 
     def __init__(self, num_classes: int, box_sizes: Sequence[int]) -> None:
         super().__init__()
-        self.is_given = {"histogram": False, "prior": False}
+        self._given: dict[str, Tensor] = {}
         self.register_buffer("histogram", torch.zeros(num_classes))
         self.register_buffer("size", torch.zeros(2, dtype=torch.int64))
         for side in sorted(set(box_sizes)):
@@ -101,9 +101,9 @@ class SourceStatistics(nn.Module):
 
     def fill(self, counts: NDArray[Any]) -> None:
         """Remember what counts H W K tell; what a file told is kept."""
-        if not self.is_given["histogram"]:
+        if "histogram" not in self._given:
             self.fill_histogram(class_histogram(counts))
-        if not self.is_given["prior"]:
+        if "size" not in self._given:
             self.fill_prior(spatial_prior(counts, len(self.histogram)))
 
     def fill_histogram(self, histogram: NDArray[Any]) -> None:
@@ -121,14 +121,20 @@ class SourceStatistics(nn.Module):
     def _prior_names(self) -> list[str]:
         return [name for name in self._buffers if name.startswith(_BUFFER)]
 
+    def insist(self, *names: str) -> None:
+        """Hold on to these buffers, whatever weights and `fill` bring."""
+        self._given |= {name: self.get_buffer(name).clone() for name in names}
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key.removeprefix(prefix)
-            own = getattr(self, name, None)
-            if (name == "histogram" and self.is_given["histogram"]) or (name != "histogram" and self.is_given["prior"] and own is not None):
-                state_dict[key] = own
-            elif name.startswith(_BUFFER) and own is None:  # squares that this round does not ask for are kept
+            if name.startswith(_BUFFER) and "size" in self._given and name not in self._given:
+                del state_dict[key]  # a prior of other labels
+            elif name.startswith(_BUFFER) and name not in self._buffers:  # squares that this round does not ask for are kept
                 self.register_buffer(name, torch.empty_like(state_dict[key], device=self.histogram.device))
+        for name, value in self._given.items():
+            self.register_buffer(name, value.clone())
+            state_dict[prefix + name] = value
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -138,10 +144,10 @@ def read_files(statistics: SourceStatistics, prior: str | None, histogram: str |
     if prior is not None:
         counts = read_prior(Path(prior), num_classes)
         statistics.fill_prior(spatial_prior(counts, num_classes))
-        statistics.is_given["prior"] = True
+        statistics.insist("size", *(f"{_BUFFER}{side}" for side in statistics.priors))
     if histogram is not None:
         statistics.fill_histogram(read_histogram(Path(histogram), num_classes))
-        statistics.is_given["histogram"] = True
+        statistics.insist("histogram")
 
 
 def read_prior(path: Path, num_classes: int) -> NDArray[Any]:
