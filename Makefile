@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint benchmark gpu-check clean
+.PHONY: demo test lint docs benchmark gpu-check clean
 
 demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
 	$(BIN)/python examples/demo.py
@@ -17,6 +17,9 @@ lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy udacore $(patsubst %/__init__.py,%,$(wildcard plugins/*/udacore_*/__init__.py))
 
+docs: $(INSTALLED)  ## the documentation as web pages, docs/_build/index.html; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+
 benchmark: $(INSTALLED)  ## several seeds of every row; writes benchmarks/RESULTS.md (takes long)
 	$(BIN)/python benchmarks/streets.py
 
@@ -27,8 +30,8 @@ gpu-check: $(INSTALLED)  ## what only a CUDA device can show: same numbers as th
 
 $(INSTALLED): pyproject.toml $(PLUGINS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 	touch $(INSTALLED)
 
 clean:  ## remove the environment and what runs left behind
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist docs/_build

@@ -22,7 +22,7 @@ def config(plugin: str | None, words: tuple[str, ...], plain: bool, as_json: boo
     \b
     Example:
       uda config --plugin source-only
-      uda config --plugin proca gta5-cityscapes batch=4 > mine.yaml
+      uda config --plugin proca gta5-cityscapes seed=2 > mine.yaml
     """
     from udacore.config.describe import describe_config
     from udacore.config.dump import dump_config, to_plain

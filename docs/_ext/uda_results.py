@@ -1,0 +1,31 @@
+"""Figures on the embedded domains, read from the file that the benchmark writes: none is copied by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "RESULTS.md"
+PICKED = ("source-only", "oracle")
+
+
+def render_results(method: str) -> str:
+    """The rows of a method and its control beside source-only and oracle, then round by round; without a name the whole file."""
+    text = RESULTS.read_text()
+    if not method:
+        return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE)
+    rows = table_after(text, "| run |")
+    names = [name for name in (PICKED[0], "AdaBN", f"{method} control", method, PICKED[1]) if name in rows]
+    if method not in rows:
+        return f"No figures of `{method}` have been recorded yet in `benchmarks/RESULTS.md`."
+    head = text.split("\n\n")[1]
+    lines = ["| run | mIoU | paired difference |", "| --- | --- | --- |", *(rows[name] for name in names)]
+    rounds = re.search(rf"^{re.escape(method)}, after each round:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
+    after = ["", "After each round:", "", rounds[1].rstrip()] if rounds else []
+    return "\n".join([head, "", *lines, *after])
+
+
+def table_after(text: str, head: str) -> dict[str, str]:
+    """The rows of the first table that begins with `head`, by their first cell."""
+    block = text[text.index(head) :].split("\n\n")[0]
+    return {row.split("|")[1].strip(): row for row in block.split("\n")[2:] if row.startswith("|")}

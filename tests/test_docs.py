@@ -1,0 +1,153 @@
+"""The documentation builds without a warning, misses no hook, setting, command or option, and mentions none that does not exist."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from udacore import hookspecs
+from udacore.config.describe import Setting, settings_table
+from udacore.config.schema import Config, RoundConfig
+from udacore.discovery import load_plugin
+from udacore.plugins import hook_names
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import docs_commands
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PLUGINS = ("source-only", *sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
+COMMANDS = docs_commands.all_commands()
+SETTINGS = [row for row in settings_table(Config) if not row.name.startswith("rounds.")] + settings_table(RoundConfig)
+LINES = [(str(page.relative_to(DOCS)), line) for page in sorted(DOCS.rglob("*.md")) for line in docs_commands.find_lines(page.read_text())]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built pages."""
+    out = tmp_path_factory.mktemp("site")
+    words = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(out / "doctrees"), str(DOCS), str(out / "html")]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out / "html"
+
+
+def read_text(page: Path) -> str:
+    """What a reader of a page sees, spaces and line ends made one."""
+    article = re.search(r'<article role="main"[^>]*>(.*)</article>', page.read_text(), re.DOTALL)
+    assert article is not None
+    return simplify(html.unescape(re.sub(r"<[^>]+>", "", article[1])))
+
+
+def simplify(text: str) -> str:
+    """Text without backticks, each run of spaces as one."""
+    return " ".join(text.replace("`", "").split())
+
+
+def entries(page: Path) -> set[str]:
+    """The names that have an entry of their own on a page, each as it is written there."""
+    terms = re.findall(r"<dt\b[^>]*>(.*?)</dt>", page.read_text(), re.DOTALL)
+    return {html.unescape(re.sub(r"<[^>]+>", "", term)).strip().removesuffix("¶").strip() for term in terms}
+
+
+def test_every_hook_is_told_with_its_arguments(site: Path) -> None:
+    told = entries(site / "reference/hooks.html")
+    text = read_text(site / "reference/hooks.html")
+    assert hook_names()
+    for hook in hook_names():
+        function = getattr(hookspecs, hook)
+        arguments = inspect.signature(function).parameters
+        assert f"{hook}({', '.join(arguments)})" in told
+        assert all(f"{argument.name}: {argument.annotation}" in text for argument in arguments.values())
+        assert simplify(str(inspect.getdoc(function)).split("\n\n")[0]) in text
+
+
+def told_with(row: Setting, text: str) -> bool:
+    """Whether the help of a setting stands on a page."""
+    return simplify(row.help) in text
+
+
+def test_every_setting_is_told_with_its_help(site: Path) -> None:
+    page = site / "reference/settings.html"
+    told, text = entries(page), read_text(page)
+    assert not [row.name for row in SETTINGS if row.name not in told]
+    assert not [row.name for row in SETTINGS if not told_with(row, text)]
+    assert len(SETTINGS) > 100
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_every_method_has_a_page_with_all_its_settings(plugin: str, site: Path) -> None:
+    page = site / f"methods/{plugin}.html"
+    rows = settings_table(load_plugin(plugin).settings, "method")
+    told, text = entries(page), read_text(page)
+    assert not [row.name for row in rows if row.name not in told or not told_with(row, text)]
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_command_is_told_with_its_options(path: tuple[str, ...], site: Path) -> None:
+    text = (site / "reference/commands.html").read_text()
+    assert f'id="command-{"-".join(path[1:])}"'.replace("command--", "command-") in text or path == ("uda",)
+    name = "-".join(path)
+    for option in COMMANDS[path].params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert all(f'id="cmdoption-{name}-{word.lstrip("-")}"' in text or f'id="cmdoption-{name}{word}"' in text for word in option.opts), option.opts
+
+
+def test_the_pages_mention_commands() -> None:
+    assert len(LINES) > 40
+
+
+@pytest.mark.parametrize(("page", "line"), LINES)
+def test_every_command_that_is_shown_exists(page: str, line: str) -> None:
+    docs_commands.check_line(line)
+
+
+EXAMPLES = [(" ".join(path), line) for path, command in COMMANDS.items() for line in docs_commands.find_examples(command.help or "")]
+
+
+@pytest.mark.parametrize(("command", "line"), EXAMPLES)
+def test_every_example_in_a_help_text_exists(command: str, line: str) -> None:
+    docs_commands.check_line(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "uda rum --plugin proca",
+        "uda run --plugins proca",
+        "uda run --plugin proca streets rounds.adopt.steps=1",
+        "uda run --plugin proca no-preset",
+        "uda eval runs/a evaluate.target.flop=true",
+        "uda run --plugin fada mine.yaml batchs=4",
+        "uda run --plugin fada mine.yaml method.tau=4",
+        "uda plugins remove fada",
+        "torchrun --nproc-per-node=2 -m udacore run --round-trip",
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(line: str) -> None:
+    with pytest.raises(Exception, match=r".") as caught:
+        docs_commands.check_line(line)
+    assert not isinstance(caught.value, KeyError | IndexError | TypeError)
+
+
+FENCED = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+YAML = [(str(page.relative_to(DOCS)), text) for page in sorted(DOCS.rglob("*.md")) for text in FENCED.findall(page.read_text())]
+
+
+@pytest.mark.parametrize(("page", "text"), YAML)
+def test_every_setting_in_a_file_that_is_shown_exists(page: str, text: str) -> None:
+    docs_commands.check_file(text)
+
+
+def test_a_setting_that_does_not_exist_is_found() -> None:
+    for wrong in ("batchs: 4", "rounds: {adapt: {steps: 1, weight: previous}}", "source: {rooot: x}"):
+        with pytest.raises(ValueError, match="no setting"):
+            docs_commands.check_file(wrong)
