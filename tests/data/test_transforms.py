@@ -11,9 +11,9 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from udacore.config.schema import PixelConfig
-from udacore.config.transforms import Blur, Crop, Flip, Grey, Jitter, Resize, ResizeShortSide, Scale, StreetsJitter, Zoom
+from udacore.config.transforms import Blur, Crop, Flip, Grey, Jitter, Resize, ResizeShortSide, Rotate, Scale, StreetsJitter, Zoom
 from udacore.data.colour import StreetsDraw, grey, jitter, normalize, streets_jitter
-from udacore.data.geometry import gaussian_blur, pad_and_crop, resize, scale_to, short_side_size
+from udacore.data.geometry import gaussian_blur, pad_and_crop, resize, rotate_image, scale_to, short_side_size
 from udacore.data.transforms import Sample, apply_transforms, crop_offsets, fixed_size, image_interpolation, zoom
 
 Picture = NDArray[np.uint8]
@@ -113,9 +113,44 @@ def test_padding_becomes_ignore_and_not_valid_and_moves_with_later_steps() -> No
     assert sample.label[0].tolist() == [8, 6, 4, 2, 0]
 
 
+@pytest.mark.parametrize(("draw", "angle"), [(0.9, 8.0), (0.0, -10.0)])
+def test_rotate_turns_by_pillow_and_marks_the_corners_that_come_in(draw: float, angle: float) -> None:
+    image, label = picture(40, 60), np.full((40, 60), 7, np.uint8)
+    step = Rotate(range=(-10, 10), fill=(123, 116, 103))
+    draws: Any = Draws(draw)
+    turned = apply_transforms(Sample(image=image, label=label), {"rotate": step}, draws)
+    assert draws.asked == ["random"]
+    corner = np.asarray(Image.fromarray(label).rotate(angle, Image.Resampling.NEAREST)) == 0
+    assert turned.label is not None
+    assert turned.valid is not None
+    assert 0 < corner.sum() < corner.size / 4
+    assert np.array_equal(turned.valid, ~corner)
+    assert (turned.label == np.where(corner, 255, 7)).all()
+    assert (turned.image[corner] == (123, 116, 103)).all()
+    assert np.array_equal(turned.image[~corner], np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR))[~corner])
+    floating = rotate_image(image.astype(np.float32), angle, "bilinear", (123, 116, 103))
+    assert floating.dtype == np.float32
+    assert np.abs(floating - turned.image).max() < 1  # Pillow cuts bytes off, it does not round
+
+
+def test_rotate_counts_counter_clockwise_and_keeps_padding_not_valid() -> None:
+    sample = Sample(image=np.zeros((21, 21, 3), np.uint8), label=np.zeros((21, 21), np.uint8))
+    sample.image[10, 20] = sample.label[10, 20] = 9  # right of the centre
+    up = apply(sample, Rotate(range=(90, 90)))
+    assert (up.image[0, 10] == 9).all()
+    assert up.label is not None
+    assert up.label[0, 10] == 9
+    assert up.valid is not None
+    assert up.valid.all()
+    padded = apply(sample, Crop(size=(25, 21), pad="end"), Rotate(range=(180, 180)))
+    assert padded.valid is not None
+    assert not padded.valid[:, :4].any()
+    assert padded.valid[:, 4:].all()
+
+
 def test_an_overlaid_label_of_another_size_ends_at_the_images_size() -> None:
     sample = Sample(image=picture(), label=np.zeros((10, 15), np.uint8))
-    for step in (Crop(size=(8, 8)), Flip(probability=1), Zoom(), Jitter()):
+    for step in (Crop(size=(8, 8)), Flip(probability=1), Rotate(), Zoom(), Jitter()):
         changed = apply(sample, step)
         assert changed.label is not None
         assert changed.label.shape == changed.image.shape[:2]

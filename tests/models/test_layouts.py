@@ -6,7 +6,7 @@ import torch
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError
-from udacore.models import Layout, build_segmenter, convert_checkpoint, load_state, recognize_layout
+from udacore.models import Layout, build_segmenter, convert_checkpoint, join_files, load_state, recognize_layout
 
 PARTS = Layout(
     name="parts",
@@ -114,3 +114,17 @@ def test_classes_in_an_order_of_the_file_come_into_ours() -> None:
     assert state["discriminator.weight"].tolist() == [[2, 0, 1], [2, 0, 1]]
     with pytest.raises(ConfigError, match=r"'own-order' knows the order of 3 classes; 'classifier.weight' has 2"):
         convert_checkpoint({"out.weight": rows[:2]}, layout)
+
+
+def test_files_of_one_release_become_entries_by_their_keys() -> None:
+    layout = Layout(name="pair", parts={"encoder": {r"conv\.": "backbone."}, "decoder": {r"out\.": "classifier."}})
+    encoder, decoder = {"module.conv.weight": torch.zeros(1)}, {"out.bias": torch.ones(1)}
+    joined = join_files({"b.pth": decoder, "a.pth": encoder}, [PARTS, layout])
+    assert joined == {"encoder": encoder, "decoder": decoder}
+    assert set(convert_checkpoint(joined, layout)) == {"backbone.weight", "classifier.bias"}
+    assert join_files({"a.pth": encoder}, [layout]) is encoder
+    for wrong in ({"a": encoder, "b": encoder}, {"a": encoder, "b": {"other": torch.zeros(1)}}, {"a": encoder, "b": {"epoch": 3}}):
+        with pytest.raises(ConfigError, match="a, b: no known layout has one entry for each of these files"):
+            join_files(wrong, [PARTS, layout])
+    with pytest.raises(ConfigError, match=r"it is the 'encoder' of layout 'pair' alone; give `uda import` the file of each entry \(encoder, decoder\)"):
+        recognize_layout(encoder, [layout])

@@ -43,14 +43,15 @@ class Imported:
 
 
 @click.command("import", short_help="Convert a checkpoint of a method's authors.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT.pt", type=click.Path(path_type=Path))
 @click.option("--plugin", "-p", required=True, metavar="NAME|FILE", help="Method whose authors' layouts are tried.")
 @click.option("--force", is_flag=True, help="Replace OUT.pt if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of text.")
-def import_(file: Path, out: Path, plugin: str, force: bool, as_json: bool) -> None:
+def import_(files: tuple[Path, ...], out: Path, plugin: str, force: bool, as_json: bool) -> None:
     """Convert FILE, a checkpoint that a method's authors released, to OUT.pt,
     a checkpoint of udacore, and list what was converted and what was not.
+    A release that is spread over several files is given with all of them.
 
     An entry that the layout does not know is an error. Nothing is unpickled.
 
@@ -62,23 +63,24 @@ def import_(file: Path, out: Path, plugin: str, force: bool, as_json: bool) -> N
     """
     method = load_plugin(plugin)
     layouts = layouts_of(method)
-    if out.exists() and file.exists() and out.samefile(file):
+    if any(out.exists() and file.exists() and out.samefile(file) for file in files):
         raise ConfigError(f"{out}: is the file to be converted; give the copy another name")
     if out.is_dir():
-        raise ConfigError(f"{out}: is a folder; give the name of the file to write, such as {out / (file.stem + '.pt')}")
+        raise ConfigError(f"{out}: is a folder; give the name of the file to write, such as {out / (files[0].stem + '.pt')}")
     if out.exists() and not force:
         raise ConfigError(f"{out}: exists; replace it with --force, or choose another name")
     from udacore.engine.checkpoint import write_atomically
-    from udacore.models.layouts import convert_checkpoint, list_left, recognize_layout
+    from udacore.models.layouts import convert_checkpoint, join_files, list_left, recognize_layout
     from udacore.models.weights import read_file
 
-    content = read_file(file)
-    layout = recognize_layout(content, layouts, where=str(file))
+    where = ", ".join(map(str, files))
+    content = join_files({str(file): read_file(file) for file in files}, layouts)
+    layout = recognize_layout(content, layouts, where=where)
     state = convert_checkpoint(content, layout)
     found = _describe(method, layout, content, state, list_left(content, layout))
-    origin = {"plugin": found.plugin, "layout": found.layout, "file": file.name}
+    origin = {"plugin": found.plugin, "layout": found.layout, "file": ", ".join(file.name for file in files)}
     write_atomically(out, {"model": {key: value.contiguous().clone() for key, value in state.items()}, "imported": origin})
-    click.echo(json.dumps({"file": str(file), "out": str(out), **attrs.asdict(found)}, indent=2) if as_json else _text(found, file, out))
+    click.echo(json.dumps({"file": where, "out": str(out), **attrs.asdict(found)}, indent=2) if as_json else _text(found, where, out))
 
 
 def layouts_of(method: Method) -> tuple[Layout, ...]:
@@ -114,11 +116,11 @@ def _describe(method: Method, layout: Layout, content: Mapping[str, Any], state:
     )
 
 
-def _text(found: Imported, file: Path, out: Path) -> str:
+def _text(found: Imported, where: str, out: Path) -> str:
     shown = ", ".join(f"{entry or 'the file itself'} ({count} entries)" for entry, count in found.converted.items())
     network = f"{found.network}, {found.classes} classes" if found.network else f"none of the core's; plugin {found.plugin!r} may build it"
     lines = [
-        f"{file}: layout {found.layout!r} of plugin {found.plugin!r}",
+        f"{where}: layout {found.layout!r} of plugin {found.plugin!r}",
         f"network:       {network}",
         f"converted:     {shown}: {found.parameters:,} numbers",
         f"not converted: {', '.join(found.left) or 'nothing'}",

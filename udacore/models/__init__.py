@@ -2,7 +2,7 @@
 
 from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
 from udacore.models.deeplab import DeepLabHead, Segmenter
-from udacore.models.layouts import Layout, convert_checkpoint, recognize_layout
+from udacore.models.layouts import Layout, convert_checkpoint, join_files, recognize_layout
 from udacore.models.normalization import (
     DomainBatchNorm2d,
     FrozenBatchNorm2d,
@@ -44,6 +44,7 @@ __all__ = [
     "build_segmenter",
     "convert_checkpoint",
     "domain",
+    "join_files",
     "joint_statistics",
     "load_children",
     "load_initial",

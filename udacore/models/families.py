@@ -113,7 +113,7 @@ def _vgg_key(key: str) -> str:
     return f"{number - (number > 23)}.{match[2]}"
 
 
-def describe_expected(backbone: nn.Module) -> str:
+def describe_expected(backbone: nn.Module | None) -> str:
     """Which files fit a backbone, for messages; with the address of a family that is not fetched by itself."""
     accepted = accepted_families(backbone)
     names = " or ".join(accepted) or "a udacore checkpoint: this network has no ImageNet weights, use initial: random"

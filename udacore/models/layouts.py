@@ -57,6 +57,34 @@ class Layout:
     class_axes: Mapping[str, int] = MappingProxyType({})
 
 
+def join_files(files: Mapping[str, Any], layouts: Iterable[Layout]) -> Any:
+    """What several files of one release hold together, as one checkpoint: entry -> state_dict.
+
+    files  name for messages -> what was read; a file is the entry whose rules know all its keys. A single one is returned as it is
+    Raises ConfigError where no layout has an entry for each file.
+    """
+    if len(files) == 1:
+        return next(iter(files.values()))
+    for layout in layouts:
+        entries = {_entry_of(content, layout): content for content in files.values()}
+        if None not in entries and len(entries) == len(files):
+            return entries
+    raise ConfigError(f"{', '.join(files)}: no known layout has one entry for each of these files")
+
+
+def _entry_of(content: Any, layout: Layout) -> str | None:
+    """The entry of the layout that a plain state_dict holds alone, or None."""
+    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        return None
+    keys = _strip(content)
+    fitting = (
+        entry
+        for entry, rules in layout.parts.items()
+        if entry and all(_rename(key, rules) or any(re.match(pattern, key) for pattern in layout.drop) for key in keys)
+    )
+    return next(fitting, None)
+
+
 def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> dict[str, Tensor]:
     """A released checkpoint as a state_dict of ours.
 
@@ -113,7 +141,9 @@ def recognize_layout(checkpoint: Path | Mapping[str, Any], layouts: Iterable[Lay
         try:
             convert_checkpoint(content, layout)
         except ConfigError as error:
-            reasons.append(str(error).removeprefix("checkpoint: "))
+            alone = _entry_of(content, layout)
+            only = f"it is the {alone!r} of layout {layout.name!r} alone; give `uda import` the file of each entry ({', '.join(layout.parts)})"
+            reasons.append(only if alone else str(error).removeprefix("checkpoint: "))
         else:
             return layout
     raise ConfigError(f"{where}: no known layout: {'; '.join(reasons) or 'none was given'}")
