@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -148,3 +148,20 @@ def write_cityscapes(
                 _save(raw, root / "gtFine" / split / f"{name}_gtFine_labelIds.png")
         written[split] = [f"{name}_leftImg8bit" for name in names]
     return written
+
+
+def write_streets(
+    root: Path, domain: Literal["source", "target"], count: int = 4, *, split: str = "train", pair: str = "W", size: Size = (64, 32), seed: int = 0
+) -> list[str]:
+    """The embedded domains as files: `images/00000.png` (RGB) and `labels/00000.png` (class ids, 255 = ignore); returns the keys.
+
+    What `dataset: folder` reads with `label_space: streets`; pixel for pixel what `dataset: streets` draws.
+    """
+    from udacore.data import streets
+
+    names = [f"{number:05d}" for number in range(count)]
+    for number, name in enumerate(names):
+        image, label = streets.render(pair, domain, split, number, size=size, seed=seed)
+        _save(image, root / "images" / f"{name}.png")
+        _save(label, root / "labels" / f"{name}.png")
+    return names

@@ -1,0 +1,100 @@
+"""The checks of the contract as plain functions: each takes a method on trial and raises ContractError with one line.
+
+`MethodContract` calls them from pytest, `uda plugins check` calls the fast ones; neither pytest nor anything else is needed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from udacore.discovery import Method
+from udacore.plugins import CheckResult, check_plugin
+from udacore.testing.checks import losses, state, static, whole
+from udacore.testing.checks.report import ContractError, describe
+from udacore.testing.checks.runs import Runs
+from udacore.testing.checks.subject import Subject
+from udacore.testing.checks.trial import Trial, undisturbed_process
+
+STATIC: dict[str, Callable[[Subject], None]] = {
+    "entry_point": static.check_entry_point,
+    "api": static.check_api,
+    "hooks": static.check_hooks,
+    "settings": static.check_settings,
+    "presets": static.check_presets,
+}
+"""Checks without a network."""
+
+FAST: dict[str, Callable[[Trial], None]] = {
+    "build": state.check_build,
+    "losses_finite": losses.check_losses_finite,
+    "losses_differentiable": losses.check_losses_differentiable,
+    "losses_device": losses.check_losses_device,
+    "losses_empty": losses.check_losses_empty,
+    "losses_order": losses.check_losses_order,
+    "losses_parts": losses.check_losses_parts,
+    "target_batch": losses.check_target_batch,
+    "instances": state.check_instances,
+    "deep_copy": state.check_deep_copy,
+    "state_dict": state.check_state_dict,
+    "random_state": state.check_random_state,
+    "bf16": state.check_bf16,
+}
+"""Checks on a few calls of the hooks: a few seconds in all."""
+
+RUNS: dict[str, Callable[[Runs], None]] = {
+    "run": whole.check_run,
+    "surroundings": whole.check_surroundings,
+    "files": whole.check_files,
+    "target_files": whole.check_target_files,
+    "same_seed": whole.check_same_seed,
+    "resume": whole.check_resume,
+    "processes": whole.check_processes,
+}
+"""Checks on runs of all rounds, in processes of their own."""
+
+
+def fast_checks(method: Any, *, preset: str | None = None, overrides: Sequence[str] = ()) -> Iterator[CheckResult]:
+    """The part of the contract that takes seconds, a result at a time; raises nothing for a fault of the method.
+
+    method     entry-point name, path of a .py file, `Method`, or the module or object that holds the hooks
+    preset     preset or file whose rounds are tried; default: the method's `streets`, else the core's `streets-adapt`
+    overrides  changes to it, as on the command line
+
+    First come the results of `check_plugin`; if one of them is bad, nothing follows.
+    """
+    if isinstance(method, str | Path):
+        known = check_plugin(str(method))
+        yield from known
+        if not all(result.ok for result in known):
+            return
+    else:
+        subject = Subject(method)
+        for name, look in STATIC.items():
+            yield (result := run_check(name, lambda look=look: look(subject)))  # type: ignore[misc]
+            if not result.ok:
+                return
+    trial = Trial(Subject(method, preset=preset, overrides=overrides))
+    for name, try_out in FAST.items():
+        yield run_check(name, lambda try_out=try_out: try_out(trial), said=first_line(try_out))  # type: ignore[misc]
+
+
+def run_check(name: str, look: Callable[[], None], *, said: str = "") -> CheckResult:
+    """One check as a line."""
+    try:
+        with undisturbed_process():
+            look()
+    except ContractError as error:
+        return CheckResult(name, False, str(error))
+    except Exception as error:  # the method's own, whatever it may be
+        return CheckResult(name, False, describe(error))
+    return CheckResult(name, True, said)
+
+
+def first_line(look: Callable[..., Any]) -> str:
+    """What a check claims: the first sentence of its documentation."""
+    return (look.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+__all__ = ["FAST", "RUNS", "STATIC", "CheckResult", "ContractError", "Method", "Runs", "Subject", "Trial", "fast_checks", "run_check"]

@@ -1,0 +1,29 @@
+"""How a check says that the contract is broken."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+
+class ContractError(AssertionError):
+    """A method breaks the contract; one line that says what was seen, where, and what to change."""
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, with its notes and the place in the method that raised it."""
+    text = " ".join(str(error).split())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    place = f" ({short(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}{notes}"
+
+
+def short(file: str) -> str:
+    """The last two parts of a path: enough to find a file by."""
+    return "/".join(Path(file).parts[-2:])
+
+
+def _is_ours(file: str) -> bool:
+    parts = Path(file).parts
+    return file.startswith("<") or "torch" in parts or "pluggy" in parts or str(Path(__file__).parents[2]) in file

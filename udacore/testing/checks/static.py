@@ -1,0 +1,125 @@
+"""What can be said of a method without a network: its entry point, hooks, settings and presets."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from udacore import discovery
+from udacore.config.convert import field_names, structure
+from udacore.config.dump import dump_config, to_plain, to_yaml
+from udacore.config.files import list_presets, parse_yaml
+from udacore.config.resolve import CORE, load_config
+from udacore.config.schema import Config
+from udacore.discovery import Method, find_plugin, is_file
+from udacore.errors import UdaError
+from udacore.options import HELP
+from udacore.plugins import build_hooks, hook_names, hooks_of
+from udacore.testing.checks.report import ContractError
+from udacore.testing.checks.subject import Subject, load_method
+
+
+def check_entry_point(subject: Subject) -> None:
+    """The name is that of an installed entry point, claimed once, and what it names imports; a file imports."""
+    try:
+        if isinstance(subject.given, str) and not is_file(subject.given):
+            find_plugin(subject.given)
+        load_method(subject.given)
+    except UdaError as error:
+        raise ContractError(f"{error}; the entry point belongs under [project.entry-points.\"udacore.plugins\"] of an installed package") from error
+
+
+def check_api(subject: Subject) -> None:
+    """`UDACORE_API`, where the method states it, is that of this core."""
+    try:
+        discovery.check_api(subject.method)
+    except UdaError as error:
+        raise ContractError(str(error)) from error
+
+
+def check_hooks(subject: Subject) -> None:
+    """Every function marked as a hook is one, asks for arguments that the hook has, and at least one is there."""
+    method = subject.method
+    try:
+        build_hooks(method)
+    except UdaError as error:
+        raise ContractError(str(error)) from error
+    if not hooks_of(method):
+        raise ContractError(f"plugin {method.name!r} implements none of {', '.join(hook_names())}; mark functions with @udacore.hookimpl")
+
+
+def check_settings(subject: Subject) -> None:
+    """Settings are frozen, each has a line of help, and defaults and presets come back from YAML as they were."""
+    method = subject.method
+    silent = [name for name, field in field_names(method.settings).items() if not field.metadata.get(HELP)]
+    if silent:
+        raise ContractError(f"settings without help: {', '.join(silent)}; write option(default, 'what it does, and its unit')")
+    try:
+        default = method.settings()
+    except TypeError as error:
+        raise ContractError(f"Settings() does not work without arguments: {error}; give every option a default") from error
+    _check_frozen(default)
+    _check_round_trip(default, "the default settings")
+    for preset in presets_of(method):
+        for name, round in load_preset(method, preset).rounds.items():
+            _check_round_trip(round.method, f"preset {preset!r}, round {name!r}: its settings")
+
+
+def _check_frozen(settings: Any) -> None:
+    names = list(field_names(type(settings)).values())
+    try:
+        for field in names[:1]:
+            setattr(settings, field.name, getattr(settings, field.name))
+    except attrs.exceptions.FrozenInstanceError:
+        return
+    if names:
+        raise ContractError("Settings can be changed after they were made; decorate the class with @attrs.frozen(kw_only=True)")
+
+
+def _check_round_trip(settings: Any, where: str) -> None:
+    text = to_yaml(to_plain(settings))
+    try:
+        back = structure(parse_yaml(text, "settings"), type(settings))
+    except (UdaError, TypeError) as error:
+        raise ContractError(f"{where} cannot be read back from YAML: {error}; use numbers, words, tuples, dicts and attrs classes") from error
+    for name, field in field_names(type(settings)).items():
+        one, other = getattr(settings, field.name), getattr(back, field.name)
+        if one != other:
+            raise ContractError(f"{where}: {name} = {one!r} comes back from YAML as {other!r}; give the default the type that is declared")
+
+
+def check_presets(subject: Subject) -> None:
+    """Every preset of the method loads, and its complete configuration reads back to the same."""
+    method = subject.method
+    for preset in presets_of(method):
+        try:
+            config = load_preset(method, preset)
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "config.yaml"
+                file.write_text(dump_config(config))
+                back = load_config(str(file), packages=(), method_settings=method.settings)
+        except UdaError as error:
+            raise ContractError(f"preset {preset!r}: {error}") from error
+        if not config.rounds:
+            raise ContractError(f"preset {preset!r} has no rounds; write them under `rounds:`")
+        if back != config:
+            raise ContractError(f"preset {preset!r}: its complete configuration, as written to config.yaml, reads back to another one")
+    try:
+        subject.whole  # noqa: B018 (it is loaded by being asked for)
+    except UdaError as error:
+        raise ContractError(str(error)) from error
+
+
+def presets_of(method: Method) -> list[str]:
+    """The presets that the method brings itself."""
+    return list_presets(method.package) if method.package not in (None, CORE) else []
+
+
+def load_preset(method: Method, preset: str) -> Config:
+    """The complete configuration of one of the method's presets."""
+    packages = tuple(package for package in (method.package, CORE) if package)
+    return load_config(preset, [f"plugin={json.dumps(method.name)}"], packages=packages, method_settings=method.settings)

@@ -1,0 +1,162 @@
+"""What is on trial: a method and a configuration of it that a processor carries out in seconds."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from udacore.config.counts import parse_count
+from udacore.config.resolve import CORE, load_config
+from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SamplerConfig
+from udacore.config.transforms import ResizeShortSide
+from udacore.discovery import Method, check_api, is_file, load_plugin, settings_class
+from udacore.options import MethodSettings
+from udacore.testing.checks.report import ContractError
+
+PICTURE = (64, 32)
+STEPS = 2
+TRAIN, SCORED = 4, 2
+
+
+class Subject:
+    """A method on trial.
+
+    given      name of its entry point, path of a .py file, a `Method`, or the module or object that holds its hooks
+    preset     preset or file whose rounds are tried; None: the method's `streets`, else the core's `streets-adapt`
+    overrides  changes to it, as on the command line
+    picture    (width, height) of the pictures
+
+    Nothing is loaded before it is asked for, so that what is wrong is said by the check that looks at it.
+    """
+
+    def __init__(self, given: Any, *, preset: str | None = None, overrides: Sequence[str] = (), picture: tuple[int, int] = PICTURE) -> None:
+        self.given = given
+        self.preset = preset
+        self.overrides = tuple(overrides)
+        self.picture = picture
+
+    @functools.cached_property
+    def method(self) -> Method:
+        """The method, loaded; PluginError if it is unknown, broken or written for other hooks."""
+        return load_method(self.given)
+
+    @functools.cached_property
+    def whole(self) -> Config:
+        """The configuration as its preset and the overrides say."""
+        method = self.method
+        packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
+        named = f"plugin={json.dumps(str(self.given) if isinstance(self.given, str | Path) else method.name)}"
+        return load_config(self.preset, (*self.overrides, named), packages=packages, method_settings=method.settings)
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The same on a few small pictures of the embedded domains, with two steps in every round."""
+        return shrink(self.whole, self.picture)
+
+    def reference(self) -> tuple[str, str]:
+        """How another process finds the method: `plugin` and what `--plugin` takes, or `module` and `module:object`."""
+        if isinstance(self.given, str | Path):
+            word = str(self.given)
+            return "plugin", str(Path(word).resolve()) if is_file(word) else word
+        method = self.method
+        if method.distribution is not None:
+            return "plugin", method.name
+        if is_file(method.origin) and Path(method.origin).is_file():
+            return "plugin", str(Path(method.origin).resolve())
+        if inspect.ismodule(method.module):
+            return "module", method.module.__name__
+        name = getattr(method.module, "__qualname__", None)
+        if name and "<" not in name:
+            return "module", f"{method.module.__module__}:{name}"
+        raise ContractError(f"plugin {method.name!r}: {method.module!r} cannot be found by another process; set `method` to a name or a .py file")
+
+
+def load_method(given: Any) -> Method:
+    """The method that an author names: by entry point, file, `Method`, module or object. Raises PluginError."""
+    if isinstance(given, Method):
+        return given
+    if isinstance(given, str | Path):
+        return load_plugin(str(given))
+    name = getattr(given, "__name__", type(given).__name__).rpartition(".")[2]
+    found = Method(name=name, module=given, settings=MethodSettings, package=None, distribution=None, version=None, origin=repr(given))
+    check_api(found)
+    return attrs.evolve(found, settings=settings_class(found))
+
+
+def shrink(config: Config, picture: tuple[int, int] = PICTURE) -> Config:
+    """A configuration cut down to what a processor does in seconds, whatever the method.
+
+    Every round takes two steps (none where it takes none) of two images a micro-batch, from four pictures of each embedded domain, and
+    is scored on two. Everything else stays: losses, parts, optimisers, overlays, and the method's settings.
+    """
+    rounds = {name: _shrink_round(entry, picture) for name, entry in config.rounds.items()}
+    return attrs.evolve(
+        config, rounds=rounds, name="contract", device="cpu", threads=1, workers=0, amp="off", compile=False, channels_last=False,
+        deterministic=False, tensorboard=False, log_every=1, save_every=1, control=False,
+    )  # fmt: skip
+
+
+def _shrink_round(config: RoundConfig, picture: tuple[int, int]) -> RoundConfig:
+    steps = STEPS if parse_count(config.steps).number else 0
+    source = attrs.evolve(_shrink_data(config.source, picture, TRAIN), **_shrink_stream(config.source, picture))
+    target = attrs.evolve(_shrink_data(config.target, picture, TRAIN), **_shrink_stream(config.target, picture))
+    pseudo_labels = attrs.evolve(config.pseudo_labels, size=_within(config.pseudo_labels.size, picture))
+    return attrs.evolve(
+        config, steps=steps, batch=2 * config.accumulation, source=source, target=target, pseudo_labels=pseudo_labels, label_space="streets",
+        evaluate={name: _shrink_evaluation(entry, picture) for name, entry in config.evaluate.items()},
+        initial="random", initial_sha256=None,
+    )  # fmt: skip
+
+
+def _shrink_data(entry: Any, picture: tuple[int, int], count: int) -> Any:
+    defaults = {field.name: field.default for field in attrs.fields(DataConfig) if field.name in ("root", "list_", "except_", "label_map")}
+    return attrs.evolve(entry, dataset="streets", count=count, image_size=picture, **defaults)
+
+
+def _shrink_stream(entry: Any, picture: tuple[int, int]) -> dict[str, Any]:
+    """Transforms no larger than the pictures, and samplers that find something in them."""
+    sampler: SamplerConfig = entry.sampler
+    return {
+        "transform": {name: _shrink_transform(step, picture) for name, step in entry.transform.items()},
+        "sampler": attrs.evolve(sampler, min_pixels=min(sampler.min_pixels, 8), sub_epoch=min(sampler.sub_epoch, 2 * TRAIN)),
+    }
+
+
+def _shrink_transform(step: Any, picture: tuple[int, int]) -> Any:
+    if isinstance(step, ResizeShortSide):
+        return attrs.evolve(step, range=(min(picture), min(picture)))
+    return attrs.evolve(step, size=_within(step.size, picture)) if hasattr(step, "size") else step
+
+
+def _shrink_evaluation(entry: EvaluationConfig, picture: tuple[int, int]) -> EvaluationConfig:
+    small: EvaluationConfig = attrs.evolve(
+        _shrink_data(entry, picture, SCORED), size=_within(entry.size, picture), window=_within(entry.window, picture), stride=None,
+        subsets=(), every=0, batch=SCORED,
+    )  # fmt: skip
+    return small
+
+
+def _within(size: tuple[int, int] | None, picture: tuple[int, int]) -> tuple[int, int] | None:
+    return size and (min(size[0], picture[0]), min(size[1], picture[1]))
+
+
+def on_disk(config: Config, roots: Mapping[str, Path]) -> Config:
+    """The small configuration with its pictures read from folders: `<root>/<split>/{images,labels}` for each of the two domains."""
+
+    def place(entry: Any, domain: str, split: str) -> Any:
+        root = str(roots[entry.domain or domain] / ("train" if split == "train" else "val"))
+        return attrs.evolve(entry, dataset="folder", root=root, image_folder="images", label_folder="labels", label_suffix="")
+
+    def move(round: RoundConfig) -> RoundConfig:
+        evaluate = {name: place(entry, "target", entry.split) for name, entry in round.evaluate.items()}
+        return attrs.evolve(
+            round, source=place(round.source, "source", "train"), target=place(round.target, "target", "train"), evaluate=evaluate
+        )  # fmt: skip
+
+    return attrs.evolve(config, rounds={name: move(round) for name, round in config.rounds.items()})

@@ -1,0 +1,186 @@
+"""The rounds of a method set up for a look at single calls of its hooks, on pictures of the embedded domains."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor
+
+from udacore.config.schema import RoundConfig
+from udacore.engine import training
+from udacore.engine.checkpoint import _global_states, _set_global_states
+from udacore.engine.device import Machine, seed_everything
+from udacore.engine.parts import SEGMENTER, set_modes
+from udacore.engine.run import make_session
+from udacore.engine.session import Session
+from udacore.engine.training import Work
+from udacore.interface import IGNORE, SourceBatch, Step, TargetBatch
+from udacore.plugins import labelled
+from udacore.testing.checks.report import ContractError
+from udacore.testing.checks.subject import Subject
+
+Pair = tuple[SourceBatch | None, TargetBatch | None]
+NOWHERE = Path("no-such-folder")
+"""The run folder of a trial: nothing is there, and nothing is written."""
+
+
+@attrs.frozen
+class Loss:
+    """One loss of one call: the hook that gave it, its name, the part that it trains, and what was given (a scalar, if all is well)."""
+
+    hook: str
+    term: str
+    part: str
+    value: Any
+
+    @property
+    def tensor(self) -> Tensor | None:
+        """The value, if it is a tensor at all."""
+        return self.value if isinstance(self.value, Tensor) else None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Stage:
+    """A round on trial, its weights as built and its overlays stood in for."""
+
+    session: Session
+    name: str
+    config: RoundConfig
+    labelled: bool
+    pairs: list[Pair]
+
+    def set_up(self, *, amp: bool = False) -> Work:
+        """Model and optimisers, new and each time the same; global random states are left as a round begins with them."""
+        machine = attrs.evolve(self.session.machine, amp=amp)
+        work = training.set_up(attrs.evolve(self.session, machine=machine), self.name)
+        set_modes(work.model, work.config, work.round.trains)
+        return work
+
+    def losses(self, work: Work, pair: Pair, *, index: int = 0, seed: int | None = 1) -> list[Loss]:
+        """What both hooks give for a pair of batches, as returned; with `seed` the global generators are set first."""
+        if seed is not None:
+            seed_everything(seed, work.session.machine.device)
+        step = Step(
+            settings=work.config.method, round=work.round, index=index, micro=0, model=work.model, source=pair[0], target=pair[1],
+            generator=torch.Generator().manual_seed(5), record=lambda name, value: None,
+        )  # fmt: skip
+        found = []
+        for domain in ("source", "target"):
+            if domain in work.config.draws:
+                hook = f"{domain}_loss"
+                with labelled(work.session.method.name, hook, self.name, index), work.session.machine.autocast():
+                    result = getattr(work.session.hooks, hook)(step=step)
+                named = result if isinstance(result, Mapping) else {} if result is None else {domain: result}
+                found += [Loss(hook, str(term), part_of_term(str(term)), value) for term, value in named.items()]
+        return found
+
+    def take_steps(self, work: Work, count: int = 2) -> list[dict[str, list[float]]]:
+        """Optimiser steps as the engine takes them; the numbers recorded at each."""
+        seen = []
+        for index in range(count):
+            source, target = self.pairs[index % len(self.pairs)]
+            seed_everything(index, work.session.machine.device)
+            set_modes(work.model, work.config, work.round.trains)
+            micro = work.config.accumulation
+            work.updater.run_step(index, [source] * micro, [target] * micro)
+            seen.append(work.updater.pending_numbers())
+            work.updater.numbers.clear()
+        return seen
+
+    def says(self, loss: Loss, text: str) -> ContractError:
+        """A failure about one loss."""
+        return ContractError(f"round {self.name!r}: {loss.hook} gives the loss {loss.term!r} {text}")
+
+
+def part_of_term(term: str) -> str:
+    """The part that a loss of this name trains."""
+    return term.partition("/")[0] if "/" in term else SEGMENTER
+
+
+class Trial:
+    """All that differs between the rounds of a method, each once."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    @functools.cached_property
+    def session(self) -> Session:
+        """A run that is silent and has no folder."""
+        machine = Machine(device=torch.device("cpu"))
+        return make_session(self.subject.config, self.subject.method, NOWHERE, machine)
+
+    @functools.cached_property
+    def stages(self) -> list[Stage]:
+        """The rounds that take steps; of those that differ in name and start only, the first."""
+        seen: list[RoundConfig] = []
+        stages = []
+        for name, config in self.session.config.rounds.items():
+            like = attrs.evolve(config, weights=None, keep="last", best_on=None, evaluate={})
+            if config.steps and like not in seen:
+                seen.append(like)
+                stages.append(self._stage(name, config))
+        return stages
+
+    def _stage(self, name: str, config: RoundConfig) -> Stage:
+        has_labels = config.target.labels != "none"
+        plain = attrs.evolve(
+            config, weights="initial", source=attrs.evolve(config.source, images="own"), target=attrs.evolve(config.target, labels="none")
+        )  # fmt: skip
+        rounds = {**self.session.config.rounds, name: plain}
+        session = attrs.evolve(self.session, config=attrs.evolve(self.session.config, rounds=rounds))
+        stage = Stage(session=session, name=name, config=plain, labelled=has_labels, pairs=[])
+        with contextlib.closing(draw_pairs(session, name)) as drawn:
+            stage.pairs.extend((source, stand_in_labels(target, len(session.space(name))) if has_labels else target) for source, target in drawn)
+        return stage
+
+
+def draw_pairs(session: Session, name: str) -> Generator[Any, None, None]:
+    """Two pairs of batches as the engine would draw them, without a model."""
+    streams = {domain: _stream(session, name, domain) for domain in session.config.rounds[name].draws}
+    try:
+        for _ in range(2):
+            yield tuple(next(streams[domain]) if domain in streams else None for domain in ("source", "target"))
+    finally:
+        for stream in streams.values():
+            stream.close()
+
+
+def _stream(session: Session, name: str, domain: Literal["source", "target"]) -> Any:
+    from udacore.data.loading import stream_batches
+
+    config = session.config.rounds[name]
+    table, entry = (session.source(name), config.source) if domain == "source" else (session.target(name), config.target)
+    return stream_batches(
+        table, entry, config.pixels, space=session.space(name), seed=session.config.seed, round=name, domain=domain, batch=2, steps=2
+    )  # fmt: skip
+
+
+def stand_in_labels(target: TargetBatch | None, classes: int) -> TargetBatch | None:
+    """A target batch with pseudo labels: blocks of 8 x 8 pixels of one class or, now and then, ignored."""
+    if target is None:
+        return None
+    count, _, height, width = target.image.shape
+    draw = torch.Generator().manual_seed(3)
+    blocks = torch.randint(0, classes + 2, (count, -(-height // 8), -(-width // 8)), generator=draw)
+    label = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :height, :width]
+    return attrs.evolve(target, pseudo_label=label.where(label < classes, IGNORE).contiguous())
+
+
+@contextlib.contextmanager
+def undisturbed_process() -> Iterator[None]:
+    """One thread inside, since sums depend on their number; random states, threads and working directory as they were afterwards."""
+    states, threads, folder = _global_states(), torch.get_num_threads(), os.getcwd()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        torch.set_num_threads(threads)
+        _set_global_states(states)
