@@ -52,9 +52,11 @@ class ImagePool(nn.Module):
         if len(self.pictures) and self.pictures.shape[1:] != images.shape[1:]:
             (height, width), (h, w) = images.shape[-2:], self.pictures.shape[-2:]
             raise ConfigError(f"transform: the image pool needs pictures of one size, got {width} x {height} after {w} x {h}; add resize or crop")
-        everybody = ranks.all_gather(images).flatten(0, 1)
+        # What is remembered never gets narrower: under bf16 the pool stays in float32, and half precision comes back as it was.
+        wide = torch.promote_types(images.dtype, self.pictures.dtype)
+        everybody = ranks.all_gather(images.to(wide)).flatten(0, 1)
         returned = torch.stack([self._exchange(image, draws) for image in everybody])
-        return returned.view(ranks.size(), *images.shape)[ranks.rank()]
+        return returned.view(ranks.size(), *images.shape)[ranks.rank()].to(images.dtype)
 
     def _exchange(self, image: Tensor, draws: Draws) -> Tensor:
         uniform, slot = draws
