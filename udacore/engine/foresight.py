@@ -14,7 +14,10 @@ from udacore.data.labels import subset_indices
 from udacore.data.preflight import check_pairs
 from udacore.engine.parts import create_optimizer
 from udacore.engine.session import Session
+from udacore.engine.starting import build_model
 from udacore.errors import ConfigError
+from udacore.interface import RoundInfo
+from udacore.models.families import describe_expected
 from udacore.plugins import DEFAULT, hooks_of
 
 WORDS = ("initial", "previous", "best", "imagenet", "random")
@@ -40,11 +43,20 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
             if word == "best" and not any(rounds[earlier].keep == "best" for earlier in list(rounds)[: session.index(name)]):
                 raise ConfigError(f"rounds.{name}.{place}: best, but no earlier round keeps its best model; set keep: best there")
             if word not in WORDS and not word.startswith("round ") and not Path(word).expanduser().is_file():
-                raise ConfigError(f"rounds.{name}.{place}: {word}: no such file of weights")
+                expected = _expected(session, name) if place in ("initial", "initial.segmenter") else ""
+                raise ConfigError(f"rounds.{name}.{place}: {word}: no such file of weights{expected}")
         if "source" in config.draws and config.source.images not in ("own", *rounds):
             check_pairs(session.source(name))
         if "target" in config.draws and config.target.labels not in ("none", "make", *rounds):
             check_pairs(session.target(name))
+
+
+def _expected(session: Session, name: str) -> str:
+    """Which files of initial weights the round's network takes, for a message."""
+    config = session.config.rounds[name]
+    info = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=session.space(name).classes)
+    backbone = getattr(build_model(session, info, config), "backbone", None)
+    return "" if backbone is None else f"; expected {describe_expected(backbone)}"
 
 
 @contextlib.contextmanager

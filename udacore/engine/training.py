@@ -216,7 +216,9 @@ def keep_model(work: Work) -> None:
     if work.config.keep == "best" and work.best is not None:
         best = work.session.checkpoints.load("best")
         load_state(work.model, best.model, where="the best checkpoint")
-        work.session.tracker.say(f"round {work.name!r} keeps the model of step {best.step}: best on {work.config.best_on or work.sets[0].name!r}")
+        judge = next((data for data in work.sets if data.name == work.config.best_on), work.sets[0])
+        by = ", chosen by labels of the target" if judge.domain == "target" else ""
+        work.session.tracker.say(f"round {work.name!r} keeps the model of step {best.step}: best on {judge.name!r}{by}")
 
 
 class StoppedError(UdaError):
