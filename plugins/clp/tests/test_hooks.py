@@ -238,7 +238,7 @@ def test_both_players_of_the_adversarial_option_learn_and_neither_for_the_other(
     model, frozen = build(settings), build(settings)
     what = {"source": (64, 96), "target": (72, 80)}
     step = a_step(model, settings, **what)
-    source, target = both(step)
+    _, target = both(step)
     assert set(target) == {"adversarial", "discriminator/domain"}
     assert target["discriminator/domain"].item() == pytest.approx(math.log(2), abs=0.05)
     assert target["adversarial"].item() == pytest.approx(0.001 * math.log(2), abs=1e-4)
