@@ -1,0 +1,159 @@
+"""What is public, one name a line: `python tests/public_api.py` prints it, `--write` puts it into public_api.txt.
+
+The file is the public interface of the version that its first line names. What differs from it must stand by name in the
+newest section of CHANGELOG.md; else it is not written, and the test that compares both fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import click
+
+import udacore
+from udacore.cli import COMMANDS, uda
+from udacore.config.describe import settings_table
+from udacore.config.schema import Config
+
+MODULES = (
+    *("udacore", "udacore.api", "udacore.errors", "udacore.options", "udacore.interface", "udacore.hookspecs", "udacore.ranks"),
+    *("udacore.losses", "udacore.thresholds", "udacore.metrics", "udacore.inference", "udacore.pseudo_labels", "udacore.models"),
+    *("udacore.data.labels", "udacore.testing"),
+)
+SNAPSHOT = Path(__file__).with_name("public_api.txt")
+CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
+
+
+def collect() -> list[str]:
+    """The public interface, sorted: Python names with signatures, settings with types and defaults, commands with options."""
+    lines = [line for module in MODULES for line in _module(importlib.import_module(module))]
+    lines += [f"setting {row.name} ({row.type}) = {row.default}" for row in settings_table(Config)]
+    lines += [line for name in COMMANDS for line in _command(f"uda {name}", uda.get_command(click.Context(uda), name))]
+    return sorted(set(lines))
+
+
+def _module(module: ModuleType) -> Iterator[str]:
+    for name in public_names(module):
+        path, value = f"{module.__name__}.{name}", getattr(module, name)
+        home = getattr(value, "__module__", module.__name__)
+        yield from [path] if home in MODULES and home != module.__name__ else _name(path, value)
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """What `__all__` lists, else the classes and functions defined in the module and its constants."""
+    if hasattr(module, "__all__"):
+        return sorted(name for name in module.__all__ if not name.startswith("__"))
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__ or name.isupper()]
+    return sorted(name for name in own if not name.startswith("_"))
+
+
+def _name(path: str, value: Any) -> Iterator[str]:
+    if inspect.isclass(value):
+        yield from _class(path, value)
+    elif inspect.isroutine(value):
+        yield f"{path}{_signature(value)}"
+    elif isinstance(value, str | int | float | bool | None) or path.isupper():
+        yield f"{path} = {value!r}"
+    else:
+        yield path
+
+
+def _class(path: str, cls: type) -> Iterator[str]:
+    """A class with its fields, or what it is built with, and the public methods and properties written in it; nothing inherited."""
+    if attrs.has(cls):
+        yield path
+        for field in attrs.fields(cls):
+            yield f"{path}.{field.name}: {_text(field.type)}{_default(field)}"
+    elif "__init__" in vars(cls) and not getattr(cls, "_is_protocol", False):
+        yield f"{path}{_signature(cls)}"
+    else:
+        yield path
+        yield from (f"{path}.{name}: {_text(kind)}" for name, kind in vars(cls).get("__annotations__", {}).items() if name[0] != "_")
+    for name, member in vars(cls).items():
+        function = getattr(member, "__func__", member)
+        if name.startswith("_") or (attrs.has(cls) and name in attrs.fields_dict(cls)):
+            continue
+        if isinstance(member, property):
+            yield f"{path}.{name}"
+        elif inspect.isfunction(function):
+            yield f"{path}.{name}{_signature(function)}"
+
+
+def _default(field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING:
+        return ""
+    return " = made" if isinstance(field.default, attrs.Factory) else f" = {field.default!r}"  # type: ignore[arg-type]
+
+
+def _signature(function: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(function))).replace("'", "")
+
+
+def _text(kind: Any) -> str:
+    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
+
+
+def _command(path: str, command: click.Command | None) -> Iterator[str]:
+    assert command is not None
+    yield path
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _command(f"{path} {name}", inner)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            yield from (f"{path} {option}" for option in parameter.opts if option.startswith("--"))
+
+
+def read_snapshot() -> tuple[str, list[str]]:
+    """The version that the file is of, and its lines."""
+    first, *lines = SNAPSHOT.read_text(encoding="utf-8").splitlines()
+    return first.removeprefix("# udacore "), lines
+
+
+def differences(before: Sequence[str], now: Sequence[str]) -> dict[str, list[str]]:
+    """Name -> its lines that came (+) and went (-). A name is the last word of a path: `entropy`, `weight`, `--resume`."""
+    found: dict[str, list[str]] = {}
+    for sign, lines, others in (("-", before, set(now)), ("+", now, set(before))):
+        for line in lines:
+            if line not in others:
+                found.setdefault(name_of(line), []).append(f"{sign} {line}")
+    return found
+
+
+def name_of(line: str) -> str:
+    """`udacore.losses.entropy(...) -> Tensor` is `entropy`."""
+    path = re.split(r" \(|\(|: | = ", line)[0]
+    return path.split(" ")[-1] if path.startswith("uda ") else path.split(" ")[-1].rpartition(".")[2]
+
+
+def unmentioned(names: Iterable[str], changelog: str) -> list[str]:
+    """Names that the newest section of the changelog does not have as a word."""
+    newest = re.split(r"^## ", changelog, flags=re.MULTILINE)[1]
+    return [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", newest)]
+
+
+def write() -> int:
+    """Bring the file up to date, unless the changelog is silent about a change."""
+    now = collect()
+    if SNAPSHOT.exists():
+        changed = differences(read_snapshot()[1], now)
+        silent = unmentioned(changed, CHANGELOG.read_text(encoding="utf-8"))
+        if silent:
+            print(f"not written: the newest section of {CHANGELOG.name} does not mention {', '.join(silent)}", file=sys.stderr)
+            return 1
+    SNAPSHOT.write_text("\n".join([f"# udacore {udacore.__version__}", *now]) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        sys.exit(write())
+    print("\n".join(collect()))

@@ -1,0 +1,112 @@
+"""A public name does not change in silence: what differs from public_api.txt stands in the changelog."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+import udacore
+from udacore import interface, losses
+
+SCRIPT = Path(__file__).with_name("public_api.py")
+LOG = "# Changes\n\n## udacore 0.2 (soon)\n\n- `entropy` takes a `base`, uda run got --quick.\n\n## udacore 0.1\n\n- `upsample`.\n"
+
+
+@pytest.fixture(scope="module")
+def api() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("public_api", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_change_since_the_last_version_is_in_the_changelog(api: Any) -> None:
+    version, lines = api.read_snapshot()
+    changed = api.differences(lines, api.collect())
+    silent = api.unmentioned(changed, api.CHANGELOG.read_text())
+    told = "\n".join(line for name in silent for line in changed[name])
+    assert not silent, f"public names changed; name each in the newest section of CHANGELOG.md, or leave them as they were:\n{told}"
+    assert version == udacore.__version__, "a new version: python tests/public_api.py --write"
+
+
+def test_hooks_types_losses_settings_and_commands_are_all_in_it(api: Any) -> None:
+    lines = api.read_snapshot()[1]
+    for expected in (
+        "udacore.hookspecs.target_loss(step: Step) -> Losses",
+        "udacore.interface.Step.kept: dict[str, Any] = made",
+        "udacore.losses.entropy(logits: Tensor, valid: Tensor | None = None) -> Tensor",
+        "udacore.ranks.all_sum(x: Tensor) -> Tensor",
+        "udacore.hookimpl",
+        "udacore.api.UDACORE_API = 1",
+        "setting rounds.NAME.batch (a whole number) = 8",
+        "uda run --resume",
+        "uda plugins new --from",
+    ):
+        assert expected in lines
+    assert any(line.startswith("udacore.testing.MethodContract") for line in lines)
+    assert lines == sorted(set(lines))
+
+
+def test_a_changed_signature_is_found_by_its_name(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def entropy(logits: Tensor, valid: Tensor | None = None, base: float = 2.0) -> Tensor:
+        return logits
+
+    entropy.__module__ = losses.__name__
+    before = api.collect()
+    monkeypatch.setattr(losses, "entropy", entropy)
+    monkeypatch.delattr(losses, "upsample")
+    monkeypatch.setattr(interface, "IGNORE", 254)
+    changed = api.differences(before, api.collect())
+    assert set(changed) == {"entropy", "upsample", "IGNORE"}
+    assert changed["entropy"] == [
+        "- udacore.losses.entropy(logits: Tensor, valid: Tensor | None = None) -> Tensor",
+        "+ udacore.losses.entropy(logits: Tensor, valid: Tensor | None = None, base: float = 2.0) -> Tensor",
+    ]
+    assert api.unmentioned(changed, LOG) == ["IGNORE", "upsample"] or api.unmentioned(changed, LOG) == ["upsample", "IGNORE"]
+
+
+def test_only_the_newest_section_counts_and_only_whole_words(api: Any) -> None:
+    assert api.unmentioned(["entropy", "base", "--quick", "run"], LOG) == []
+    assert api.unmentioned(["upsample", "quick", "bas", "ase", "--qui", "entropy_2"], LOG) == ["upsample", "quick", "bas", "ase", "--qui", "entropy_2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("udacore.losses.entropy(logits: Tensor) -> Tensor", "entropy"),
+        ("udacore.interface.Step.kept: dict[str, Any] = made", "kept"),
+        ("udacore.api.UDACORE_API = 1", "UDACORE_API"),
+        ("udacore.hookimpl", "hookimpl"),
+        ("setting rounds.NAME.parts.NAME.schedule.from (a whole number or text) = 0", "from"),
+        ("uda run --dry-run", "--dry-run"),
+        ("uda data check", "check"),
+    ],
+)
+def test_the_name_of_a_line(api: Any, line: str, name: str) -> None:
+    assert api.name_of(line) == name
+
+
+def test_the_file_is_not_written_over_a_silent_change(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    snapshot, log = tmp_path / "public_api.txt", tmp_path / "CHANGELOG.md"
+    monkeypatch.setattr(api, "SNAPSHOT", snapshot)
+    monkeypatch.setattr(api, "CHANGELOG", log)
+    assert api.write() == 0
+    assert api.read_snapshot() == (udacore.__version__, api.collect())
+    snapshot.write_text(snapshot.read_text().replace("valid: Tensor | None = None", "valid: Tensor"))
+    before = snapshot.read_text()
+    log.write_text(LOG.replace("`entropy`", "something"))
+    assert api.write() == 1
+    assert "does not mention entropy" in capsys.readouterr().err
+    assert snapshot.read_text() == before
+    log.write_text(LOG)
+    assert api.write() == 0
+    assert api.read_snapshot()[1] == api.collect()
+    assert "public_api" not in sys.modules
