@@ -26,7 +26,7 @@ class DataConfig:
     root: str | None = option(None, "folder of the data set; default: $UDACORE_DATA/<dataset>, else datasets/<dataset>")
     split: str = option("train", "part of the data set: train, val or test; gta5, synthia and folder hold one part")
     list_: str | None = option(None, "text file of image names (or image<TAB>label), one a line; package:path for a file in a package")
-    except_: str | None = option(None, "text file of image names to leave out")
+    except_: str | None = option(None, "text file of image names to leave out; those that are not there are passed over, unless none is")
     image_folder: str = option("images", "folder only: where the images lie below root")
     label_folder: str = option("labels", "folder only: where the labels lie below root")
     label_suffix: str = option("", "folder only: what a label's name has after the image's name without suffix, before .png")
