@@ -89,6 +89,9 @@ def test_memory_format_and_half_precision_change_nothing():
     low = logits.bfloat16()
     found = [Pyramid(logits=each, valid=valid).pixel_loss()[0] for each in (low, low.float())]
     torch.testing.assert_close(*found)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mean = Pyramid(logits=logits, valid=valid).mean_prediction()
+    torch.testing.assert_close(mean, Pyramid(logits=logits, valid=valid).mean_prediction(), rtol=0, atol=0)
 
 
 def test_each_level_has_the_gradient_of_its_own():

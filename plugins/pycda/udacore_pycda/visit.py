@@ -75,7 +75,8 @@ def visit_logits(logits: Tensor, valid: Tensor, threshold: float, sides: Sequenc
     """Read the logits (N K H W) once; `valid` is N H W bool, `sides` those of squares whose mean logits are wanted."""
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
-    loss, count, mass, *pools = _Visit.apply(logits, valid, threshold, tuple(sides))
+    with torch.autocast(logits.device.type, enabled=False):  # else the sums over all pixels would be made in half precision
+        loss, count, mass, *pools = _Visit.apply(logits, valid, threshold, tuple(sides))
     return Visit(loss=loss, count=count, mass=mass, pools=dict(zip(sides, pools, strict=True)))
 
 
