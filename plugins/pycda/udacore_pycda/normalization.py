@@ -108,15 +108,16 @@ class _Normalize(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, count, varies = context.saved_tensors
         gradient = gradients[0].to(mean.dtype)
-        normalized = (x.to(mean.dtype) - mean[:, None, None]).mul_(inverse[:, None, None])
+        centred = x.to(mean.dtype) - mean[:, None, None]
         bias_gradient = gradient.sum((0, 2, 3))
-        weight_gradient = (gradient * normalized).sum((0, 2, 3))
+        weight_gradient = (gradient * centred).sum((0, 2, 3)) * inverse
         x_gradient = None
         if context.needs_input_grad[0]:
             of_mean, of_variance = ranks.all_sum(torch.stack([bias_gradient, weight_gradient])) / count
-            # in place of `normalized`, which is not needed any more
-            centred = normalized.mul_((-of_variance * varies)[:, None, None]).add_(gradient).sub_(of_mean[:, None, None])
-            x_gradient = centred.mul_((weight * inverse)[:, None, None]).to(x.dtype)
+            slope = -of_variance * inverse * varies
+            # (gradient - of_mean + slope centred) weight inverse, in place of `centred`
+            torch.addcmul(-of_mean[:, None, None], centred, slope[:, None, None], out=centred)
+            x_gradient = centred.add_(gradient).mul_((weight * inverse)[:, None, None]).to(x.dtype)
         # The affine gradients stay this rank's own: the core averages them with all others.
         return (
             x_gradient,
