@@ -178,3 +178,12 @@ def test_a_preset_of_the_core_that_extends_the_name_of_the_one_above_it_means_th
     assert (data["steps"], data["model"], list(data["rounds"])) == (7, {"name": "small"}, ["source", "adapt"])
     with pytest.raises(ConfigError, match="in a circle"):
         read_file("a", ("certain_method", "udacore"))
+
+
+def test_a_preset_of_the_core_knows_no_preset_of_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calm_method" / "presets").mkdir(parents=True)
+    (tmp_path / "calm_method" / "__init__.py").touch()
+    write(tmp_path / "calm_method/presets/streets.yaml", "extends: streets-adapt\nsteps: 7\n")
+    mine = write(tmp_path / "mine.yaml", "extends: streets-adapt\n")  # the core's, which extends streets: the core's too
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert read_file(str(mine), ("calm_method", "udacore")) == read_file("streets-adapt", ("udacore",))

@@ -156,6 +156,7 @@ def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, .
     if not isinstance(base, str):
         raise ConfigError(f"{file}: {EXTENDS}: must be a file or the name of a preset, got {show(base)}")
     folder = file.parent if isinstance(file, Path) else None
+    packages = _from_owner(file, packages)
     # A method's preset may extend the core's of the same name, also through others of the core: one in the chain is not meant.
     chain = (*above, identity)
     others = [name for name in packages if base not in list_presets(name) or _identity(find_preset(base, [name])) not in chain]
@@ -167,6 +168,15 @@ def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, .
         raise ConfigError(f"{file}: {EXTENDS}: {error}") from None
     merged: dict[str, Any] = merge(_read(found, packages, chain), data)
     return merged
+
+
+def _from_owner(file: Path | Traversable, packages: Sequence[str]) -> Sequence[str]:
+    """The packages that a file may mean: a preset knows those of its own package and of the ones behind it, so the core's knows no method's."""
+    name, identity = file.name.removesuffix(".yaml"), _identity(file)
+    for place, package in enumerate(packages):
+        if name in list_presets(package) and _identity(find_preset(name, [package])) == identity:
+            return packages[place:]
+    return packages
 
 
 def _identity(file: Path | Traversable) -> str:
