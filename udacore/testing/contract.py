@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class MethodContract:
 
     method     name of the entry point; path of a .py file, relative to the file of the test class; a `Method`; or the module or object
                that holds the hooks (an object must be found under its module and name: the runs take place in processes of their own)
-    preset     preset or file whose rounds are tried, if it is not `streets`
+    preset     name of a preset, or a file (beside the test class), whose rounds are tried, if it is not `streets`
     overrides  changes to it as on the command line, such as `("method.width=8",)`, for networks that would be slow
     picture    (width, height) of the pictures, for methods that need larger ones
     exempt     name of a check (that of the test without `test_`) -> why it cannot hold for this method. The check is skipped and the reason
@@ -50,7 +51,8 @@ class MethodContract:
     def subject(cls) -> Subject:
         """The method on trial."""
         _check_exempt(cls.exempt)
-        return Subject(_find(cls), preset=cls.preset, overrides=cls.overrides, picture=cls.picture)
+        preset = cls.preset if cls.preset is None else _beside(cls, cls.preset)
+        return Subject(_find(cls), preset=preset, overrides=cls.overrides, picture=cls.picture)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -69,10 +71,7 @@ class MethodContract:
         name = str(request.node.name).removeprefix("test_")
         if name in self.exempt:
             reason = f"{name} is not checked: {self.exempt[name]}"
-            reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-            if reporter is not None:
-                reporter.write_line("")
-                reporter.write_line(f"{request.node.nodeid}: {reason}")
+            _show(request.config, f"{request.node.nodeid}: {reason}")
             pytest.skip(reason)
         with undisturbed_process():
             yield
@@ -90,7 +89,7 @@ class MethodContract:
         _check(STATIC["hooks"], subject)
 
     def test_settings(self, subject: Subject) -> None:
-        """Settings are frozen, each has a line of help, and defaults and presets come back from YAML as they were."""
+        """Each setting has a default and a line of help, and defaults and presets come back from YAML as they were."""
         _check(STATIC["settings"], subject)
 
     def test_presets(self, subject: Subject) -> None:
@@ -190,6 +189,14 @@ def _check(check: Callable[[Any], None], on_trial: Any) -> None:
         pytest.fail(str(error), pytrace=False)
 
 
+def _show(config: pytest.Config, line: str) -> None:
+    """A line on the terminal, whatever pytest was told to show of skipped tests; the summary of several workers shows it with -rs."""
+    reporter, capture = (config.pluginmanager.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
+    if reporter is not None:
+        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            reporter.write_line(f"\n{line}")
+
+
 def _check_exempt(exempt: Mapping[str, str]) -> None:
     names = (*STATIC, *FAST, *RUNS)
     for name, reason in exempt.items():
@@ -203,7 +210,10 @@ def _find(cls: type[MethodContract]) -> Any:
     """What the class names; a file is looked for beside the test first."""
     if cls.method is None:
         raise ValueError(f"{cls.__name__}: set `method` to the name of an entry point, a .py file, or an object with the hooks")
-    if isinstance(cls.method, str | Path) and is_file(str(cls.method)):
-        beside = Path(inspect.getfile(cls)).parent / cls.method
-        return str(beside if beside.is_file() else cls.method)
-    return cls.method
+    return _beside(cls, str(cls.method)) if isinstance(cls.method, str | Path) and is_file(str(cls.method)) else cls.method
+
+
+def _beside(cls: type[MethodContract], word: str) -> str:
+    """The file of that name beside the test, if there is one."""
+    file = Path(inspect.getfile(cls)).parent / word
+    return str(file) if file.is_file() else word

@@ -9,7 +9,10 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from udacore.engine.parts import SEGMENTER
+from udacore.engine.training import Work
 from udacore.errors import PluginError, UdaError
 from udacore.interface import IGNORE, TargetBatch
 from udacore.testing.checks.devices import OtherDevice
@@ -99,14 +102,26 @@ def check_losses_order(trial: Trial) -> None:
     """The order of the images within a batch changes no loss (both batches are turned round alike; dropout is off)."""
     for stage in trial.stages:
         pair = stage.pairs[0]
-        straight, turned = (stage.losses(_without_dropout(stage.set_up()), each) for each in (pair, _turned(pair)))
-        after = by_key(turned)
+        with WithoutDropout():
+            straight, turned, drawn = (stage.losses(stage.set_up(), each, seed=seed) for each, seed in ((pair, 1), (_turned(pair), 1), (pair, 2)))
+        after, random = by_key(turned), by_key(drawn)
         for loss in straight:
             key = (loss.hook, loss.term)
             if loss.tensor is not None and not (key in after and is_close(after[key], loss.tensor, 1e-3)):
                 there = f"{float(after[key].mean()):.6g}" if key in after else "not there"
-                said = f"= {float(loss.tensor.detach().mean()):.6g}, but {there} once the batch is turned round; treat all images of a batch alike"
-                raise stage.says(loss, said)
+                is_random = key in random and not is_close(random[key], loss.tensor)
+                advice = "it draws random numbers for each image: if it must, say so in `exempt`" if is_random else "treat all images of a batch alike"
+                raise stage.says(loss, f"= {float(loss.tensor.detach().mean()):.6g}, but {there} once the batch is turned round; {advice}")
+
+
+class WithoutDropout(TorchFunctionMode):
+    """While this is open, dropout leaves everything as it is."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if "dropout" in getattr(func, "__name__", ""):
+            return args[0] if args else kwargs["input"]
+        return func(*args, **kwargs)
 
 
 def check_losses_parts(trial: Trial) -> None:
@@ -115,31 +130,37 @@ def check_losses_parts(trial: Trial) -> None:
         work = stage.set_up()
         _check_shared(stage, work.model, set(work.updater.parts))
         before = {name: parameter.detach().clone() for name, parameter in work.model.named_parameters()}
-        for loss in stage.losses(work, stage.pairs[0]):
-            part = work.updater.parts.get(loss.part)
-            if part is None:
-                possible = ", ".join(work.updater.parts)
-                raise stage.says(loss, f"for the part {loss.part!r}, which this round does not train; it trains: {possible}")
-            if loss.tensor is None or not loss.tensor.requires_grad or loss.tensor.dim():
-                continue
-            gradients = torch.autograd.grad(loss.tensor, part.parameters, retain_graph=True, allow_unused=True)
-            if all(gradient is None for gradient in gradients):
-                instead = sorted({name for name, _ in work.model.named_children()} & set(work.config.parts))
-                hint = f", or name it after the part that it trains ({', '.join(f'{name}/...' for name in instead)})" if instead else ""
-                raise stage.says(loss, f"which reaches no parameter of its part {loss.part!r}; do not detach what it is made of{hint}")
+        losses = stage.losses(work, stage.pairs[0])
         for name, parameter in work.model.named_parameters():
             if parameter.grad is not None:
                 raise ContractError(f"round {stage.name!r}: the hooks left a gradient in {name}: do not call backward(), return the loss")
             if not torch.equal(parameter, before[name]):
                 raise ContractError(f"round {stage.name!r}: the hooks changed {name}: only the optimiser changes parameters; make it a buffer")
+        for loss in losses:
+            _check_reach(stage, loss, work)
+
+
+def _check_reach(stage: Stage, loss: Loss, work: Work) -> None:
+    """The part is trained by this round, and the loss has a derivative by some of its parameters."""
+    part = work.updater.parts.get(loss.part)
+    if part is None:
+        possible = ", ".join(work.updater.parts)
+        raise stage.says(loss, f"for the part {loss.part!r}, which this round does not train; it trains: {possible}")
+    if loss.tensor is None or not loss.tensor.requires_grad or loss.tensor.dim():
+        return
+    gradients = torch.autograd.grad(loss.tensor, part.parameters, retain_graph=True, allow_unused=True)
+    if all(gradient is None for gradient in gradients):
+        instead = sorted(set(work.updater.parts) - {SEGMENTER, loss.part})
+        hint = f", or name it after the part that it trains ({', '.join(f'{name}/...' for name in instead)})" if instead else ""
+        raise stage.says(loss, f"which reaches no parameter of its part {loss.part!r}; do not detach what it is made of{hint}")
 
 
 def _check_shared(stage: Stage, model: nn.Module, trained: set[str]) -> None:
     owners: dict[int, tuple[str, str]] = {}
-    children = set(stage.config.parts) & {name for name, _ in model.named_children()}
+    children = set(stage.config.parts) & set(model._modules)  # `named_children` gives a module once
     for name, parameter in model.named_parameters(remove_duplicate=False):
         child = name.partition(".")[0]
-        part = child if child in children else "segmenter"
+        part = child if child in children else SEGMENTER
         first = owners.setdefault(id(parameter), (part, name))
         if first[0] != part and {first[0], part} & trained:
             raise ContractError(f"round {stage.name!r}: {first[1]} and {name} are one parameter in two parts; give each part its own")
@@ -246,10 +267,3 @@ def map_tensors(pair: Pair, change: Callable[[Tensor], Tensor]) -> Pair:
         return attrs.evolve(batch, **{name: change(value) for name, value in fields.items() if isinstance(value, Tensor)})
 
     return changed(pair[0]), changed(pair[1])
-
-
-def _without_dropout(work: Any) -> Any:
-    for module in work.model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.eval()
-    return work

@@ -12,11 +12,16 @@ class ContractError(AssertionError):
 
 def describe(error: BaseException) -> str:
     """An exception in one line, with its notes and the place in the method that raised it."""
-    text = " ".join(str(error).split())
+    text = flat(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     place = f" ({short(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}{notes}"
+
+
+def flat(error: object) -> str:
+    """A message of several lines in one."""
+    return " ".join(str(error).split())
 
 
 def short(file: str) -> str:

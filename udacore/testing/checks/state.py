@@ -16,7 +16,7 @@ from udacore.engine.training import Work
 from udacore.errors import PluginError, UdaError
 from udacore.models.weights import load_state
 from udacore.testing.checks.losses import by_key, is_close
-from udacore.testing.checks.report import ContractError
+from udacore.testing.checks.report import ContractError, flat
 from udacore.testing.checks.trial import Stage, Trial
 
 SLOW = 10.0
@@ -30,7 +30,7 @@ def check_build(trial: Trial) -> None:
         try:
             work = stage.set_up()
         except (PluginError, UdaError) as error:
-            raise ContractError(f"round {stage.name!r}: {error}") from error
+            raise ContractError(f"round {stage.name!r}: {flat(error)}") from error
         took = time.monotonic() - began
         if took > SLOW:
             raise ContractError(f"round {stage.name!r}: build_model took {took:.0f} s; load files and count data elsewhere, the core loads weights afterwards")
@@ -90,7 +90,7 @@ def check_deep_copy(trial: Trial) -> None:
             twin = copy.deepcopy(work.model)
         except Exception as error:
             raise ContractError(
-                f"round {stage.name!r}: the model cannot be copied: {error}; keep tensors with a graph, files and functions out of its attributes"
+                f"round {stage.name!r}: the model cannot be copied: {flat(error)}; keep tensors with a graph, files and functions out of its attributes"
             ) from error
         if _storages(work.model).keys() & _storages(twin).keys():
             raise ContractError(f"round {stage.name!r}: a deep copy of the model shares memory with it; do not write __deepcopy__ by hand")
@@ -113,7 +113,7 @@ def check_state_dict(trial: Trial) -> None:
         try:
             load_state(twin, torch.load(file, weights_only=True), where="its own state_dict")
         except (UdaError, RuntimeError) as error:
-            raise ContractError(f"round {stage.name!r}: a new model does not take the state_dict of a trained one: {error}") from error
+            raise ContractError(f"round {stage.name!r}: a new model does not take the state_dict of a trained one: {flat(error)}") from error
         _compare(stage, work, twin, "a new model that loaded its state_dict; register what it remembers with register_buffer, changed in place")
 
 
@@ -177,8 +177,8 @@ def check_bf16(trial: Trial) -> None:
             rounded = by_key(stage.losses(work, stage.pairs[0]))
             stage.take_steps(work)
             work.updater.health.check(stage.name, "none")
-        except (RuntimeError, UdaError) as error:
-            raise ContractError(f"round {stage.name!r} under amp=bf16: {error}; widen with .float() before what needs it") from error
+        except (RuntimeError, TypeError, UdaError) as error:
+            raise ContractError(f"round {stage.name!r} under amp=bf16: {flat(error)}; widen with .float() before what needs it") from error
         for key, value in exact.items():
             if key not in rounded or not is_near(rounded[key], value):
                 there = f"{float(rounded[key].float().mean()):.4g}" if key in rounded else "not there"

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import attrs
+import yaml
 
 from udacore import discovery
 from udacore.config.convert import field_names, structure
@@ -19,7 +19,7 @@ from udacore.discovery import Method, find_plugin, is_file
 from udacore.errors import UdaError
 from udacore.options import HELP
 from udacore.plugins import build_hooks, hook_names, hooks_of
-from udacore.testing.checks.report import ContractError
+from udacore.testing.checks.report import ContractError, flat
 from udacore.testing.checks.subject import Subject, load_method
 
 
@@ -30,7 +30,7 @@ def check_entry_point(subject: Subject) -> None:
             find_plugin(subject.given)
         load_method(subject.given)
     except UdaError as error:
-        raise ContractError(f"{error}; the entry point belongs under [project.entry-points.\"udacore.plugins\"] of an installed package") from error
+        raise ContractError(f"{flat(error)}; the entry point belongs under [project.entry-points.\"udacore.plugins\"] of an installed package") from error
 
 
 def check_api(subject: Subject) -> None:
@@ -38,7 +38,7 @@ def check_api(subject: Subject) -> None:
     try:
         discovery.check_api(subject.method)
     except UdaError as error:
-        raise ContractError(str(error)) from error
+        raise ContractError(flat(error)) from error
 
 
 def check_hooks(subject: Subject) -> None:
@@ -47,13 +47,13 @@ def check_hooks(subject: Subject) -> None:
     try:
         build_hooks(method)
     except UdaError as error:
-        raise ContractError(str(error)) from error
+        raise ContractError(flat(error)) from error
     if not hooks_of(method):
         raise ContractError(f"plugin {method.name!r} implements none of {', '.join(hook_names())}; mark functions with @udacore.hookimpl")
 
 
 def check_settings(subject: Subject) -> None:
-    """Settings are frozen, each has a line of help, and defaults and presets come back from YAML as they were."""
+    """Each setting has a default and a line of help, and defaults and presets come back from YAML as they were."""
     method = subject.method
     silent = [name for name, field in field_names(method.settings).items() if not field.metadata.get(HELP)]
     if silent:
@@ -62,30 +62,18 @@ def check_settings(subject: Subject) -> None:
         default = method.settings()
     except TypeError as error:
         raise ContractError(f"Settings() does not work without arguments: {error}; give every option a default") from error
-    _check_frozen(default)
     _check_round_trip(default, "the default settings")
     for preset in presets_of(method):
         for name, round in load_preset(method, preset).rounds.items():
             _check_round_trip(round.method, f"preset {preset!r}, round {name!r}: its settings")
 
 
-def _check_frozen(settings: Any) -> None:
-    names = list(field_names(type(settings)).values())
-    try:
-        for field in names[:1]:
-            setattr(settings, field.name, getattr(settings, field.name))
-    except attrs.exceptions.FrozenInstanceError:
-        return
-    if names:
-        raise ContractError("Settings can be changed after they were made; decorate the class with @attrs.frozen(kw_only=True)")
-
-
 def _check_round_trip(settings: Any, where: str) -> None:
-    text = to_yaml(to_plain(settings))
     try:
-        back = structure(parse_yaml(text, "settings"), type(settings))
-    except (UdaError, TypeError) as error:
-        raise ContractError(f"{where} cannot be read back from YAML: {error}; use numbers, words, tuples, dicts and attrs classes") from error
+        back = structure(parse_yaml(to_yaml(to_plain(settings)), "settings"), type(settings))
+    except (UdaError, TypeError, yaml.YAMLError) as error:
+        said = f"{where} cannot be read back from YAML: {flat(error)}"
+        raise ContractError(f"{said}; declare numbers, words, true and false, tuples, dicts, or attrs classes of these") from error
     for name, field in field_names(type(settings)).items():
         one, other = getattr(settings, field.name), getattr(back, field.name)
         if one != other:
@@ -103,7 +91,7 @@ def check_presets(subject: Subject) -> None:
                 file.write_text(dump_config(config))
                 back = load_config(str(file), packages=(), method_settings=method.settings)
         except UdaError as error:
-            raise ContractError(f"preset {preset!r}: {error}") from error
+            raise ContractError(f"preset {preset!r}: {flat(error)}") from error
         if not config.rounds:
             raise ContractError(f"preset {preset!r} has no rounds; write them under `rounds:`")
         if back != config:
@@ -111,7 +99,7 @@ def check_presets(subject: Subject) -> None:
     try:
         subject.whole  # noqa: B018 (it is loaded by being asked for)
     except UdaError as error:
-        raise ContractError(str(error)) from error
+        raise ContractError(flat(error)) from error
 
 
 def presets_of(method: Method) -> list[str]:

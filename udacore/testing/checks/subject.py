@@ -84,7 +84,8 @@ def load_method(given: Any) -> Method:
     if isinstance(given, str | Path):
         return load_plugin(str(given))
     name = getattr(given, "__name__", type(given).__name__).rpartition(".")[2]
-    found = Method(name=name, module=given, settings=MethodSettings, package=None, distribution=None, version=None, origin=repr(given))
+    package = given.__spec__.parent or None if inspect.ismodule(given) and given.__spec__ is not None else None
+    found = Method(name=name, module=given, settings=MethodSettings, package=package, distribution=None, version=None, origin=repr(given))
     check_api(found)
     return attrs.evolve(found, settings=settings_class(found))
 

@@ -64,12 +64,12 @@ class Stage:
         return work
 
     def losses(self, work: Work, pair: Pair, *, index: int = 0, seed: int | None = 1) -> list[Loss]:
-        """What both hooks give for a pair of batches, as returned; with `seed` the global generators are set first."""
+        """What both hooks give for a pair of batches, as returned; with `seed` the global generators are set first, and the step's."""
         if seed is not None:
             seed_everything(seed, work.session.machine.device)
         step = Step(
             settings=work.config.method, round=work.round, index=index, micro=0, model=work.model, source=pair[0], target=pair[1],
-            generator=torch.Generator().manual_seed(5), record=lambda name, value: None,
+            generator=torch.Generator().manual_seed(seed or 1), record=lambda name, value: None,
         )  # fmt: skip
         found = []
         for domain in ("source", "target"):

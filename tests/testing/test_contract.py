@@ -1,0 +1,127 @@
+"""The contract finds each fault that it is there for, in words that say what to change, and passes what is sound."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from udacore import source_only
+from udacore.config.resolve import load_config
+from udacore.discovery import load_plugin
+from udacore.testing import MethodContract, checks, fast_checks
+from udacore.testing.checks import ContractError, Subject, Trial, losses, static
+from udacore.testing.checks.subject import shrink
+
+sys.path.append(str(Path(__file__).resolve().parent))
+import faults
+from faults import Fault
+
+TABLES = {**checks.STATIC, **checks.FAST, **checks.RUNS}
+
+
+def write(folder: Path, source: str, config: str = faults.CONFIG) -> Subject:
+    (folder / "method.py").write_text(source)
+    (folder / "config.yaml").write_text(config)
+    return Subject(str(folder / "method.py"), preset=str(folder / "config.yaml"))
+
+
+def fault_id(fault: Fault) -> str:
+    return f"{fault.check}: {fault.name}"
+
+
+def test_there_is_a_fault_for_every_check_and_a_documented_test_of_it() -> None:
+    known = {"entry_point", "presets"}  # below: they need a package
+    assert {fault.check for fault in (*faults.STATIC, *faults.FAST, *faults.RUNS)} | known == set(TABLES)
+    assert len(TABLES) == 25
+    for name, check in TABLES.items():
+        assert inspect.getdoc(getattr(MethodContract, f"test_{name}")) == inspect.getdoc(check), name
+
+
+@pytest.mark.parametrize("fault", [*faults.STATIC, *faults.FAST], ids=fault_id)
+def test_a_fault_is_found_by_its_check_in_one_line(fault: Fault, tmp_path: Path) -> None:
+    subject = write(tmp_path, faults.HEAD + fault.source)
+    is_static = fault.check in checks.STATIC
+    look: Any = TABLES[fault.check]
+    result = checks.run_check(fault.check, lambda: look(subject if is_static else Trial(subject)))
+    assert not result.ok
+    assert fault.words in result.message
+    assert "\n" not in result.message
+
+
+def test_no_check_hides_another(tmp_path: Path) -> None:
+    subject = write(tmp_path, faults.HEAD + faults.MANY)
+    results = {result.check: result for result in fast_checks(subject.given, preset=subject.preset)}
+    assert list(results) == ["import", "api", "settings", "help", "hooks", *checks.FAST]
+    words = {
+        "losses_finite": "= -inf on ordinary pictures", "losses_device": "make it with device=x.device", "target_batch": "for 'label'",
+        "random_state": "do not call torch.manual_seed", "bf16": "", "losses_differentiable": "not finite",
+    }  # fmt: skip
+    for check, said in words.items():
+        assert not results[check].ok
+        assert said in results[check].message
+    assert results["build"].ok
+    assert results["losses_parts"].ok
+
+
+def test_a_sound_method_passes_all_fast_checks_and_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    subject = write(tmp_path, faults.HEALTHY, faults.TWO_ROUNDS)
+    files = sorted(tmp_path.rglob("*"))
+    bad = [result for result in fast_checks(subject.given, preset=subject.preset) if not result.ok]
+    assert bad == []
+    assert sorted(tmp_path.rglob("*")) == files
+    assert [stage.name for stage in Trial(subject).stages] == ["source", "adapt"]
+
+
+def test_an_unknown_entry_point_says_where_it_belongs(install: Callable[..., Path]) -> None:
+    install("udacore-gone", {}, {"gone": "udacore_gone"})
+    for name, words in (("nobody", "no plugin 'nobody' is installed"), ("gone", "No module named 'udacore_gone'")):
+        with pytest.raises(ContractError) as found:
+            static.check_entry_point(Subject(name))
+        assert words in str(found.value)
+        assert "[project.entry-points.\"udacore.plugins\"]" in str(found.value)
+    static.check_entry_point(Subject("source-only"))
+
+
+def test_a_preset_that_does_not_load_is_named(install: Callable[..., Path]) -> None:
+    files = {"udacore_a/__init__.py": faults.HEAD + faults.target("return {}"), "udacore_a/presets/good.yaml": "steps: 3\nrounds: {adapt: {}}\n"}
+    install("udacore-a", files, {"a": "udacore_a"})
+    static.check_presets(Subject("a"))
+    wrong = {name.replace("_a", "_b").replace("good", "wrong"): text.replace("steps", "stepps") for name, text in files.items()}
+    install("udacore-b", wrong, {"b": "udacore_b"})
+    with pytest.raises(ContractError, match=r"preset 'wrong': .*did you mean 'steps'\?"):
+        static.check_presets(Subject("b"))
+
+
+def test_a_method_that_does_not_import_ends_the_fast_checks_at_once(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_module\n")
+    (result,) = fast_checks(str(tmp_path / "broken.py"))
+    assert (result.check, result.ok) == ("import", False)
+
+
+def test_an_exception_of_the_method_is_one_line_with_its_place_and_round(tmp_path: Path) -> None:
+    subject = write(tmp_path, faults.HEAD + faults.target("return {}['x']"))
+    results = {result.check: result.message for result in fast_checks(subject.given, preset=subject.preset) if not result.ok}
+    assert results["losses_finite"].startswith("KeyError: 'x' (")
+    assert "/method.py, line 17); in hook target_loss of plugin 'method', round 'source', step 0" in results["losses_finite"]
+
+
+def test_a_module_and_a_method_are_taken_as_well_as_a_name() -> None:
+    for given, rounds in ((source_only, ["source", "adapt"]), (load_plugin("source-only"), ["source"])):
+        subject = Subject(given)
+        assert list(subject.config.rounds) == rounds
+        losses.check_losses_finite(Trial(subject))
+
+
+def test_the_published_presets_shrink_to_the_same_few_pictures() -> None:
+    config = shrink(load_config("gta5-cityscapes"), (48, 32))
+    (round,) = config.rounds.values()
+    assert (round.steps, round.batch, round.source.dataset, round.source.count, round.label_space) == (2, 2, "streets", 4, "streets")
+    sizes = [step.size for entry in (round.source, round.target) for step in entry.transform.values() if hasattr(step, "size")]
+    assert sizes
+    assert all(width <= 48 and height <= 32 for width, height in sizes)
+    assert [(entry.count, entry.every, entry.subsets) for entry in round.evaluate.values()] == [(2, 0, ())]
