@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint docs benchmark gpu-check clean
+.PHONY: demo test lint docs dist benchmark gpu-check clean
 
 demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
 	$(BIN)/python examples/demo.py
@@ -19,6 +19,9 @@ lint: $(INSTALLED)  ## style and types
 
 docs: $(INSTALLED)  ## the documentation as web pages, docs/_build/index.html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+
+dist: $(INSTALLED)  ## wheels and source distributions of the core and all plugins, in dist/
+	$(BIN)/python .ci/dist.py dist
 
 benchmark: $(INSTALLED)  ## several seeds of every row; writes benchmarks/RESULTS.md (takes long)
 	$(BIN)/python benchmarks/streets.py
