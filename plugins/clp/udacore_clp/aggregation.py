@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import torch
 from torch import Tensor
 
 from udacore.errors import ConfigError
-from udacore_clp.similarity import Kind, Pixels, compare, contrast, dot, flatten, make_pixels, strips
+from udacore_clp.similarity import Kind, Pixels, compare, contrast, dot, flatten, make_pixels, product, strips
 
 
 def aggregate(x: Tensor, kind: Kind, alpha: float = 0.5) -> Tensor:
@@ -32,7 +31,7 @@ def aggregate(x: Tensor, kind: Kind, alpha: float = 0.5) -> Tensor:
     flat = flatten(x, kind)
     with torch.autocast(x.device.type, enabled=False):
         mixed: Tensor = _Aggregate.apply(flat, kind, alpha)
-    return mixed.unflatten(2, x.shape[2:])
+    return mixed.reshape(x.shape)
 
 
 class _Aggregate(torch.autograd.Function):
@@ -41,7 +40,7 @@ class _Aggregate(torch.autograd.Function):
         mixed = torch.empty_like(x)
         rows = [mix(each, kind, alpha, into) for each, into in zip(x, mixed, strict=True)]
         context.kind, context.alpha = kind, alpha
-        context.save_for_backward(x, mixed, torch.stack([each.offset for each in rows]), torch.stack([each.factor for each in rows]))
+        context.save_for_backward(x, mixed, *(torch.stack(each) for each in zip(*rows, strict=True)))
         return mixed
 
     @staticmethod
@@ -51,28 +50,20 @@ class _Aggregate(torch.autograd.Function):
         with torch.autocast(gradient.device.type, enabled=False):
             for x, mixed, offset, factor, of_mixed, into in zip(*context.saved_tensors, outer[0], gradient, strict=True):
                 inner = inner_products(x, mixed, of_mixed, context.alpha)
-                mix_backward(x, Attention(offset, factor, inner), of_mixed, (context.kind, context.alpha), into)
+                mix_backward(x, (offset, factor, inner), of_mixed, (context.kind, context.alpha), into)
         return gradient, None, None
 
 
-@attrs.frozen
-class Attention:
-    """What is kept of the rows of A: A_ij = exp((S_ij - offset_i) factor_i).
-
-    offset, factor  L
-    inner           L: product of each pixel's average with the gradient of the mixture at that pixel; known later
-    """
-
-    offset: Tensor
-    factor: Tensor
-    inner: Tensor | None = None
+Rows = tuple[Tensor, Tensor, Tensor]
+"""Of each row of A (L each): offset and factor, where A_ij = exp((S_ij - offset_i) factor_i), and the scalar product of the
+pixel's average with the gradient of the mixture at that pixel."""
 
 
-def mix(x: Tensor, kind: Kind, alpha: float, into: Tensor) -> Attention:
-    """Write the mixture of one map `x` (C L) to `into` (C L); returns what its backward pass needs."""
+def mix(x: Tensor, kind: Kind, alpha: float, into: Tensor) -> tuple[Tensor, Tensor]:
+    """Write the mixture of one map `x` (C L) to `into` (C L); returns the first two of `Rows`."""
     pixels = make_pixels(x, kind)
     offset, factor = x.new_empty(pixels.count), x.new_ones(pixels.count)
-    for strip in strips(pixels.count, pixels.count):
+    for strip in strips(pixels.count):
         _, weight = compare(pixels, strip, pixels)
         mean: Tensor | float = 0.0
         if kind == "cos":
@@ -80,16 +71,16 @@ def mix(x: Tensor, kind: Kind, alpha: float, into: Tensor) -> Attention:
         normaliser = weight.logsumexp(1)
         offset[strip] = mean + normaliser / factor[strip]
         weight.sub_(normaliser[:, None]).exp_()
-        torch.add((1 - alpha) * x[:, strip], x @ weight.T, alpha=alpha, out=into[:, strip])
-    return Attention(offset, factor)
+        into[:, strip] = ((1 - alpha) * x[:, strip]).add_(product(weight, x.T).T, alpha=alpha)
+    return offset, factor
 
 
 def inner_products(x: Tensor, mixed: Tensor, of_mixed: Tensor, alpha: float) -> Tensor:
-    """`Attention.inner` of a map, its mixture and the gradient there (all C L)."""
+    """The last of `Rows`, of a map, its mixture and the gradient there (all C L)."""
     return (dot(of_mixed, mixed) - (1 - alpha) * dot(of_mixed, x)) / alpha
 
 
-def mix_backward(x: Tensor, rows: Attention, of_mixed: Tensor, how: tuple[Kind, float], into: Tensor) -> None:
+def mix_backward(x: Tensor, rows: Rows, of_mixed: Tensor, how: tuple[Kind, float], into: Tensor) -> None:
     """Write to `into` (C L) the gradient with respect to `x`, given that with respect to its mixture; `how`: kind and alpha."""
     kind, alpha = how
     torch.mul(of_mixed, 1 - alpha, out=into)
@@ -97,20 +88,21 @@ def mix_backward(x: Tensor, rows: Attention, of_mixed: Tensor, how: tuple[Kind, 
     backward(make_pixels(x, kind), rows, of_mixed, alpha, into)
 
 
-def _plain_backward(pixels: Pixels, rows: Attention, of_mixed: Tensor, alpha: float, into: Tensor) -> None:
+def _plain_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: float, into: Tensor) -> None:
     """The `kl` form: five products of a strip."""
     of_key = torch.zeros_like(pixels.key)
-    for strip in strips(pixels.count, pixels.count):
-        query, weight = compare(pixels, strip, pixels)
-        _exponentiate(weight, rows, strip)
+    for strip in strips(pixels.count):
+        query, similarity = compare(pixels, strip, pixels)
+        down = [each[strip, None] for each in rows]
+        weight = _weigh(similarity, down)
         into.addmm_(of_mixed[:, strip], weight, alpha=alpha)
-        of_similarity = _through_softmax(weight, of_mixed[:, strip].T @ pixels.query, rows, strip)
-        into[:, strip] += alpha * (pixels.key @ of_similarity.T)
+        of_similarity = _through_softmax(of_mixed[:, strip].T @ pixels.query, weight, down)
+        into[:, strip].add_(pixels.key @ of_similarity.T, alpha=alpha)
         of_key.addmm_(query, of_similarity, alpha=alpha)
     into += of_key * (-pixels.key).exp()  # the key is log(x + 1e-10)
 
 
-def _symmetric_backward(pixels: Pixels, rows: Attention, of_mixed: Tensor, alpha: float, into: Tensor) -> None:
+def _symmetric_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: float, into: Tensor) -> None:
     """The `cos` form. A strip of rows i meets the columns j of itself and all later ones, and so does both (i, j) and (j, i).
 
     H gathers the gradients with respect to S_ij and S_ji; with r the scales, S_ij = r_i r_j x_i . x_j gives
@@ -119,35 +111,38 @@ def _symmetric_backward(pixels: Pixels, rows: Attention, of_mixed: Tensor, alpha
     assert pixels.scale is not None
     x, scale = pixels.query, pixels.scale
     along = torch.zeros_like(scale)  # sum_j H_ij S_ij
-    for strip in strips(pixels.count, pixels.count):
-        right, later = slice(strip.start, None), slice(strip.stop, None)
-        width = strip.stop - strip.start
+    for strip in strips(pixels.count):
+        right, later, width = slice(strip.start, None), slice(strip.stop, None), strip.stop - strip.start
         query = x[:, strip] * scale[strip]
-        similarity = (query.T @ x[:, right]).mul_(scale[right])
+        similarity = product(query.T, x[:, right]).mul_(scale[right])
 
-        weight = _exponentiate(similarity.clone(), rows, strip)
+        down = [each[strip, None] for each in rows]
+        weight = _weigh(similarity.clone(), down)  # A_ij
         into[:, right].addmm_(of_mixed[:, strip], weight, alpha=alpha)
-        both = _through_softmax(weight, of_mixed[:, strip].T @ x[:, right], rows, strip)
+        both = _through_softmax(product(of_mixed[:, strip].T, x[:, right]), weight, down)
 
-        weight = _exponentiate(similarity[:, width:].T.contiguous(), rows, later)
-        into[:, strip].addmm_(of_mixed[:, later], weight, alpha=alpha)
-        both[:, width:] += _through_softmax(weight, of_mixed[:, later].T @ x[:, strip], rows, later).T
+        across = [each[later] for each in rows]
+        weight = _weigh(similarity[:, width:].clone(), across)  # A_ji
+        into[:, strip].add_(product(weight, of_mixed[:, later].T).T, alpha=alpha)
+        both[:, width:] += _through_softmax(product(x[:, strip].T, of_mixed[:, later]), weight, across)
+        del weight
 
         similarity *= both
         along[right] += similarity.sum(0)
         along[strip] += similarity.sum(1)
         both *= scale[right]
-        into[:, strip].add_(x[:, right] @ both.T * scale[strip], alpha=alpha)
+        into[:, strip].add_(product(both, x[:, right].T).T * scale[strip], alpha=alpha)
         into[:, right].addmm_(query, both, alpha=alpha)
     into.addcmul_(x, scale.square() * along, value=-alpha)
 
 
-def _exponentiate(similarity: Tensor, rows: Attention, chosen: slice) -> Tensor:
-    """The weights A of chosen rows, in the place of their similarities (R columns)."""
-    return similarity.sub_(rows.offset[chosen, None]).mul_(rows.factor[chosen, None]).exp_()
+def _weigh(similarity: Tensor, rows: list[Tensor]) -> Tensor:
+    """The weights A in the place of similarities; `rows`: those of `Rows` as they are to be spread."""
+    offset, factor, _ = rows
+    return similarity.sub_(offset).mul_(factor).exp_()
 
 
-def _through_softmax(weight: Tensor, of_weight: Tensor, rows: Attention, chosen: slice) -> Tensor:
-    """The gradient with respect to the similarities of chosen rows, in the place of that with respect to their weights."""
-    assert rows.inner is not None
-    return of_weight.sub_(rows.inner[chosen, None]).mul_(weight).mul_(rows.factor[chosen, None])
+def _through_softmax(of_weight: Tensor, weight: Tensor, rows: list[Tensor]) -> Tensor:
+    """The gradient with respect to similarities in the place of that with respect to weights; `rows` as above."""
+    _, factor, inner = rows
+    return of_weight.sub_(inner).mul_(weight).mul_(factor)

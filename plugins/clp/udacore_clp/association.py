@@ -15,7 +15,7 @@ from torch import Tensor
 
 from udacore.errors import ConfigError
 from udacore.interface import IGNORE
-from udacore_clp.aggregation import Attention, inner_products, mix, mix_backward
+from udacore_clp.aggregation import inner_products, mix, mix_backward
 from udacore_clp.hops import find_hops, score_hops
 from udacore_clp.similarity import Kind, finish_gradient, flatten, make_pixels, start_gradient
 
@@ -62,7 +62,7 @@ def cycle_associate(source: Tensor, target: Tensor, kind: Kind = "cos") -> Cycle
         for each in zip(*pairs, strict=True):
             x, y = (make_pixels(one, kind) for one in each)
             to_target, returns = find_hops(x, y)
-            visited, place = to_target.unique(return_inverse=True)
+            visited, place = torch.unique(to_target, return_inverse=True)
             first = score_hops(x, torch.arange(x.count, device=to_target.device), y, to_target)
             second = score_hops(y, visited, x, returns[visited])
             found.append((to_target, returns[to_target], (first + second[place]).exp()))
@@ -102,12 +102,13 @@ class _Associate(torch.autograd.Function):
     """The loss with its gradient found on the way, not yet divided by the number of trusted cycles."""
 
     @staticmethod
-    def forward(context: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(context: Any, *inputs: Any) -> tuple[Tensor, ...]:
         source, target, label, kind, alpha, ignore = inputs
-        gradients = [torch.zeros_like(each) if any(context.needs_input_grad) else None for each in (source, target)]
+        wanted = any(context.needs_input_grad)
+        gradients = [torch.zeros_like(each) for each in (source, target)] if wanted else []
         found = []
         for number, (x, y, y_label) in enumerate(zip(source, target, label, strict=True)):
-            into = [None if each is None else each[number] for each in gradients]
+            into = tuple(each[number] for each in gradients) if wanted else None
             found.append(_associate_pair((x, y), y_label, (kind, alpha, ignore), into))
         totals, *cycles = (torch.stack(each) for each in zip(*found, strict=True))
         count = cycles[-1].sum().clamp(min=1)
@@ -124,13 +125,15 @@ class _Associate(torch.autograd.Function):
         return *(gradient * factor if needs else None for gradient, needs in needed), None, None, None, None
 
 
-def _associate_pair(maps: tuple[Tensor, Tensor], label: Tensor, how: tuple[Kind, float | None, int], into: list[Tensor | None]) -> tuple[Tensor, ...]:
+def _associate_pair(
+    maps: tuple[Tensor, Tensor], label: Tensor, how: tuple[Kind, float | None, int], into: tuple[Tensor, ...] | None
+) -> tuple[Tensor, ...]:
     """Sum of the log scores of one pair's trusted cycles, `to_target`, `back`, `trusted`; its gradients are written to `into`.
 
     maps   source C L1, target C L2
     label  L1
     how    kind, alpha, ignored label
-    into   zeros like the maps, or None twice
+    into   zeros like the maps; None if no gradient is wanted
     """
     (x, raw), (kind, alpha, ignore) = maps, how
     y, rows = raw, None
@@ -142,17 +145,19 @@ def _associate_pair(maps: tuple[Tensor, Tensor], label: Tensor, how: tuple[Kind,
     back = returns[to_target]
     trusted = (label != ignore) & (label == label[back])
     starts = trusted.nonzero()[:, 0]
-    visited, times = to_target[starts].unique(return_counts=True)
-    gradient = None
-    if into[0] is not None and into[1] is not None:
-        gradient = start_gradient(source, into[0]), start_gradient(target, into[1] if rows is None else torch.zeros_like(y))
-    total = score_hops(source, starts, target, to_target[starts], gradient).sum()
-    total += (times * score_hops(target, visited, source, returns[visited], gradient and gradient[::-1], times)).sum()
-    if gradient is not None:
-        finish_gradient(x, source, gradient[0])
-        finish_gradient(y, target, gradient[1])
+    visited, times = torch.unique(to_target[starts], return_counts=True)
+    there = back_again = None
+    if into is not None:
+        of_y = into[1] if rows is None else torch.zeros_like(y)
+        there = start_gradient(source, into[0]), start_gradient(target, of_y)
+        back_again = there[::-1]
+    total = score_hops(source, starts, target, to_target[starts], there).sum()
+    total += (times * score_hops(target, visited, source, returns[visited], back_again, times)).sum()
+    if into is not None and there is not None:
+        finish_gradient(x, source, there[0])
+        finish_gradient(y, target, there[1])
         if rows is not None and alpha is not None:
-            of_mixed = gradient[1].query
-            attention = Attention(rows.offset, rows.factor, inner_products(raw, y, of_mixed, alpha))
-            mix_backward(raw, attention, of_mixed, (kind, alpha), into[1])
+            inner = inner_products(raw, y, of_y, alpha)
+            del y, target
+            mix_backward(raw, (*rows, inner), of_y, (kind, alpha), into[1])
     return total, to_target, back, trusted

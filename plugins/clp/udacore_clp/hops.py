@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from udacore_clp.similarity import Gradient, Pixels, compare, contrast, strips
+from udacore_clp.similarity import Gradient, Pixels, compare, contrast, product, strips
 
 
 def find_hops(source: Pixels, target: Pixels) -> tuple[Tensor, Tensor]:
@@ -17,7 +17,7 @@ def find_hops(source: Pixels, target: Pixels) -> tuple[Tensor, Tensor]:
     to_target = torch.empty(source.count, dtype=torch.int64, device=source.key.device)
     returns = torch.zeros(target.count, dtype=torch.int64, device=source.key.device)
     best = source.key.new_full((target.count,), -torch.inf)
-    for strip in strips(source.count, target.count):
+    for strip in strips(source.count):
         _, similarity = compare(source, strip, target)
         to_target[strip] = similarity.argmax(1)
         if source.symmetric:
@@ -25,8 +25,8 @@ def find_hops(source: Pixels, target: Pixels) -> tuple[Tensor, Tensor]:
             returns = torch.where(value > best, index + strip.start, returns)
             best = torch.maximum(value, best)
     if not source.symmetric:
-        visited = to_target.unique()
-        for strip in strips(len(visited), source.count):
+        visited = torch.unique(to_target)
+        for strip in strips(len(visited)):
             returns[visited[strip]] = compare(target, visited[strip], source)[1].argmax(1)
     return to_target, returns
 
@@ -41,7 +41,7 @@ def score_hops(
     weight        R; default: ones
     """
     found = rows.key.new_empty(len(chosen))
-    for strip in strips(len(chosen), columns.count):
+    for strip in strips(len(chosen)):
         index, place = chosen[strip], (torch.arange(strip.stop - strip.start, device=goal.device), goal[strip])
         query, score = compare(rows, index, columns)
         _, factor = contrast(score)
@@ -55,6 +55,6 @@ def score_hops(
         if columns.scale is not None:
             score *= columns.scale
         gradients[1].key.addmm_(query, score)
-        of_query = columns.key @ score.T
+        of_query = product(score, columns.key.T).T
         gradients[0].query[:, index] += of_query if rows.scale is None else of_query * rows.scale[index]
     return found

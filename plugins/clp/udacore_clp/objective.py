@@ -36,8 +36,8 @@ def association_losses(source: Maps, target: Maps, label: Tensor, *, alpha: floa
     """
     found = {"features": association_loss(source.features, target.features, label, kind="cos", alpha=alpha)}
     if multi_level:
-        probability = [each.logits.float().softmax(1) if each.logits.itemsize < 4 else each.logits.softmax(1) for each in (source, target)]
-        found["probability"] = association_loss(*probability, label, kind="kl", alpha=alpha)
+        x, y = ((each.logits.float() if each.logits.itemsize < 4 else each.logits).softmax(1) for each in (source, target))
+        found["probability"] = association_loss(x, y, label, kind="kl", alpha=alpha)
     return found
 
 
