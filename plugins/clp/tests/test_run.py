@@ -120,7 +120,7 @@ def test_two_processes_end_alike_and_the_log_says_what_is_not_pooled(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = (*SMALL, f"folder={tmp_path}", "name=two", "device=cpu", "rounds.associate.model.batch_norm=train")
+    words = (*SMALL, f"folder={tmp_path}", "name=two", "device=cpu", "rounds.associate.model.batch_norm=train", "rounds.source.steps=1")
     environment = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-m", "udacore", "run", "--plugin", "clp", "streets", *words]
     processes = [subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
