@@ -53,6 +53,13 @@ def test_a_run_that_takes_too_long_says_what_to_make_smaller(sound: Runs, monkey
         whole.check_run(sound)
 
 
+def test_a_method_that_waits_for_ever_is_ended_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.runs, "PATIENCE", 1.0)
+    runs = prepare(tmp_path, faults.HEAD + "import time\n" + faults.target("time.sleep(1000)", "return {}"))
+    with pytest.raises(ContractError, match="the run of all rounds fails: the process hung for 1 s and was ended"):
+        whole.check_run(runs)
+
+
 def test_the_labels_of_the_target_are_there_and_are_no_images(sound: Runs) -> None:
     labels = sorted(sound.forbidden.glob("*.png"))
     assert [path.name for path in labels] == [f"0000{number}.png" for number in range(4)]
