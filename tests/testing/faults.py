@@ -160,6 +160,8 @@ FAST = [
     ),
     Fault("first image", "losses_order", target("return see(step)[0].square().mean()"), "treat all images of a batch alike"),
     Fault("no such part", "losses_parts", target("return {'critic/fake': see(step).mean()}"), "for the part 'critic', which this round does not train"),
+    Fault("part without entry", "losses_parts", build("model.head = nn.Conv2d(12, 1, 1)") + target("return {'head/x': step.model.head(see(step)).mean()}"),
+          "give `head` an entry under `parts:` in the preset"),
     Fault("other part", "losses_parts", CRITIC + target("return {'fake': step.model.critic(see(step).detach()).mean()}"), "reaches no parameter of its part"),
     Fault("own backward", "losses_parts", target("loss = see(step).mean()", "loss.backward(retain_graph=True)", "return loss"), "do not call backward()"),
     Fault(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ class DeathError(Exception):
 
 
 @contextmanager
-def dying_in(round: str) -> Iterator[None]:
-    """While this is open, the last optimiser step of that round raises DeathError, after its losses were computed."""
+def dying_in(round: str, die: Callable[[], object] | None = None) -> Iterator[None]:
+    """While this is open, the last optimiser step of that round calls `die`, by default raises DeathError, after its losses were computed."""
     update = Updater._update
 
     def dying(self: Updater, index: int) -> None:
         if self.round.name == round and index == self.round.steps - 1:
+            if die is not None:
+                die()
             raise DeathError
         update(self, index)
 

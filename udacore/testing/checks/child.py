@@ -14,6 +14,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +38,11 @@ def main(order: dict[str, Any]) -> None:
     try:
         carry_out(order)
     except BaseException as error:
-        from udacore.testing.checks.report import describe
-        from udacore.testing.interruption import DeathError
-
-        if isinstance(error, DeathError):
-            os._exit(KILLED)
-        seen["error"], seen["kind"], seen["trace"] = describe(error), type(error).__name__, traceback.format_exc()
         from udacore.errors import UdaError
+        from udacore.testing.checks.report import describe, flat
 
-        seen["error"] = str(error) if isinstance(error, UdaError) else seen["error"]
+        seen["error"] = flat(error) if isinstance(error, UdaError) else describe(error)
+        seen["kind"], seen["trace"] = type(error).__name__, traceback.format_exc()
     seen["seconds"], seen["time"] = time.monotonic() - began, time.time()
     after = surroundings()
     seen["changed"] += [f"{name} from {before[name]!r} to {after[name]!r}" for name in before if before[name] != after[name]]
@@ -75,9 +73,7 @@ def settle(order: dict[str, Any]) -> None:
 
 
 def carry_out(order: dict[str, Any]) -> None:
-    """Load the method and its configuration, and run; DeathError where the order says that the process dies."""
-    from contextlib import nullcontext
-
+    """Load the method and its configuration, and run; the process dies at once, as if killed, where the order says so."""
     from udacore.config.resolve import load_config
     from udacore.engine.run import run
     from udacore.testing.checks.subject import load_method
@@ -86,7 +82,7 @@ def carry_out(order: dict[str, Any]) -> None:
     kind, word = order["method"]
     method = load_method(word if kind == "plugin" else find_object(word))
     config = load_config(order["config"], [f"folder={json.dumps(order['runs'])}"], packages=(), method_settings=method.settings)
-    with dying_in(order["die_in"]) if order["die_in"] else nullcontext():
+    with dying_in(order["die_in"], partial(os._exit, KILLED)) if order["die_in"] else nullcontext():
         run(config, method, resume=order["resume"])
 
 

@@ -144,8 +144,10 @@ def _check_reach(stage: Stage, loss: Loss, work: Work) -> None:
     """The part is trained by this round, and the loss has a derivative by some of its parameters."""
     part = work.updater.parts.get(loss.part)
     if part is None:
-        possible = ", ".join(work.updater.parts)
-        raise stage.says(loss, f"for the part {loss.part!r}, which this round does not train; it trains: {possible}")
+        advice = f"it trains: {', '.join(work.updater.parts)}"
+        if loss.part in work.model._modules and loss.part not in work.config.parts:
+            advice = f"give `{loss.part}` an entry under `parts:` in the preset"
+        raise stage.says(loss, f"for the part {loss.part!r}, which this round does not train; {advice}")
     if loss.tensor is None or not loss.tensor.requires_grad or loss.tensor.dim():
         return
     gradients = torch.autograd.grad(loss.tensor, part.parameters, retain_graph=True, allow_unused=True)
