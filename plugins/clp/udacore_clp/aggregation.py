@@ -114,12 +114,13 @@ def _symmetric_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: flo
     for strip in strips(pixels.count):
         right, later, width = slice(strip.start, None), slice(strip.stop, None), strip.stop - strip.start
         query = x[:, strip] * scale[strip]
-        similarity = product(query.T, x[:, right]).mul_(scale[right])
+        similarity = product(query.T, pixels.key[:, right]).mul_(scale[right])
 
         down = [each[strip, None] for each in rows]
         weight = _weigh(similarity.clone(), down)  # A_ij
         into[:, right].addmm_(of_mixed[:, strip], weight, alpha=alpha)
-        both = _through_softmax(product(of_mixed[:, strip].T, x[:, right]), weight, down)
+        both = _through_softmax(product(of_mixed[:, strip].T, pixels.key[:, right]), weight, down)
+        del weight
 
         across = [each[later] for each in rows]
         weight = _weigh(similarity[:, width:].clone(), across)  # A_ji

@@ -158,6 +158,6 @@ def _associate_pair(
         finish_gradient(y, target, there[1])
         if rows is not None and alpha is not None:
             inner = inner_products(raw, y, of_y, alpha)
-            del y, target
+            del y, source, target
             mix_backward(raw, (*rows, inner), of_y, (kind, alpha), into[1])
     return total, to_target, back, trusted

@@ -55,6 +55,6 @@ def score_hops(
         if columns.scale is not None:
             score *= columns.scale
         gradients[1].key.addmm_(query, score)
-        of_query = product(score, columns.key.T).T
+        of_query = product(score, columns.summand.T).T
         gradients[0].query[:, index] += of_query if rows.scale is None else of_query * rows.scale[index]
     return found

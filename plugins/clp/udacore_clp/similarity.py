@@ -36,8 +36,10 @@ _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-unty
 class Pixels:
     """One map (C L) as it is compared: the similarity of i and j is (query_i . key_j) scale_i scale_j.
 
-    query, key  C L: the map as rows and as columns; for `cos` the same tensor
+    query, key  C L: the map as rows and as columns; for `cos` of equal values
     scale       L: one over the length of each pixel's vector (0 for a vector of no length); for `kl` None
+
+    A key of many channels is laid out pixel by pixel, as products that sum over channels read it fastest.
     """
 
     query: Tensor
@@ -47,7 +49,12 @@ class Pixels:
     @property
     def symmetric(self) -> bool:
         """Whether i is to j as j is to i."""
-        return self.query is self.key
+        return self.scale is not None
+
+    @property
+    def summand(self) -> Tensor:
+        """The key (C L) once more, in the layout in which sums over pixels read it fastest."""
+        return self.query if self.symmetric else self.key
 
     @property
     def count(self) -> int:
@@ -56,11 +63,11 @@ class Pixels:
 
 
 def make_pixels(x: Tensor, kind: Kind) -> Pixels:
-    """A map `x` (C L) made ready; `cos` keeps it as it is, without a copy."""
+    """A map `x` (C L) made ready, with one more of its size."""
     if kind == "kl":
         return Pixels(x, (x + _SMALLEST).log_(), None)
     length = torch.linalg.vector_norm(x, dim=0)
-    return Pixels(x, x, torch.where(length > _SHORTEST, 1 / length, 0.0))
+    return Pixels(x, x.T.contiguous().T, torch.where(length > _SHORTEST, 1 / length, 0.0))
 
 
 def flatten(x: Tensor, kind: Kind) -> Tensor:
