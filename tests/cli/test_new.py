@@ -150,6 +150,18 @@ def test_a_file_goes_in_unchanged(here: Path, capsys: Capture) -> None:
     assert "| `source_loss` | no: what the core does |" in readme
 
 
+def test_a_file_that_states_its_version_of_the_hooks_gets_no_line_at_all(here: Path) -> None:
+    (here / "stated.py").write_text("# first line\nUDACORE_API = 1\n" + ADVERSARY)
+    write_package(Request(name="stated", file=Path("stated.py")), here)
+    assert (here / "udacore-stated/udacore_stated/__init__.py").read_text() == (here / "stated.py").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(here: Path) -> None:
+    (here / "taken").touch()
+    with pytest.raises(ConfigError, match=r"nothing can be written into .*taken/deeper: Not a directory"):
+        write_package(Request(name="mine"), here / "taken" / "deeper")
+
+
 def test_the_parts_that_a_file_trains_get_an_optimiser(here: Path) -> None:
     (here / "adversary.py").write_text(ADVERSARY)
     write_package(Request(name="adversary", file=Path("adversary.py")), here)

@@ -48,6 +48,8 @@ FILES_FROM_FILE = {**{path: name for path, name in FILES.items() if path != "tes
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
+_API_LINE = "UDACORE_API = {}  # the version of the hooks that this is written for; a core with another one says what to install\n"
+
 
 @attrs.frozen(kw_only=True)
 class Request:
@@ -91,8 +93,11 @@ def write_package(request: Request, parent: Path) -> list[Path]:
     if request.author is not None and not request.author.isprintable():
         raise ConfigError(f"the author's name must be one line, got {request.author!r}")
     words = _words(request)
-    parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{request.distribution}-", dir=parent))
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{request.distribution}-", dir=parent))
+    except OSError as error:
+        raise ConfigError(f"nothing can be written into {parent}: {error.strerror}") from None
     try:
         building.chmod(0o755)
         written = [_write(building, path, template, request, words) for path, template in _files(request).items()]
@@ -192,8 +197,9 @@ def _words_from(file: Path) -> dict[str, str]:
     _refuse_neighbours(file, tree)
     own = hooks_of(method)
     parts = "".join(f"\n  {part}: {{optimizer: Adam, lr: 1.0e-3}}   # a part with an optimiser of its own" for part in _parts(tree))
+    states_api = hasattr(method.module, "UDACORE_API")
     words = {
-        "code": code.rstrip("\n"),
+        "code": code if states_api else f"{code.rstrip()}\n\n{_API_LINE.format(UDACORE_API)}",
         "parts": f"parts:{parts}" if parts else "",
         "summary": (ast.get_docstring(tree) or f"From {file.name}.").partition("\n\n")[0],
         "settings": _settings(method),
