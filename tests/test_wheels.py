@@ -74,10 +74,10 @@ def call(*words: str | Path, folder: Path) -> str:
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All distributions, built once, and those of a package that `uda plugins new` wrote."""
-    before = sorted(ROOT.glob("**/build/lib"))
+    before = [*ROOT.glob("build"), *ROOT.glob("plugins/*/build"), *ROOT.glob("dist")]
     out = tmp_path_factory.mktemp("dist")
     call(sys.executable, SCRIPT, out, folder=out)
-    assert sorted(ROOT.glob("**/build/lib")) == before
+    assert [*ROOT.glob("build"), *ROOT.glob("plugins/*/build"), *ROOT.glob("dist")] == before
     return out
 
 
