@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+import udacore_pycda as pycda
 from udacore_pycda.prior import cached_counts, count_positions, pool_prior, spatial_prior
 from udacore_pycda.pyramid import Pyramid, Weights, target_losses
+
+from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
+from udacore.engine.device import Machine
+from udacore.engine.parts import make_parts
+from udacore.engine.step import Updater
+from udacore.interface import RoundInfo, SourceBatch, TargetBatch
 
 SIDES, CLASSES, SIZE = (2, 4), 5, (12, 17)
 
@@ -55,3 +64,43 @@ def _on_one_of_two_ranks(rank, file):
 def test_two_processes_pool_their_pixels_squares_places_and_counts(tmp_path, monkeypatch):
     monkeypatch.setenv("UDACORE_CACHE", str(tmp_path / "cache"))
     mp.spawn(_on_one_of_two_ranks, args=(tmp_path / "meeting",), nprocs=2)
+
+
+SETTINGS = pycda.Settings(network="core", adapt="pyramid", threshold=0.3, box_sizes=SIDES, lambda_spatial=0.4)
+INFO = RoundInfo(name="any", index=0, steps=10, trains=("segmenter",), classes=("a", "b", "c", "d", "e"))
+
+
+def _updated(share):
+    """The network after two steps of two updates each on batches of four, of which `share` gives this process's."""
+    torch.manual_seed(0)
+    model = pycda.build_model(settings=SETTINGS, architecture=ModelConfig(name="small"), round=INFO)
+    model.source_statistics.fill(np.random.default_rng(0).integers(1, 9, (*SIZE, CLASSES)))
+    config = RoundConfig(steps=10, update="alternate", parts={"segmenter": PartConfig(lr=0.05)}, method=SETTINGS)
+    updater = Updater(
+        hooks=SimpleNamespace(source_loss=pycda.source_loss, target_loss=pycda.target_loss), method="pycda", model=model, config=config,
+        parts=make_parts(model, config, ("segmenter",)), round=INFO, machine=Machine(device=torch.device("cpu")), seed=0, epoch=1,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(3)
+    valid = _batch()[1]
+    for index in range(2):
+        source, target = torch.randn(2, 4, 3, *SIZE, generator=generator)
+        label = torch.randint(0, CLASSES, (4, *SIZE), generator=generator)
+        names = ("a", "b", "c", "d")[share]
+        batches = (
+            SourceBatch(image=source[share], label=label[share], name=names, valid=valid[share]),
+            TargetBatch(image=target[share], name=names, valid=valid[share]),
+        )
+        updater.run_step(index, [batches[0]], [batches[1]])
+    return model.state_dict()
+
+
+def _train_on_one_of_two_ranks(rank, file):
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    together = _updated(slice(2 * rank, 2 * rank + 2))
+    dist.destroy_process_group()
+    for name, value in _updated(slice(None)).items():
+        torch.testing.assert_close(together[name], value, rtol=2e-4, atol=1e-5)
+
+
+def test_two_processes_train_the_network_that_one_would_its_statistics_included(tmp_path):
+    mp.spawn(_train_on_one_of_two_ranks, args=(tmp_path / "meeting",), nprocs=2)
