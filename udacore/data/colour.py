@@ -9,18 +9,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import functional
 
 from udacore.config.schema import PixelConfig
 from udacore.data.geometry import Array, mean_blur
 
 Change = Literal["brightness", "contrast", "saturation", "hue"]
-ADJUST = {
-    "brightness": functional.adjust_brightness,
-    "contrast": functional.adjust_contrast,
-    "saturation": functional.adjust_saturation,
-    "hue": functional.adjust_hue,
-}
 GREY = 118.0
 SPREAD = 60.0
 
@@ -30,9 +23,11 @@ def jitter(image: Array, changes: Sequence[tuple[Change, float]]) -> NDArray[np.
 
     changes  (what, factor): factor 1 leaves brightness, contrast, saturation as they are, shift 0 the hue
     """
+    from torchvision.transforms import functional  # here: it imports torch's compiler, two seconds in each process
+
     picture = Image.fromarray(to_uint8(image))
     for what, factor in changes:
-        picture = ADJUST[what](picture, factor)
+        picture = getattr(functional, f"adjust_{what}")(picture, factor)
     return np.asarray(picture)
 
 
