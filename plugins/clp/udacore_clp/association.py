@@ -105,7 +105,7 @@ class _Associate(torch.autograd.Function):
     def forward(context: Any, *inputs: Any) -> tuple[Tensor, ...]:
         source, target, label, kind, alpha, ignore = inputs
         wanted = any(context.needs_input_grad)
-        gradients = [torch.zeros_like(each) for each in (source, target)] if wanted else []
+        gradients = [torch.empty_like(each) for each in (source, target)] if wanted else []
         found = []
         for number, (x, y, y_label) in enumerate(zip(source, target, label, strict=True)):
             into = tuple(each[number] for each in gradients) if wanted else None
@@ -133,7 +133,7 @@ def _associate_pair(
     maps   source C L1, target C L2
     label  L1
     how    kind, alpha, ignored label
-    into   zeros like the maps; None if no gradient is wanted
+    into   like the maps, not yet written; None if no gradient is wanted
     """
     (x, raw), (kind, alpha, ignore) = maps, how
     y, rows = raw, None
@@ -148,7 +148,7 @@ def _associate_pair(
     visited, times = torch.unique(to_target[starts], return_counts=True)
     there = back_again = None
     if into is not None:
-        of_y = into[1] if rows is None else torch.zeros_like(y)
+        of_y = into[1] if rows is None else torch.empty_like(y)
         there = start_gradient(source, into[0]), start_gradient(target, of_y)
         back_again = there[::-1]
     total = score_hops(source, starts, target, to_target[starts], there).sum()

@@ -144,7 +144,8 @@ class Gradient:
 
 
 def start_gradient(pixels: Pixels, into: Tensor) -> Gradient:
-    """Gather in `into` (C L), which holds zeros."""
+    """Gather in `into` (C L), which is set to zero."""
+    into.zero_()
     return Gradient(into, into if pixels.symmetric else torch.zeros_like(pixels.key))
 
 
