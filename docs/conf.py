@@ -24,6 +24,8 @@ option_emphasise_placeholders = True
 smartquotes = False  # -- and ... are what they are in commands and code
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["formulas.css"]
 html_title = f"udacore {release}"
 html_copy_source = False
 html_show_sphinx = False
