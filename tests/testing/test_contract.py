@@ -77,6 +77,21 @@ def test_a_sound_method_passes_all_fast_checks_and_leaves_the_process_as_it_was(
     assert [stage.name for stage in Trial(subject).stages] == ["source", "adapt"]
 
 
+COUNTS = faults.build("model.register_buffer('counts', torch.zeros(12))") + faults.round_end(
+    "for batch in round.source(images=False):", "    round.model.counts += torch.bincount(batch.label[batch.label < 12].flatten(), minlength=12)",
+) + faults.target(
+    "if step.round.index == 0:", "    return {}", "if not step.model.counts.any():", "    raise RuntimeError('no counts')", "return see(step).square().mean()",
+)  # fmt: skip
+
+
+def test_a_round_that_needs_what_an_earlier_one_counted_at_its_end_has_it(tmp_path: Path) -> None:
+    subject = write(tmp_path, faults.HEAD + COUNTS, faults.TWO_ROUNDS)
+    losses.check_losses_finite(Trial(subject))
+    forgetful = COUNTS.replace("round.model.counts +=", "round.model.count +=")
+    result = checks.run_check("losses_finite", lambda: losses.check_losses_finite(Trial(write(tmp_path, faults.HEAD + forgetful, faults.TWO_ROUNDS))))
+    assert result.message.startswith("RuntimeError: no counts")  # the end that failed is the business of another check
+
+
 def test_an_unknown_entry_point_says_where_it_belongs(install: Callable[..., Path]) -> None:
     install("udacore-gone", {}, {"gone": "udacore_gone"})
     for name, words in (("nobody", "no plugin 'nobody' is installed"), ("gone", "No module named 'udacore_gone'")):

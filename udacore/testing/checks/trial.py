@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import attrs
@@ -14,15 +16,15 @@ import torch
 from torch import Tensor
 
 from udacore.config.schema import RoundConfig
-from udacore.engine import training
-from udacore.engine.checkpoint import _global_states, _set_global_states
+from udacore.engine import finish, training
+from udacore.engine.checkpoint import Checkpoints, RunState, _global_states, _set_global_states, copy_state
 from udacore.engine.device import Machine, seed_everything
 from udacore.engine.parts import SEGMENTER, set_modes
 from udacore.engine.run import make_session
 from udacore.engine.session import Session
 from udacore.engine.training import Work
 from udacore.interface import IGNORE, SourceBatch, Step, TargetBatch
-from udacore.plugins import labelled
+from udacore.plugins import hooks_of, labelled
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.subject import Subject
 
@@ -48,12 +50,11 @@ class Loss:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Stage:
-    """A round on trial, its weights as built and its overlays stood in for."""
+    """A round on trial, no step taken yet, its overlays stood in for."""
 
     session: Session
     name: str
     config: RoundConfig
-    labelled: bool
     pairs: list[Pair]
 
     def set_up(self, *, amp: bool = False) -> Work:
@@ -121,24 +122,61 @@ class Trial:
         """The rounds that take steps; of those that differ in name and start only, the first."""
         seen: list[RoundConfig] = []
         stages = []
+        store = Store()
         for name, config in self.session.config.rounds.items():
+            session = self._stand_in(name, config, store)
             like = attrs.evolve(config, weights=None, keep="last", best_on=None, evaluate={})
             if config.steps and like not in seen:
                 seen.append(like)
-                stages.append(self._stage(name, config))
+                stages.append(make_stage(session, name, has_labels=config.target.labels != "none"))
+            if "on_round_end" in hooks_of(self.session.method):
+                store = store.add(session, name)
         return stages
 
-    def _stage(self, name: str, config: RoundConfig) -> Stage:
-        has_labels = config.target.labels != "none"
-        plain = attrs.evolve(
-            config, weights="initial", source=attrs.evolve(config.source, images="own"), target=attrs.evolve(config.target, labels="none")
-        )  # fmt: skip
-        rounds = {**self.session.config.rounds, name: plain}
-        session = attrs.evolve(self.session, config=attrs.evolve(self.session.config, rounds=rounds))
-        stage = Stage(session=session, name=name, config=plain, labelled=has_labels, pairs=[])
-        with contextlib.closing(draw_pairs(session, name)) as drawn:
-            stage.pairs.extend((source, stand_in_labels(target, len(session.space(name))) if has_labels else target) for source, target in drawn)
-        return stage
+    def _stand_in(self, name: str, config: RoundConfig, store: Store) -> Session:
+        """The session as this round sees it: overlays stood in for, weights those that earlier rounds' ends left, or as built."""
+        changes: dict[str, Any] = {"source": attrs.evolve(config.source, images="own"), "target": attrs.evolve(config.target, labels="none")}
+        for weights in (config.weights, "initial"):
+            plain = attrs.evolve(config, weights=weights if store.states else "initial", **changes)
+            rounds = {**self.session.config.rounds, name: plain}
+            session = attrs.evolve(self.session, config=attrs.evolve(self.session.config, rounds=rounds), checkpoints=store)
+            with contextlib.suppress(Exception):  # what is wrong with the model is said by the checks that build it
+                training.set_up(session, name)
+                break
+        return session
+
+
+class Store(Checkpoints):
+    """The checkpoints of earlier rounds, in memory."""
+
+    def __init__(self, states: Mapping[str, RunState] = MappingProxyType({})) -> None:
+        super().__init__(NOWHERE)
+        self.states = states
+
+    def exists(self, name: str) -> bool:
+        """Whether there is one."""
+        return name in self.states
+
+    def load(self, name: str) -> RunState:
+        """One of them."""
+        return self.states[name]
+
+    def add(self, session: Session, name: str) -> Store:
+        """These and the model that a round ends with: after `on_round_end`, but without steps. These alone, if that fails."""
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.suppress(Exception):  # what fails is said by the run
+            work = training.set_up(attrs.evolve(session, folder=Path(folder)), name)
+            work.sets.clear()
+            finish.call_round_end(work)
+            state = RunState(round=name, step=0, model=copy_state(work.model))
+            return Store({**self.states, session.label(name): state, f"{session.label(name)}-steps": state})
+        return self
+
+
+def make_stage(session: Session, name: str, *, has_labels: bool) -> Stage:
+    """A round with two pairs of batches to try it on."""
+    with contextlib.closing(draw_pairs(session, name)) as drawn:
+        pairs = [(source, stand_in_labels(target, len(session.space(name))) if has_labels else target) for source, target in drawn]
+    return Stage(session=session, name=name, config=session.config.rounds[name], pairs=pairs)
 
 
 def draw_pairs(session: Session, name: str) -> Generator[Any, None, None]:
