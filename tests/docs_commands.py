@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ PATTERNS = {row.name for row in settings_table(Config)} | {row.name for row in s
 LABEL_SPACE_KEYS = {"name", "classes", "colors", "ids"}
 
 
+@functools.cache
 def all_commands() -> dict[tuple[str, ...], click.Command]:
     """Every command by the words that call it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import inspect
 import re
 import subprocess
@@ -21,6 +22,7 @@ from udacore.plugins import hook_names
 sys.path.append(str(Path(__file__).resolve().parent))
 
 import docs_commands
+import public_api
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -99,6 +101,16 @@ def test_every_command_is_told_with_its_options(path: tuple[str, ...], site: Pat
     for option in COMMANDS[path].params:
         if isinstance(option, click.Option) and not option.hidden:
             assert all(f'id="cmdoption-{name}-{word.lstrip("-")}"' in text or f'id="cmdoption-{name}{word}"' in text for word in option.opts), option.opts
+
+
+@pytest.mark.parametrize("module", [name for name in public_api.MODULES if name not in ("udacore", "udacore.hookspecs")])
+def test_every_public_function_and_class_is_told(module: str, site: Path) -> None:
+    text = (site / "reference/api.html").read_text()
+    found = importlib.import_module(module)
+    own = {name: getattr(found, name) for name in public_api.public_names(found)}
+    names = [name for name, value in own.items() if inspect.isroutine(value) or inspect.isclass(value)]
+    assert names
+    assert not [name for name in names if f'id="{module}.{name}"' not in text]
 
 
 def test_the_pages_mention_commands() -> None:
