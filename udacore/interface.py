@@ -74,6 +74,7 @@ class RoundInfo:
     trains       the parts that it trains
     classes      names of the classes, in the order of the logits
     control      whether the run is a matched control: the core multiplies every loss on the target by 0
+    dry          whether these are steps of a dry run: no earlier round has run, and what the model remembers is as built
     """
 
     name: str
@@ -82,6 +83,7 @@ class RoundInfo:
     trains: tuple[str, ...]
     classes: tuple[str, ...]
     control: bool = False
+    dry: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -64,6 +64,7 @@ def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
     """Seconds a step (the first two left out) and peak memory in bytes of a round cut short."""
     short = _stand_in(session, name)
     work = training.set_up(short, name)
+    work.updater.round = attrs.evolve(work.updater.round, dry=True)
     device = session.machine.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -12,6 +12,7 @@ from udacore_pycda.prior import write_counts
 
 from udacore import ConfigError
 from udacore.config.resolve import load_config
+from udacore.engine.dry_run import dry_run
 from udacore.engine.folder import run_folder
 from udacore.engine.run import run
 from udacore.plugins import load_plugin
@@ -68,7 +69,7 @@ def test_the_source_round_ends_with_what_its_labels_tell(whole):
     model = checkpoint(whole, "0-source")
     assert model["source_statistics.histogram"].sum().item() == pytest.approx(1)
     assert model["source_statistics.size"].tolist() == [32, 64]
-    for side in (2, 4):
+    for side in (4, 8):
         assert model[f"source_statistics.spatial_prior_{side}"].shape == (12, 32 // side, 64 // side)
     with np.load(whole / "rounds" / "0-source" / udacore_pycda.STATISTICS_FILE) as kept:
         assert kept["counts"].shape == (32, 64, 12)
@@ -141,6 +142,13 @@ def test_a_prior_for_inputs_of_another_size_is_refused_before_anything_is_learne
     write_counts(tmp_path / "other.npz", np.ones((32, 60, 12), np.int32))
     with pytest.raises(ConfigError, match=r"round 'pyramid': the spatial prior is for inputs of 60 x 32, but the target's are 64 x 32"):
         run_small(tmp_path, f"method.prior={tmp_path / 'other.npz'}")
+
+
+def test_a_dry_run_tries_every_round_before_anything_was_counted(tmp_path):
+    words = (*SMALL, f"folder={tmp_path}", "name=run")
+    config = load_config("streets", words, packages=("udacore_pycda", "udacore"), method_settings=udacore_pycda.Settings)
+    table = dry_run(config, load_plugin("pycda"))
+    assert [line.split()[0] for line in table.splitlines()[1:]] == [*STEPS, "total"]
 
 
 def test_squares_need_no_side(tmp_path):

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -138,8 +139,10 @@ def _is_moving(module: nn.Module) -> bool:
 
 
 def _check_knowledge(step: Step, size: tuple[int, int]) -> None:
-    """ConfigError where a loss needs of the source's labels what the model does not know."""
+    """ConfigError where a loss needs of the source's labels what the model does not know; a dry run gets uniform knowledge."""
     settings, known, where = step.settings, step.model.source_statistics, f"round {step.round.name!r}"
+    if step.round.dry and not known.size.any():
+        known.fill(np.ones((*size, len(step.round.classes)), np.int32))
     remedy = "an earlier round with method.source_statistics: true"
     if settings.image_target == "source_histogram" and settings.lambda_balance > 0 and not known.histogram.any():
         raise ConfigError(f"{where}: method.image_target: source_histogram needs {remedy}, or the file method.histogram")
