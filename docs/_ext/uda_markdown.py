@@ -8,7 +8,7 @@ import textwrap
 
 ROW = re.compile(r"^(\S(?:\S| (?! ))*) {2,}(\S.*)$")
 """`name   what it means`, the form in which arguments and fields are explained."""
-SOURCE = re.compile(r"\s*\(spec[ /][^)]*\)")
+SOURCE = re.compile(r"\s*\(spec[ /][^)]*\)|; spec [^)]*(?=\))")
 """Where in its written source a rule comes from: for those who read the code."""
 
 

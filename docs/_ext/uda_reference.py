@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import uda_api
@@ -54,10 +55,16 @@ def fill_in(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = MARKER.sub(lambda found: GENERATORS[found[1]](found[2] or ""), source[0])
 
 
+def find_generated(app: Sphinx, environment: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Pages with markers are read anew each time: what they are made from is not their own file."""
+    return [name for name in environment.found_docs - added if MARKER.search(Path(environment.doc2path(name)).read_text(encoding="utf-8"))]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_object_type("setting", "setting", "pair: %s; setting", ref_nodeclass=nodes.literal)
     app.add_directive_to_domain("std", "setting", type("UdaSetting", (Setting,), {"indextemplate": "pair: %s; setting"}), override=True)
     app.add_object_type("hook", "hook", "pair: %s; hook", parse_node=parse_hook, ref_nodeclass=nodes.literal)
     app.connect("source-read", fill_in)
+    app.connect("env-get-outdated", find_generated)
     return {"parallel_read_safe": True, "version": "1"}
