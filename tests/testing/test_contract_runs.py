@@ -49,7 +49,7 @@ def test_a_sound_method_passes(check: str, sound: Runs) -> None:
 
 def test_a_run_that_takes_too_long_says_what_to_make_smaller(sound: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole, "LIMIT", 0.0)
-    with pytest.raises(ContractError, match=r"took \d+ s, two steps each; it must stay below 0 s: make the networks of the preset"):
+    with pytest.raises(ContractError, match=r"took \d+ s of one core, two steps each; it must stay below 0 s: make the networks of the preset"):
         whole.check_run(sound)
 
 

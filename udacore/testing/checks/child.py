@@ -34,7 +34,7 @@ def main(order: dict[str, Any]) -> None:
     watch_files(seen, order)
     watch_seeds(seen)
     before = surroundings()
-    began = time.monotonic()
+    began = time.process_time()
     try:
         carry_out(order)
     except BaseException as error:
@@ -43,7 +43,7 @@ def main(order: dict[str, Any]) -> None:
 
         seen["error"] = flat(error) if isinstance(error, UdaError) else describe(error)
         seen["kind"], seen["trace"] = type(error).__name__, traceback.format_exc()
-    seen["seconds"], seen["time"] = time.monotonic() - began, time.time()
+    seen["seconds"], seen["time"] = time.process_time() - began, time.time()
     after = surroundings()
     seen["changed"] += [f"{name} from {before[name]!r} to {after[name]!r}" for name in before if before[name] != after[name]]
     watching.clear()
@@ -56,7 +56,7 @@ def settle(order: dict[str, Any]) -> None:
     for name in ("home", "tmp", "cache", "work"):
         (here / name).mkdir(parents=True, exist_ok=True)
     os.environ.update(order["environment"], HOME=str(here / "home"), TMPDIR=str(here / "tmp"), UDACORE_CACHE=str(here / "cache"))
-    os.environ["XDG_CACHE_HOME"] = str(here / "cache")
+    os.environ |= {"XDG_CACHE_HOME": str(here / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(here / "cache")}
     tempfile.tempdir = None
     sys.dont_write_bytecode = True
     log = os.open(here / f"output-{order['environment'].get('RANK', 0)}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -165,7 +165,7 @@ def surroundings() -> dict[str, Any]:
     os.umask(mask)
     return {
         "the working directory": os.getcwd(),
-        "the environment": {name: value for name, value in os.environ.items() if not name.startswith(("CUBLAS", "KMP", "TORCH_"))},
+        "the environment": {name: value for name, value in os.environ.items() if not name.startswith(("CUBLAS", "KMP", "TORCH"))},
         "sys.path": list(sys.path),
         "the umask": mask,
         "torch's default type": str(torch.get_default_dtype()),

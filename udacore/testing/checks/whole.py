@@ -9,7 +9,7 @@ from udacore.testing.checks.runs import Report, Runs
 from udacore.testing.interruption import find_differences
 
 LIMIT = 60.0
-"""Seconds for all rounds, two steps each."""
+"""Seconds of one core for all rounds, two steps each."""
 
 
 def check_run(runs: Runs) -> None:
@@ -19,7 +19,7 @@ def check_run(runs: Runs) -> None:
         raise ContractError(f"the run of all rounds fails: {report.error}\n{report.trace}".strip())
     if report.seconds > LIMIT:
         raise ContractError(
-            f"the run of all rounds took {report.seconds:.0f} s, two steps each; it must stay below {LIMIT:.0f} s: "
+            f"the run of all rounds took {report.seconds:.0f} s of one core, two steps each; it must stay below {LIMIT:.0f} s: "
             "make the networks of the preset `streets` smaller, and look for loops over pixels"
         )
 
