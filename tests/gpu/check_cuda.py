@@ -29,6 +29,7 @@ from udacore.config.resolve import load_config  # noqa: E402
 from udacore.engine.folder import run_folder  # noqa: E402
 from udacore.engine.run import run  # noqa: E402
 from udacore.plugins import load_plugin  # noqa: E402
+from udacore.testing import fast_checks  # noqa: E402
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LOSSES = [name for name in CASES if CASES[name].__module__ == "hot_spots.losses"]
@@ -94,3 +95,11 @@ def test_a_run_of_all_rounds_repeats_bit_for_bit(tmp_path, only_deterministic):
     for name, model in first.items():
         for key, value in model.items():
             assert torch.equal(value, second[name][key]), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("method", ["source-only", "clp", "pycda", "proca", "fada", "bdl"])
+def test_the_fast_part_of_the_contract_holds_with_a_device_at_hand(method):
+    """Its check of devices is run on CUDA too where there is one."""
+    results = list(fast_checks(method))
+    assert results
+    assert [result for result in results if not result.ok] == []
