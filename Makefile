@@ -2,7 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PLUGINS := $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml)
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test lint docs dist benchmark gpu-check clean
@@ -15,7 +15,7 @@ test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since s
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
-	$(BIN)/mypy udacore $(patsubst %/__init__.py,%,$(wildcard plugins/*/udacore_*/__init__.py))
+	$(BIN)/mypy udacore $(patsubst %/__init__.py,%,$(wildcard plugins/*/udacore_*/__init__.py examples/*/udacore_*/__init__.py))
 
 docs: $(INSTALLED)  ## the documentation as web pages, docs/_build/index.html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
