@@ -163,10 +163,21 @@ def test_the_method_of_the_tutorial_begins_with_ten_lines() -> None:
 
 
 def test_the_network_in_the_questions_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = (block for block in read_blocks((DOCS / "faq.md").read_text()) if block.kind == "python")
+    (block,) = (block for block in read_blocks((DOCS / "faq.md").read_text()) if "`lraspp.py`" in block.lead)
     (tiny,) = (block for block in read_blocks((DOCS / "tutorial.md").read_text()) if "`tiny.yaml`" in block.lead)
     (tmp_path / "lraspp.py").write_text(block.text)
     (tmp_path / "tiny.yaml").write_text(tiny.text)
     monkeypatch.chdir(tmp_path)
     assert main(["run", "--plugin", "./lraspp.py", "tiny.yaml", "rounds.source.steps=2", "rounds.adapt.steps=2", "tensorboard=false"]) == 0
     assert "mIoU" in capsys.readouterr().out
+
+
+def test_the_teacher_in_the_questions_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = (block for block in read_blocks((DOCS / "faq.md").read_text()) if "`teacher.py`" in block.lead)
+    (tiny,) = (block for block in read_blocks((DOCS / "tutorial.md").read_text()) if "`tiny.yaml`" in block.lead)
+    (tmp_path / "teacher.py").write_text(block.text)
+    (tmp_path / "tiny.yaml").write_text(tiny.text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--plugin", "./teacher.py", "tiny.yaml", "rounds.source.steps=2", "rounds.adapt.steps=2", "tensorboard=false"]) == 0
+    assert re.search(r"adapt 2/2 .* teacher \d", capsys.readouterr().err)
+    assert main(["plugins", "check", "./teacher.py", "tiny.yaml"]) == 0, capsys.readouterr().out

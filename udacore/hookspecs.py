@@ -34,7 +34,12 @@ def build_model(settings: Any, architecture: ModelConfig, round: RoundInfo) -> n
     Returns a module: the segmenter, called as `model(image)` with N 3 H W and giving an `Output`, with the attributes
     `num_classes` and `align_corners` (how its logits are enlarged; both come with `build_segmenter`); the further parts
     this round needs (a discriminator, a projection) as direct children; all that the method remembers (prototypes,
-    banks, counts) as buffers. None: the core's segmenter.
+    banks, counts, the weights of a teacher) as buffers. None: the core's segmenter.
+
+    The core calls the network as `model(image)`, with `head=` only where an evaluation asks for one of its `head_names`. A hook
+    may pass more if its network takes it: that of `build_segmenter` takes `domain="source"` or `"target"`, which matters
+    under `batch_norm: domain` alone. `with udacore.models.domain(model, "target"):` says the same of all calls inside; so the
+    core does when it evaluates.
 
     A direct child with an entry under `parts:` is trained by an optimiser of its own; all other parameters belong to
     the part `segmenter`. Read: fada (a discriminator), proca (buffers).
@@ -50,6 +55,10 @@ def source_loss(step: Step) -> Losses:
     Returns a scalar, or scalars by name; `discriminator/real` trains the part `discriminator`, a bare name the
     segmenter. `{}`: no loss. None: cross-entropy on the enlarged logits. Put what `target_loss` needs into
     `step.kept`. A loss over no valid pixel is a zero that still has a graph.
+
+    The matched control leaves these losses as they are. A method that changes source pictures here in favour of the target
+    (a style, a mixture) leaves that out where `step.round.control` is true; else its control is the method itself. A loss
+    on mixtures of both domains belongs into `target_loss`, which has both batches.
     """
 
 
@@ -57,7 +66,8 @@ def source_loss(step: Step) -> Losses:
 def target_loss(step: Step) -> Losses:
     """The loss on a target batch; there is no label to look at.
 
-    Called once a micro-batch if the round draws the target, after `source_loss`. Under `update: joint` the graph of
+    Called once a micro-batch if the round draws the target, after `source_loss`; if it draws the source too, that batch is
+    still in `step.source`. Under `update: joint` the graph of
     `source_loss` is still alive; under `accumulate` (the default) it is gone, and `step.kept` should hold detached
     tensors only.
 

@@ -66,6 +66,33 @@ class TargetBatch:
 
 
 @attrs.frozen(kw_only=True)
+class Pixels:
+    """How colours became the numbers of an image, for methods that need colours: (colour * scale - mean) / std, channel by channel.
+
+    order      of the channels, "rgb" or "bgr"
+    scale      value of full brightness
+    mean, std  a number for each channel, in that order
+    """
+
+    order: str = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def colours(self, image: Tensor) -> Tensor:
+        """Red, green and blue from 0 to 1 (N 3 H W or 3 H W) of a normalised image."""
+        mean, std = (image.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        channels = (image * std + mean) / self.scale
+        return channels if self.order == "rgb" else channels.flip(-3)
+
+    def image(self, colours: Tensor) -> Tensor:
+        """The normalised image of such colours."""
+        mean, std = (colours.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        channels = colours if self.order == "rgb" else colours.flip(-3)
+        return (channels * self.scale - mean) / std
+
+
+@attrs.frozen(kw_only=True)
 class RoundInfo:
     """Which round this is.
 
@@ -75,6 +102,7 @@ class RoundInfo:
     classes      names of the classes, in the order of the logits
     control      whether the run is a matched control: the core multiplies every loss on the target by 0
     dry          whether these are steps of a dry run: no earlier round has run, and what the model remembers is as built
+    pixels       how the round's images are normalised; `pixels.colours(image)` and `pixels.image(colours)` go back and forth
     """
 
     name: str
@@ -84,11 +112,17 @@ class RoundInfo:
     classes: tuple[str, ...]
     control: bool = False
     dry: bool = False
+    pixels: Pixels = Pixels()
 
 
 @attrs.frozen(kw_only=True)
 class Step:
     """Everything a loss may look at.
+
+    Where a round draws both domains, both batches are there in both hooks and hold the same number of images; the sizes of their
+    pictures are what the transforms of each domain say, and may differ. Something drawn for each image (a mask, a jitter) must
+    depend neither on its place in the batch nor on its rank: draw one number from `generator`, and seed a generator for each image
+    with it and the image's name, `torch.Generator().manual_seed(zlib.crc32(f"{number} {name}".encode()))`.
 
     settings   the plugin's settings, as overridden by the round
     round      which round this is
@@ -96,7 +130,7 @@ class Step:
     micro      number of the micro-batch within the step
     model      what `build_model` returned, unwrapped
     source     the source batch, or None if the round does not draw it
-    target     the target batch, or None
+    target     the target batch, or None if the round does not draw it
     kept       a dict for one micro-batch: what `source_loss` leaves for `target_loss`
     generator  random numbers on the CPU, seeded by run seed, round, step and micro-batch; alike on all ranks
     record     record(name, value) notes a number that trains nothing; a tensor is read only when it is printed

@@ -117,6 +117,36 @@ def test_check_passes_a_sound_method(entropy: str, capsys: Capture) -> None:
     assert "FAILED" not in capsys.readouterr().out
 
 
+ADVERSARY = """
+from torch import nn
+from udacore.models import build_segmenter
+
+@hookimpl
+def build_model(architecture, round):
+    model = build_segmenter(architecture, len(round.classes))
+    model.judge = nn.Conv2d(len(round.classes), 1, 1)
+    return model
+
+@hookimpl
+def source_loss(step):
+    return {"judge/source": step.settings.weight * step.model.judge(step.model(step.source.image).logits).square().mean() * step.source.valid.any()}
+"""
+
+
+def test_check_takes_a_configuration_and_changes_as_run_does(entropy: str, tmp_path: Path, capsys: Capture) -> None:
+    Path(entropy).write_text(ENTROPY + ADVERSARY)
+    (tmp_path / "parts.yaml").write_text("extends: streets-adapt\nparts: {judge: {optimizer: Adam, lr: 1e-3}}\n")
+    assert main(["plugins", "check", entropy]) == 4
+    assert "under `parts:`" in capsys.readouterr().out
+    for words in (["parts.judge={optimizer: Adam, lr: 1e-3}"], [str(tmp_path / "parts.yaml"), "method.weight=0.1"]):
+        assert main(["plugins", "check", entropy, *words]) == 0
+        assert "ok      losses_parts" in capsys.readouterr().out
+    assert main(["plugins", "check", entropy, "method.wieght=1"]) == 4
+    assert "did you mean 'weight'?" in capsys.readouterr().out
+    assert main(["plugins", "check", entropy, "one.yaml", "two.yaml"]) == 2
+    assert "only one configuration is possible" in capsys.readouterr().err
+
+
 def test_check_loads_every_preset(install: Install, capsys: Capture) -> None:
     presets = {
         "udacore_entropy/presets/good.yaml": "steps: 3\nrounds: {adapt: {}}\n",

@@ -56,7 +56,7 @@ def test_a_fault_is_found_by_its_check_in_one_line(fault: Fault, tmp_path: Path)
 def test_no_check_hides_another(tmp_path: Path) -> None:
     subject = write(tmp_path, faults.HEAD + faults.MANY)
     results = {result.check: result for result in fast_checks(subject.given, preset=subject.preset)}
-    assert list(results) == ["import", "api", "settings", "help", "hooks", *checks.FAST]
+    assert list(results) == ["import", "api", "settings", "help", "hooks", "presets", *checks.FAST]
     words = {
         "losses_finite": "= -inf on ordinary pictures", "losses_device": "make it with device=x.device", "target_batch": "for 'label'",
         "random_state": "do not call torch.manual_seed", "bf16": "", "losses_differentiable": "not finite",
@@ -110,6 +110,21 @@ def test_a_preset_that_does_not_load_is_named(install: Callable[..., Path]) -> N
     install("udacore-b", wrong, {"b": "udacore_b"})
     with pytest.raises(ContractError, match=r"preset 'wrong': .*did you mean 'steps'\?"):
         static.check_presets(Subject("b"))
+
+
+def test_a_preset_whose_optimiser_refuses_its_options_is_named(install: Callable[..., Path], tmp_path: Path) -> None:
+    body = faults.HEAD + faults.target("return {}")
+    wrong = "extends: streets-adapt\nparts: {segmenter: {options: {momentum: 0.9}}}\n"  # the preset below says AdamW
+    install("udacore-c", {"udacore_c/__init__.py": body, "udacore_c/presets/wrong.yaml": wrong}, {"c": "udacore_c"})
+    words = r"rounds\.source\.parts\.segmenter: AdamW does not take these options: .*momentum"
+    with pytest.raises(ContractError, match=rf"preset 'wrong': {words}"):
+        static.check_presets(Subject("c"))
+    last = list(fast_checks("c"))[-1]
+    assert (last.check, last.ok) == ("presets", False)
+    (tmp_path / "method.py").write_text(body)
+    with pytest.raises(ContractError, match=words):
+        static.check_presets(Subject(str(tmp_path / "method.py"), overrides=("parts.segmenter.options.momentum=0.9",)))
+    static.check_presets(Subject(str(tmp_path / "method.py"), overrides=("parts.segmenter={optimizer: SGD, options: {momentum: 0.9}}",)))
 
 
 def test_a_method_that_does_not_import_ends_the_fast_checks_at_once(tmp_path: Path) -> None:

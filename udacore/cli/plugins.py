@@ -13,6 +13,7 @@ import attrs
 import click
 
 from udacore.catalogue import Entry, make_catalogue
+from udacore.cli.arguments import split_words
 from udacore.discovery import list_plugins, load_plugin
 from udacore.errors import UdaError
 
@@ -104,19 +105,28 @@ def show(name: str, as_json: bool) -> None:
 
 @plugins.command()
 @click.argument("name", metavar="NAME|FILE")
-def check(name: str) -> None:
+@click.argument("words", nargs=-1, metavar="[CFG] [KEY=VALUE]...")
+def check(name: str, words: tuple[str, ...]) -> None:
     """Check that a method keeps the contract of the hooks: what can be seen
     without a run, a line for each check as it is done, in some seconds on the
     CPU. Trains nothing, writes nothing. Exit code 4 if a check fails.
 
+    Tried are the rounds of CFG, a preset or file, with the changes that
+    follow, as for uda run; else those of the method's preset streets, or of
+    the core's streets-adapt. A file whose model has further parts needs an
+    optimiser for each of them here, as it does to be trained.
+
     \b
     Example:
       uda plugins check ./my_method.py
+      uda plugins check ./my_method.py mine.yaml method.weight=0.1
+      uda plugins check ./gan.py 'parts.discriminator={optimizer: Adam, lr: 1e-3}'
     """
     from udacore.testing import fast_checks
 
+    preset, overrides = split_words(words)
     is_sound = True
-    for result in fast_checks(name):
+    for result in fast_checks(name, preset=preset, overrides=overrides):
         click.echo(f"{'ok' if result.ok else 'FAILED':6}  {result.check:30}  {result.message}".rstrip())
         is_sound = is_sound and result.ok
     if not is_sound:

@@ -47,7 +47,9 @@ class SamplerConfig:
     )
     sub_epoch: int = option(3000, "class_balanced: images after which the class counts start anew", at_least=1)
     temperature: float = option(0.01, "rare_class: how sharply rare classes are preferred", above=0)
-    min_pixels: int = option(3000, "rare_class: pixels of the class that an image must hold", at_least=1)
+    min_pixels: int = option(
+        3000, "rare_class: pixels of the class that an image's label, as stored, must hold; crops are not drawn again for it", at_least=1
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +98,7 @@ class ScheduleConfig:
 
     name: Literal["constant", "poly", "step", "linear", "exp", "inv"] = option("constant", "form of the schedule")
     power: float = option(0.9, "poly, inv: exponent")
-    horizon: int | str | None = option(None, "poly: step at which the rate is 0; default: the round's steps")
+    horizon: int | str | None = option(None, "poly: step at which the rate is 0, whatever the round's steps are; default: the round's steps")
     lag: int = option(0, "poly: the rate of step t is that of t - lag", at_least=0)
     at: tuple[int | str, ...] = option((), "step: when the rate is multiplied")
     factor: float = option(0.1, "step, exp, inv: gamma", above=0)

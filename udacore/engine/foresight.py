@@ -32,9 +32,7 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
     for name, config in rounds.items():
         if not anew and session.checkpoints.exists(f"{session.label(name)}-steps"):
             continue  # on resume: all was read
-        for part, settings in config.parts.items():
-            with said_of(f"rounds.{name}."):
-                create_optimizer([nn.Parameter(torch.zeros(1))], settings, part)
+        try_optimizers(name, config)
         for data in session.evaluation_sets(name):
             for subset in data.config.subsets:
                 with said_of(f"rounds.{name}.evaluate.{data.name}.subsets: "):
@@ -51,10 +49,18 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
             check_pairs(session.target(name))
 
 
+def try_optimizers(name: str, config: RoundConfig) -> None:
+    """ConfigError that names round and part if an optimiser does not exist or refuses its options."""
+    for part, settings in config.parts.items():
+        with said_of(f"rounds.{name}."):
+            create_optimizer([nn.Parameter(torch.zeros(1))], settings, part)
+
+
 def _expected(session: Session, name: str) -> str:
     """Which files of initial weights the round's network takes, for a message."""
     config = session.config.rounds[name]
-    info = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=session.space(name).classes)
+    classes = session.space(name).classes
+    info = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=classes, pixels=session.pixels(name))
     backbone = getattr(build_model(session, info, config), "backbone", None)
     return "" if backbone is None else f"; expected {describe_expected(backbone)}"
 

@@ -142,7 +142,7 @@ def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module
 def _build(session: Session, name: str) -> nn.Module:
     config = session.config.rounds[name]
     classes = session.space(name).classes
-    round = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=classes)
+    round = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=classes, pixels=session.pixels(name))
     return build_model(session, round, config)
 
 

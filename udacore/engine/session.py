@@ -25,6 +25,7 @@ from udacore.engine.schedules import count_steps
 from udacore.engine.together import write_text
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
+from udacore.interface import Pixels
 from udacore.plugins import Method
 
 
@@ -62,6 +63,10 @@ class Session:
     def space(self, name: str) -> LabelSpace:
         """The classes of a round."""
         return get_label_space(self.config.rounds[name].label_space)
+
+    def pixels(self, name: str) -> Pixels:
+        """How the images of a round are normalised, as its method sees it."""
+        return Pixels(**attrs.asdict(self.config.rounds[name].pixels))
 
     def source(self, name: str, *, overlay: bool = True) -> ImageTable:
         """A round's labelled domain, with its replaced images unless `overlay` is off."""

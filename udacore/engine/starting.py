@@ -97,7 +97,9 @@ def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfi
     children = {key.partition(".")[0] for key in own}
     offered = {key: value for key, value in state.items() if key.partition(".")[0] in children}
     if state and not offered:
-        raise ConfigError(f"{origin}: holds nothing of part {part!r}: it begins with {next(iter(state))!r}, the model with {next(iter(own))!r}")
+        said = f"{origin}: holds nothing of part {part!r}: it begins with {next(iter(state))!r}, the model with {next(iter(own))!r}"
+        advice = "" if part == SEGMENTER else f"; to leave this part as built, name it apart: weights: {{segmenter: ..., {part}: initial}}"
+        raise ConfigError(f"{said}{advice}")
     loaded = load_children(model, offered, where=origin)
     built = sorted({key.partition(".")[0] for key in loaded.missing if part_of(key, model, config) == part})
     if built:

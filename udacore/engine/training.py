@@ -79,7 +79,9 @@ def set_up(session: Session, name: str) -> Work:
     config, machine = session.config.rounds[name], session.machine
     steps, classes = session.steps(name), session.space(name).classes
     named = tuple(config.parts) if config.trains is None else config.trains  # those of the model are known once it is built
-    known = RoundInfo(name=name, index=session.index(name), steps=steps, trains=named, classes=classes, control=session.config.control)
+    known = RoundInfo(
+        name=name, index=session.index(name), steps=steps, trains=named, classes=classes, control=session.config.control, pixels=session.pixels(name)
+    )  # fmt: skip
     model = build_model(session, known, config)
     trains = trained_parts(model, config)
     round = attrs.evolve(known, trains=trains)

@@ -1,5 +1,6 @@
 """Networks: backbones, heads, batch-norm modes, the segmenter, and the weights they start from."""
 
+from udacore.config.schema import ModelConfig
 from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
 from udacore.models.deeplab import DeepLabHead, Segmenter
 from udacore.models.layouts import Layout, convert_checkpoint, join_files, recognize_layout
@@ -33,6 +34,7 @@ __all__ = [
     "Layout",
     "LiveBatchNorm2d",
     "Loaded",
+    "ModelConfig",
     "NormFactory",
     "PyramidHead",
     "PyramidSegmenter",

@@ -27,8 +27,8 @@ class MethodContract:
             method = "my-method"
 
     Nothing is downloaded and no accelerator is needed: the rounds of the method's preset `streets` (a method without one: of the core's
-    `streets-adapt`) are tried on four pictures of 64 x 32 pixels of each embedded domain, two steps a round, about 20 seconds of one core
-    in all. Each test is one check; a failure is one line that says what was seen, where, and what to change. No check depends on
+    `streets-adapt`) are tried on four pictures of 64 x 32 pixels of each embedded domain, two steps a round, about 20 seconds of a core
+    that has nothing else to do in all. Each test is one check; a failure is one line that says what was seen, where, and what to change. No check depends on
     another: what is broken in one way fails for that, whatever else is wrong. An exception of the method itself keeps its traceback.
 
     method     name of the entry point; path of a .py file, relative to the file of the test class; a `Method`; or the module or object
@@ -93,7 +93,7 @@ class MethodContract:
         _check(STATIC["settings"], subject)
 
     def test_presets(self, subject: Subject) -> None:
-        """Every preset of the method loads, and its complete configuration reads back to the same."""
+        """Every preset of the method loads, its complete configuration reads back to the same, and its optimisers take their options."""
         _check(STATIC["presets"], subject)
 
     def test_build(self, trial: Trial) -> None:

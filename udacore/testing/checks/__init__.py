@@ -62,20 +62,24 @@ def fast_checks(method: Any, *, preset: str | None = None, overrides: Sequence[s
     preset     preset or file whose rounds are tried; default: the method's `streets`, else the core's `streets-adapt`
     overrides  changes to it, as on the command line
 
-    First come the results of `check_plugin`; if one of them is bad, nothing follows.
+    First come the results of `check_plugin` and a line on the optimisers of all presets and of what is tried; if one of them is bad,
+    nothing follows.
     """
+    subject = Subject(method, preset=preset, overrides=overrides)
     if isinstance(method, str | Path):
         known = check_plugin(str(method))
         yield from known
         if not all(result.ok for result in known):
             return
+        yield (result := run_check("presets", lambda: static.check_presets(subject), said="each reads back the same, and its optimisers take their options"))
+        if not result.ok:
+            return
     else:
-        subject = Subject(method)
         for name, look in STATIC.items():
             yield (result := run_check(name, lambda look=look: look(subject)))  # type: ignore[misc]
             if not result.ok:
                 return
-    trial = Trial(Subject(method, preset=preset, overrides=overrides))
+    trial = Trial(subject)
     for name, try_out in FAST.items():
         yield run_check(name, lambda try_out=try_out: try_out(trial), said=first_line(try_out))  # type: ignore[misc]
 

@@ -16,6 +16,7 @@ from udacore.config.files import list_presets, parse_yaml
 from udacore.config.resolve import CORE, load_config
 from udacore.config.schema import Config
 from udacore.discovery import Method, find_plugin, is_file
+from udacore.engine.foresight import try_optimizers
 from udacore.errors import UdaError
 from udacore.options import HELP
 from udacore.plugins import build_hooks, hook_names, hooks_of
@@ -81,7 +82,7 @@ def _check_round_trip(settings: Any, where: str) -> None:
 
 
 def check_presets(subject: Subject) -> None:
-    """Every preset of the method loads, and its complete configuration reads back to the same."""
+    """Every preset of the method loads, its complete configuration reads back to the same, and its optimisers take their options."""
     method = subject.method
     for preset in presets_of(method):
         try:
@@ -90,6 +91,7 @@ def check_presets(subject: Subject) -> None:
                 file = Path(folder) / "config.yaml"
                 file.write_text(dump_config(config))
                 back = load_config(str(file), packages=(), method_settings=method.settings)
+            check_optimizers(config)
         except UdaError as error:
             raise ContractError(f"preset {preset!r}: {flat(error)}") from error
         if not config.rounds:
@@ -97,9 +99,15 @@ def check_presets(subject: Subject) -> None:
         if back != config:
             raise ContractError(f"preset {preset!r}: its complete configuration, as written to config.yaml, reads back to another one")
     try:
-        subject.whole  # noqa: B018 (it is loaded by being asked for)
+        check_optimizers(subject.whole)
     except UdaError as error:
         raise ContractError(flat(error)) from error
+
+
+def check_optimizers(config: Config) -> None:
+    """ConfigError if an optimiser of a round does not exist or refuses its options, such as `momentum` for AdamW."""
+    for name, round in config.rounds.items():
+        try_optimizers(name, round)
 
 
 def presets_of(method: Method) -> list[str]:
