@@ -66,6 +66,9 @@ def test_what_no_file_holds_stays_as_built_and_is_listed(workshop: Any) -> None:
     path = workshop.path / "plain" / "checkpoints" / "0-source.pt"
     words = {"segmenter": str(path), "critic": "initial"}
     changes = {"plugin": str(workshop.method), "parts": {"critic": {}}, "rounds": {"x": {**STILL, "weights": words}}}
+    alone = {**changes, "rounds": {"x": {**STILL, "weights": str(path)}}}
+    with pytest.raises(ConfigError, match=r"holds nothing of part 'critic': .*; to leave .* weights: \{segmenter: \.\.\., critic: initial\}$"):
+        workshop.run(alone, name="alone")
     workshop.run(changes, name="more")
     assert are_equal(parameters(workshop.path / "more", "0-x"), parameters(workshop.path / "plain", "0-source"))
     assert f"part 'segmenter': bank, mean, seen left as built: not in {path}" in (workshop.path / "more" / "log.txt").read_text()
