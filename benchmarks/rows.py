@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from udacore.cli.arguments import read_run
+from udacore.cli.arguments import open_run, read_run
 from udacore.engine.evaluation import Result
 from udacore.engine.run import run
+from udacore.engine.scoring import score_checkpoint
 
 ADABN = Path(__file__).parent.parent / "examples" / "adabn.py"
 ORACLE_STEPS = 900
@@ -60,3 +61,10 @@ def oracle(folder: Path, seed: int, *more: str) -> Result:
     weights = folder / "source-only" / "checkpoints" / "0-source.pt"
     words = ("source.domain=target", f"steps={ORACLE_STEPS}", f"weights={weights}", "parts.segmenter.lr=2e-3", "evaluate.source=null")
     return carry_out("source-only", *common(folder, "oracle", seed), *words, *more)
+
+
+def aggregated(run: Path) -> Result:
+    """A finished run of PLCA scored by aggregated inference (spec clp 9.1), as its figures are published."""
+    method, config, folder = open_run(str(run), ("evaluate.target.head=aggregated", "evaluate.target.upsample=probability"), None, None)
+    (result,) = score_checkpoint(config, method, folder=folder, only=None, checkpoint=None)
+    return result

@@ -30,6 +30,7 @@ from udacore.engine.comparison import (
     group,
     plain,
     read_run_folder,
+    spread,
 )
 
 HERE = Path(__file__).parent
@@ -52,7 +53,8 @@ def main() -> None:
     if found := differing_protocols(table):
         raise SystemExit("\n".join(found))
     (HERE / "streets.json").write_text(json.dumps({"date": today(), "command": command(), "rows": plain(table)}, indent=1) + "\n")
-    (HERE / "RESULTS.md").write_text(text := report(table))
+    text = "\n".join([report(table), *([aggregated(places)] if "clp" in arguments.plugins else [])])
+    (HERE / "RESULTS.md").write_text(text)
     print(text)
     print(draw({name: places[0] / name for name in names if not name.endswith("control")}, HERE / "streets.png"))
 
@@ -95,6 +97,16 @@ def report(table: Sequence[Row]) -> str:
         if row.partner is not None and row.partner.name.endswith("control"):
             lines += [f"{row.name}, after each round:", "", format_rounds(row), ""]
     return "\n".join(lines)
+
+
+def aggregated(places: Sequence[Path]) -> str:
+    """PLCA and its control under the inference with which it is published."""
+    method, control = ([100 * rows.aggregated(place / name).scores.miou for place in places] for name in ("clp", "clp-control"))
+    gains = [a - b for a, b in zip(method, control, strict=True)]
+    return (
+        f"clp under aggregated inference (`evaluate.target.head=aggregated evaluate.target.upsample=probability`): {spread(method)}, its control\n"
+        f"{spread(control)}, paired difference {spread(gains, '+')} ({', '.join(f'{gain:+.1f}' for gain in gains)}).\n"
+    )
 
 
 def command() -> str:

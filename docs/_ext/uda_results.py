@@ -11,11 +11,11 @@ PICKED = ("source-only", "oracle")
 
 def render_results(method: str) -> str:
     """The rows of a method and its control beside source-only and oracle, then round by round; without a name the whole file."""
-    text = RESULTS.read_text()
+    text = re.sub(r"^!\[.*\n\n", "", RESULTS.read_text(), flags=re.MULTILINE)  # pictures lie beside that file
     if not method:
         return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE)
     rows = table_after(text, "| run |")
-    names = [name for name in (PICKED[0], "AdaBN", f"{method} control", method, PICKED[1]) if name in rows]
+    names = [name for name in (PICKED[0], "adabn", f"{method}-control", method, PICKED[1]) if name in rows]
     if method not in rows:
         return f"No figures of `{method}` have been recorded yet in `benchmarks/RESULTS.md`."
     head = text.split("\n\n")[1]
