@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import shlex
@@ -70,6 +71,7 @@ def check_line(line: str) -> None:
         if words[0].isupper():  # such as COMMAND
             return
         raise click.UsageError(f"no command {words[0]!r}")
+    command = copy.copy(command)  # click keeps the help option of its first context, and this one has no -h
     context = click.Context(command, info_name=" ".join(path))
     given, _, _ = command.make_parser(context).parse_args([word.replace("$seed", "1") for word in words])
     known = {name: value for name, value in given.items() if isinstance(value, str | bool | tuple | list)}

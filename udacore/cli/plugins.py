@@ -120,7 +120,7 @@ def check(name: str, words: tuple[str, ...]) -> None:
     Example:
       uda plugins check ./my_method.py
       uda plugins check ./my_method.py mine.yaml method.weight=0.1
-      uda plugins check ./gan.py 'parts.discriminator={optimizer: Adam, lr: 1e-3}'
+      uda plugins check ./gan.py 'parts.critic={optimizer: Adam, lr: 1e-3}'
     """
     from udacore.testing import fast_checks
 

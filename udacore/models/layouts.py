@@ -74,7 +74,7 @@ def join_files(files: Mapping[str, Any], layouts: Iterable[Layout]) -> Any:
 
 def _entry_of(content: Any, layout: Layout) -> str | None:
     """The entry of the layout that a plain state_dict holds alone, or None."""
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not content or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         return None
     keys = _strip(content)
     fitting = (

@@ -17,7 +17,7 @@ from udacore.models.layouts import list_left
 from udacore.models.weights import load_initial
 
 sys.path.append(str(Path(__file__).resolve().parent))
-from authors_files import resume_file, weights_file
+from clp_files import resume_file, weights_file
 
 TINY = ResNetSettings(blocks=(1, 1, 1, 1), widths=(4, 4, 4, 4), stride_in="1x1", first_dilations=(1, 1, 2, 4), ceil_mode=True)
 

@@ -15,7 +15,7 @@ from udacore.config.schema import ModelConfig
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 
 sys.path.append(str(Path(__file__).resolve().parent))
-from authors_files import weights_file
+from clp_files import weights_file
 
 CUT = (
     "steps=2", "batch=2", "evaluate.target.size=[130,65]", "evaluate.target-plain.size=[130,65]", "evaluate.target-plain.every=1",
