@@ -36,9 +36,13 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     begun = ("rounds.source.steps=0", f"rounds.source.weights={folder / 'proca' / 'checkpoints' / '0-source.pt'}")
     _, again = read_run("proca", (*SHORT, *begun, f"folder={folder}", "name=again"))
     found["control"] = target_miou(attrs.evolve(again, control=True), method)
-    for kind in ("zeroed", "shuffled"):
-        file = str(write_mutant(folder, "udacore_proca", kind))
-        found[kind] = target_miou(attrs.evolve(again, plugin=file, name=kind), load_plugin(file))
+    file = str(write_mutant(folder, "udacore_proca", "shuffled"))
+    found["shuffled"] = target_miou(attrs.evolve(again, plugin=file, name="shuffled"), load_plugin(file))
+    # That a loss of 0 and a loss times 0 are the same needs few steps to be seen.
+    _, brief = read_run("proca", (*SHORT, *begun, "rounds.adapt.steps=5", "rounds.distill.steps=5", "rounds.distill-2=null", f"folder={folder}", "name=brief"))
+    found["brief control"] = target_miou(attrs.evolve(brief, control=True), method)
+    file = str(write_mutant(folder, "udacore_proca", "zeroed"))
+    found["brief zeroed"] = target_miou(attrs.evolve(brief, plugin=file, name="zeroed"), load_plugin(file))
     return found
 
 
@@ -56,11 +60,10 @@ def test_proca_gains_over_its_matched_control(scores: dict[str, float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", ["zeroed", "shuffled"])
-def test_a_mutant_is_no_adaptation(scores: dict[str, float], mutant: str) -> None:
-    assert not is_adapted(scores, mutant), scores
+def test_pseudo_labels_in_a_random_order_are_no_adaptation(scores: dict[str, float]) -> None:
+    assert not is_adapted(scores, "shuffled"), scores
 
 
 @pytest.mark.slow
 def test_the_control_is_the_method_with_its_target_losses_multiplied_by_zero(scores: dict[str, float]) -> None:
-    assert scores["zeroed"] == scores["control"]
+    assert scores["brief zeroed"] == scores["brief control"]

@@ -152,8 +152,8 @@ def test_the_same_method_as_an_installed_distribution(tmp_path: Path, here: Path
     assert "adapt on target" in shown
     run = here / "runs" / "entropy-streets-adapt"
     assert json.loads((run / "env.json").read_text())["plugin"]["version"] == "0.3"
-    Path("entropy.py").write_text(ENTROPY)
-    assert main(["run", "--plugin", "./entropy.py", *TINY, "name=file"]) == 0
+    (here / "entropy.py").write_text(ENTROPY)
+    python(here, "-m", "udacore", "run", "--plugin", "./entropy.py", *TINY, "name=file")
     assert is_equal(model(run), model(here / "runs" / "file"))
 
 
