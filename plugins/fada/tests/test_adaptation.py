@@ -39,9 +39,11 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     begun = ("rounds.source.steps=0", f"rounds.source.weights={checkpoints / '0-source.pt'}", f"folder={folder}")
     _, control = read_run("fada", (*SHORT, *begun, "name=control", "control=true"))
     found["control"] = target_miou(control, method)
-    _, zeroed = read_run("fada", (*SHORT, *begun, "name=zeroed"))
+    # That a loss of 0 and a loss times 0 are the same needs few steps to be seen.
+    _, brief = read_run("fada", (*SHORT, *begun, "rounds.adversarial.steps=5", "rounds.distill.steps=5", "name=brief"))
+    found["brief control"] = target_miou(attrs.evolve(brief, control=True), method)
     file = str(write_mutant(folder, "udacore_fada", "zeroed"))
-    found["zeroed"] = target_miou(attrs.evolve(zeroed, plugin=file), load_plugin(file))
+    found["brief zeroed"] = target_miou(attrs.evolve(brief, plugin=file, name="zeroed"), load_plugin(file))
     file = str(write_mutant(folder, "udacore_fada", "shuffled"))
     aligned = ("rounds.adversarial=null", f"rounds.source.weights={checkpoints / '1-adversarial.pt'}")
     words = tuple(word for word in SHORT if "adversarial" not in word)
@@ -60,11 +62,10 @@ def test_fada_gains_over_its_matched_control(scores: dict[str, float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", ["zeroed", "shuffled"])
-def test_a_mutant_is_no_adaptation(scores: dict[str, float], mutant: str) -> None:
-    assert not is_adapted(scores, mutant), scores
+def test_pseudo_labels_in_a_random_order_are_no_adaptation(scores: dict[str, float]) -> None:
+    assert not is_adapted(scores, "shuffled"), scores
 
 
 @pytest.mark.slow
 def test_the_control_is_the_method_with_its_target_losses_multiplied_by_zero(scores: dict[str, float]) -> None:
-    assert scores["zeroed"] == scores["control"]
+    assert scores["brief zeroed"] == scores["brief control"]
