@@ -82,7 +82,7 @@ def report(table: Sequence[Row]) -> str:
         f"one protocol for all rows. Seeds {', '.join(map(str, first))}; a seed changes pictures and training. ± is the sample standard deviation",
         "over seeds. A method's control has the same start, steps, rates, augmentation and batch-norm mode, and every loss on the",
         f"target multiplied by 0. Every method, control and the oracle goes on from the source-only weights for {rows.ORACLE_STEPS} steps of its",
-        "segmenter, the oracle with the target's labels.",
+        "segmenter, the oracle with the target's labels. Runs that were finished in the benchmark's folder are read, not repeated.",
         "",
         format_comparison(table, "markdown"),
         "",

@@ -58,7 +58,7 @@ def check_losses_device(trial: Trial) -> None:
             moved = attrs.evolve(stage, session=attrs.evolve(stage.session, machine=attrs.evolve(stage.session.machine, device=torch.device("cuda"))))
             work = moved.set_up()
             try:
-                moved.losses(work, map_tensors(stage.pairs[0], lambda value: value.cuda()))
+                moved.losses(work, map_tensors(stage.pairs[0], lambda value: value.to("cuda")))
             except (RuntimeError, TypeError) as error:
                 raise ContractError(f"round {stage.name!r}, on CUDA: {error}; make tensors with device=x.device") from error
 
