@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PLUGINS := $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml)
 INSTALLED := $(VENV)/.installed
 
@@ -33,7 +34,8 @@ gpu-check: $(INSTALLED)  ## what only a CUDA device can show: same numbers as th
 
 $(INSTALLED): pyproject.toml $(PLUGINS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
+	$(PIP) 'setuptools>=77'
+	$(PIP) --no-build-isolation --no-compile -e '.[dev,docs]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 	touch $(INSTALLED)
 
 clean:  ## remove the environment and what runs left behind

@@ -7,10 +7,28 @@ from collections.abc import Callable, Iterator
 from importlib import invalidate_caches
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
+from udacore.testing.checks.child import surroundings
+
 Install = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _leaves_the_process_as_it_was() -> Iterator[None]:
+    """Another number of threads, say, moves the last bits of every test that follows in the same process."""
+    before = _surroundings()
+    yield
+    after = _surroundings()
+    assert {name: (value, after[name]) for name, value in before.items() if after[name] != value} == {}
+
+
+def _surroundings() -> dict[str, Any]:
+    found = surroundings()
+    del found["the environment"]["PYTEST_CURRENT_TEST"]  # set up, call or tear down
+    return found
 
 
 @pytest.fixture

@@ -88,9 +88,12 @@ def source_loss(step):
 
 def test_threads_and_determinism_are_as_before_after_a_run(workshop: Any) -> None:
     torch.set_num_threads(2)
-    workshop.run({"threads": 1, "deterministic": True, "rounds": {"source": {"steps": 1, "draws": ["source"]}}})
-    assert torch.get_num_threads() == 2
-    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        workshop.run({"threads": 1, "deterministic": True, "rounds": {"source": {"steps": 1, "draws": ["source"]}}})
+        assert torch.get_num_threads() == 2
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_the_environment_lists_every_data_set(workshop: Any) -> None:
