@@ -12,7 +12,7 @@ demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the e
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since small tensors gain nothing from threads
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
@@ -35,7 +35,7 @@ gpu-check: $(INSTALLED)  ## what only a CUDA device can show: same numbers as th
 $(INSTALLED): pyproject.toml $(PLUGINS)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) 'setuptools>=77'
-	$(PIP) --no-build-isolation --no-compile -e '.[dev,docs]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
+	$(PIP) --no-build-isolation -e '.[dev,docs]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 	touch $(INSTALLED)
 
 clean:  ## remove the environment and what runs left behind

@@ -16,6 +16,11 @@ from udacore.testing.checks.child import surroundings
 Install = Callable[..., Path]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name != "test_adaptation.py" or not item.get_closest_marker("slow"))
+
+
 @pytest.fixture(autouse=True)
 def _leaves_the_process_as_it_was() -> Iterator[None]:
     """Another number of threads, say, moves the last bits of every test that follows in the same process."""
