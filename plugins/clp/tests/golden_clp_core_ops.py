@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 from pathlib import Path
 
@@ -99,8 +100,10 @@ def schedule_of(params: dict, last: int) -> ScheduleConfig:
         return ScheduleConfig(name="poly", power=params["power"], horizon=params["max_iterations"])
     if params["kind"] == "inv":
         return ScheduleConfig(name="inv", factor=params["alpha"], power=params["beta"])
-    if params["kind"] == "step":
-        return ScheduleConfig(name="step", at=tuple(params["steps"]), factor=params["beta"])
+    if params["kind"] == "step":  # there the count ends at the first that is not reached yet, in whatever order they stand
+        return ScheduleConfig(name="step", at=tuple(itertools.accumulate(params["steps"], max)), factor=params["beta"])
+    if params["kind"] == "fixed":
+        return ScheduleConfig(name="constant")
     return ScheduleConfig(name="step", at=tuple(range(params["step"], last + 1, params["step"])), factor=params["rate"])  # there: exp
 
 

@@ -18,7 +18,7 @@ from udacore_clp.regularizer import smoothness_loss
 from udacore_clp.sampling import Maps, choose_pixels, downsample_label, sample_grid, sample_maps
 from udacore_clp.similarity import scored_similarity
 
-from udacore.losses import Pool, lovasz_softmax, segmentation_loss
+from udacore.losses import Pool, cross_entropy, lovasz_softmax, upsample
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
 from golden_check import Arrays, Operation
@@ -102,8 +102,9 @@ def lovasz_of_processes(inputs: Arrays, params: dict) -> Arrays:
 
 
 def segmentation(inputs: Arrays, params: dict) -> Arrays:
-    logits = leaf(inputs["logits"])
-    return with_gradients(segmentation_loss(logits, torch.tensor(inputs["labels"]), align_corners=False), logits=logits)
+    logits, label = leaf(inputs["logits"]), torch.tensor(inputs["labels"])
+    enlarged = upsample(logits, tuple(label.shape[-2:]), align_corners=False)
+    return with_gradients(cross_entropy(enlarged, label, ignore=params["ignore"]), logits=logits)
 
 
 def effective_lovasz_weight(params: dict) -> float:

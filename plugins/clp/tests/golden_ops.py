@@ -105,10 +105,10 @@ def toy_network(inputs: Arrays, params: dict) -> AssociationSegmenter:
 
 
 def settings_of(params: dict) -> Settings:
-    return Settings(
-        association_weight=params["association_weight"], alpha=params["alpha"], lsr_weight=params["lsr_weight"],
-        lsr_threshold=params["lsr_threshold"], lovasz_weight=params["lovasz_weight"] * params["world_size"] * params["accumulation"],
-    )  # fmt: skip
+    """A threshold of 0 switches the regulariser off there, a weight of 0 here."""
+    smoothness = {"lsr_weight": params["lsr_weight"], "lsr_threshold": params["lsr_threshold"]} if params["lsr_threshold"] > 0 else {"lsr_weight": 0.0}
+    lovasz_weight = params["lovasz_weight"] * params["world_size"] * params["accumulation"]
+    return Settings(association_weight=params["association_weight"], alpha=params["alpha"], lovasz_weight=lovasz_weight, **smoothness)
 
 
 def training_steps(inputs: Arrays, params: dict) -> Arrays:
@@ -144,10 +144,12 @@ def target_batch(image: np.ndarray) -> TargetBatch:
 
 
 def their_losses(numbers: dict[str, np.ndarray], settings: Settings) -> np.ndarray:
-    """Total and terms, a row for each micro-batch; the terms without their weights but for Lovász."""
-    association = [numbers[f"association_{level}"] / settings.association_weight for level in ("features", "probability")]
-    smoothness = [numbers[f"lsr_{domain}"] / settings.lsr_weight for domain in DOMAINS]
-    columns = [sum(numbers.values()), *association, *smoothness, numbers["cross_entropy"] + numbers["lovasz"]]
+    """Total and terms, a row for each micro-batch; the terms without their weights but for Lovász. What is switched off is 0."""
+    total = sum(numbers.values())
+    weights = {f"association_{level}": settings.association_weight for level in ("features", "probability")}
+    weights |= {f"lsr_{domain}": settings.lsr_weight for domain in DOMAINS}
+    terms = [numbers[name] / weight if weight else np.zeros_like(total) for name, weight in weights.items()]
+    columns = [total, *terms, numbers["cross_entropy"] + numbers.get("lovasz", 0.0)]
     return np.stack(columns, axis=1)
 
 

@@ -75,6 +75,13 @@ def test_deep_single_precision_maps_agree_with_double(memory):
         torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
 
 
+def test_predictions_of_a_fresh_network_are_told_apart_in_single_precision():
+    """Nearly equal probabilities: divergences of 1e-3 beside logarithms of 3."""
+    x, y = ((0.05 * torch.randn(1, 19, 6, 10, generator=torch.Generator().manual_seed(seed))).softmax(1) for seed in (0, 1))
+    exact, _ = dense_scores(x.flatten(2).double(), y.flatten(2).double(), "kl")
+    torch.testing.assert_close(similarity.scored_similarity(x, y, "kl").double(), exact, rtol=2e-4, atol=1e-6)
+
+
 def test_a_longer_vector_is_no_more_alike():
     x, y, label = maps("cos")
     for leaf, gradient in zip((x, y), torch.autograd.grad(association_loss(x, y, label, kind="cos", alpha=None).loss, (x, y)), strict=True):

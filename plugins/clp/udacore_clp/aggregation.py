@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from udacore.errors import ConfigError
-from udacore_clp.similarity import Kind, Pixels, compare, contrast, dot, flatten, make_pixels, product, strips
+from udacore_clp.similarity import EPSILON, Kind, Pixels, compare, contrast, dot, flatten, make_pixels, product, strips
 
 
 def aggregate(x: Tensor, kind: Kind, alpha: float = 0.5) -> Tensor:
@@ -99,7 +99,7 @@ def _plain_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: float, 
         of_similarity = _through_softmax(of_mixed[:, strip].T @ pixels.query, weight, down)
         into[:, strip].add_(pixels.key @ of_similarity.T, alpha=alpha)
         of_key.addmm_(query, of_similarity, alpha=alpha)
-    into += of_key * (-pixels.key).exp()  # the key is log(x + 1e-10)
+    into.addcdiv_(of_key, pixels.query + EPSILON)  # the key is log(x + 1e-10), but for a number of each class
 
 
 def _symmetric_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: float, into: Tensor) -> None:

@@ -5,7 +5,8 @@ all pixels with all others is never held whole: `strips` takes some rows at a ti
 
 Two kinds: `cos`, the cosine of two feature vectors, and `kl`, minus the Kullback-Leibler divergence of two class
 distributions. Of the latter only the part that varies along a row is computed: what is constant there cancels in
-a softmax, in its largest entry, in the deviation and in all gradients.
+a softmax, in its largest entry, in the deviation and in all gradients. For the same reason each class's logarithms may be
+counted from the largest of the map: what is left is small where classes are about equally probable, and keeps its digits.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ Chosen = Tensor | slice
 
 ROWS = 512
 """Rows of a similarity that are held together: 17 MiB at the published 92 x 92 pixels."""
-_SHORTEST, _SMALLEST = 1e-12, 1e-10
+_SHORTEST = 1e-12
+EPSILON = 1e-10
+"""Added to probabilities before their logarithm, and to deviations."""
 _CHANNELS = 64
 _DEEP = 256
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -65,7 +68,8 @@ class Pixels:
 def make_pixels(x: Tensor, kind: Kind) -> Pixels:
     """A map `x` (C L) made ready, with one more of its size."""
     if kind == "kl":
-        return Pixels(x, (x + _SMALLEST).log_(), None)
+        key = (x + EPSILON).log_()
+        return Pixels(x, key.sub_(key.amax(1, keepdim=True)), None)
     length = torch.linalg.vector_norm(x, dim=0)
     return Pixels(x, x.T.contiguous().T, torch.where(length > _SHORTEST, 1 / length, 0.0))
 
@@ -114,7 +118,7 @@ def contrast(similarity: Tensor) -> tuple[Tensor, Tensor]:
     mean = similarity.mean(1)
     similarity -= mean[:, None]
     deviation = torch.linalg.vector_norm(similarity, dim=1) / (similarity.shape[1] - 1) ** 0.5
-    factor = 1 / (deviation + _SMALLEST)
+    factor = 1 / (deviation + EPSILON)
     similarity *= factor[:, None]
     return mean, factor
 
@@ -155,7 +159,7 @@ def finish_gradient(x: Tensor, pixels: Pixels, gradient: Gradient) -> None:
     For `cos` what is gathered loses its part along each vector: a longer vector is no more alike.
     """
     if pixels.scale is None:
-        gradient.query.add_(gradient.key / (x + _SMALLEST))
+        gradient.query.add_(gradient.key / (x + EPSILON))
     else:
         gradient.query.addcmul_(x, pixels.scale.square() * dot(x, gradient.query), value=-1)
 
