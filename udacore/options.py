@@ -5,7 +5,7 @@ The same declaration feeds configuration files, `a.b=c` on the command line, `ud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -72,3 +72,13 @@ def option(
 @attrs.frozen(kw_only=True)
 class MethodSettings:
     """Base of every plugin's `Settings`: what the method lets its users choose, under `method:` in a file."""
+
+    def find_problems(self, round: Any) -> Iterable[tuple[str, str]]:
+        """What in a round does not go with these settings, where a method would else learn something wrong in silence; here nothing.
+
+        round  the complete `udacore.config.schema.RoundConfig` whose `method` these settings are
+
+        Gives pairs of a place within the round, such as `target.transform.flip`, and a text that says what is given and what is
+        possible. Asked when a configuration is read; each pair becomes a ConfigError that names round and place.
+        """
+        return ()

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from udacore.config.checks import is_path
 from udacore.config.resolve import load_config
+from udacore.config.schema import RoundConfig
 from udacore.errors import ConfigError
+from udacore.options import MethodSettings, option
 
 TWO = """
 steps: 10
@@ -106,3 +110,30 @@ def test_a_word_is_a_path_if_it_looks_like_one_or_exists(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels").mkdir()
     assert [word for word in ("labels", "a/b", "~", "model.pt", "label", "make") if is_path(word)] == ["labels", "a/b", "~", "model.pt"]
+
+
+@attrs.frozen(kw_only=True)
+class Careful(MethodSettings):
+    """A method that goes with small batches alone."""
+
+    largest: int = option(8, "images in a batch at most")
+
+    def find_problems(self, round: RoundConfig) -> Iterator[tuple[str, str]]:
+        if round.batch > self.largest:
+            yield "batch", f"{round.batch} images, but method.largest is {self.largest}"
+
+
+def test_a_methods_settings_may_refuse_a_round_that_does_not_go_with_them(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(TWO)
+
+    def load(*overrides: str) -> object:
+        return load_config(str(tmp_path / "two.yaml"), overrides, method_settings=Careful)
+
+    assert load()
+    with pytest.raises(ConfigError, match=r"two\.yaml: batch: 9 images, but method\.largest is 8$"):
+        load("batch=9")
+    with pytest.raises(ConfigError, match=r"two\.yaml: rounds\.adapt\.batch: 9 images, but method\.largest is 2$"):
+        load("batch=1", "rounds.adapt={batch: 9, method: {largest: 2}}")
+    with pytest.raises(ConfigError) as caught:  # what cannot be read is told alone
+        load("batch=9", "keep=x")
+    assert "largest" not in str(caught.value)

@@ -11,6 +11,7 @@ from udacore.config.counts import parse_count
 from udacore.config.problems import Problem, join
 from udacore.config.schema import RoundConfig
 from udacore.errors import ConfigError, near_matches
+from udacore.options import MethodSettings
 
 SEGMENTER = "segmenter"
 ROUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -39,6 +40,8 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
     found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
+    if not broken:
+        found += check_method(config)
     for problem in found:
         key = problem.path.partition(".")[0].partition("[")[0]
         if not {key, DEPENDS.get(key), "parts" if key == "weights" else key} & set(broken):
@@ -109,6 +112,12 @@ def check_weights(config: RoundConfig, earlier: Sequence[str], names: Sequence[s
             yield Problem(path, f"must be imagenet, random or a file, got {word!r}{near if 'mean' in near else ''}")
     if str(config.steps).split(" ")[0] in ("0", "0.0") and all(word == "initial" for word in words.values()):
         yield Problem("steps", "0 means that the work was done elsewhere: give weights (a file, or an earlier round), or a number of steps")
+
+
+def check_method(config: RoundConfig) -> Iterator[Problem]:
+    """What the method itself says of the round."""
+    if isinstance(config.method, MethodSettings):
+        yield from (Problem(path, text) for path, text in config.method.find_problems(config))
 
 
 def by_part(key: str, value: str | Mapping[str, str] | None) -> dict[str, str]:

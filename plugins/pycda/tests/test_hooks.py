@@ -165,8 +165,8 @@ def test_a_step_of_forwards_moves_no_parameter():
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 
-def an_end(model, settings, tmp_path, label, key="k", size=None):
-    def source(*, size, batch, images):
+def an_end(model, settings, tmp_path, label, key="k"):
+    def source(*, size=None, batch=1, images=True):
         yield PassBatch(image=torch.empty(0), label=label, name=("a",), size=((1, 1),))
 
     return SimpleNamespace(model=model, settings=settings, round=INFO, folder=tmp_path, source=source, source_key=lambda: key)
@@ -185,6 +185,15 @@ def test_a_rounds_end_counts_the_sources_classes_at_every_position(tmp_path, mon
     assert model.source_statistics.priors[4][:, 4, 0].tolist() == [0, 0, 0, 1]
     with np.load(tmp_path / pycda.STATISTICS_FILE) as kept:
         assert kept["counts"].shape == (20, 24, 4)
+
+
+def test_counts_of_labels_at_another_size_are_not_those_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UDACORE_CACHE", str(tmp_path / "cache"))
+    settings = with_settings(PYRAMID, source_statistics=True)
+    for size in ((20, 24), (10, 16)):  # as a run's source.transform.resize says; the files are the same
+        model = build(settings)
+        pycda.on_round_end(round=an_end(model, settings, tmp_path, torch.zeros(2, *size, dtype=torch.int64)))
+        assert tuple(model.source_statistics.size.tolist()) == size
 
 
 def test_labels_that_hold_no_class_are_an_error(tmp_path, monkeypatch):
@@ -221,6 +230,7 @@ def test_the_papers_image_target_uses_the_counted_frequencies():
     (with_settings(PYRAMID, image_target="source_histogram"), build(PYRAMID), r"image_target: source_histogram needs an earlier round"),
 ])  # fmt: skip
 def test_what_a_loss_needs_and_the_model_does_not_know_is_said_in_one_line(settings, model, match):
-    with pytest.raises(ConfigError, match=match) as caught:
-        pycda.target_loss(step=a_step(model, settings))
-    assert "\n" not in str(caught.value)
+    for hook, of_source in ((pycda.source_loss, True), (pycda.target_loss, False)):  # the round's first, before anything is learned
+        with pytest.raises(ConfigError, match=match) as caught:
+            hook(step=a_step(model, settings, source=of_source))
+        assert "\n" not in str(caught.value)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from importlib import resources
 
 import pytest
 from udacore_pycda import Settings
 
+from udacore import ConfigError
 from udacore.config.files import list_presets
 from udacore.config.resolve import load_config
 from udacore.config.transforms import Crop, Flip, Resize, Rotate, Scale
@@ -136,3 +138,21 @@ def test_a_preset_needs_no_more_than_the_data(name):
     config = preset(name)
     assert config.plugin == "pycda"
     assert (config.workers, config.log_every, config.save_every) == (5, 10, 1000)
+
+
+@pytest.mark.parametrize(("words", "problem"), [
+    (["rounds.pyramid.target.transform.flip.probability=0.5"], "rounds.pyramid.target.transform.flip: moves pictures, but method.lambda_spatial"),
+    (["rounds.pyramid.target.transform.crop.size=[512,256]"], "rounds.pyramid.target.transform.crop: moves pictures"),
+    (["rounds.pyramid.target.transform.scale.range=[0.5,1]"], "rounds.pyramid.target.transform.scale: moves pictures"),
+    (["method.prior_size=[1024,560]"], "method.prior_size: the spatial prior would be for inputs of 1024 x 560, but the target is resized to 1024 x 512"),
+])  # fmt: skip
+def test_with_the_spatial_ratio_a_target_whose_places_are_not_the_priors_is_refused_when_the_settings_are_read(words, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        preset("gta5-cityscapes-spatial", *words)
+    assert preset("gta5-cityscapes-spatial", *words, "rounds.pyramid.method.lambda_spatial=0")
+
+
+def test_steps_that_leave_every_place_where_it_is_go_with_the_spatial_ratio():
+    words = ("crop.size=[1024,512]", "crop.pad=end", "flip.probability=0", "grey.probability=0.2")
+    assert preset("gta5-cityscapes-spatial", *(f"rounds.pyramid.target.transform.{word}" for word in words))
+    assert preset("gta5-cityscapes-spatial", "method.prior=local.npy", "method.prior_size=null")

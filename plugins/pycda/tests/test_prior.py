@@ -105,7 +105,7 @@ def test_the_authors_array_may_have_further_channels(tmp_path):
     torch.testing.assert_close(known.priors[4], pool_prior(spatial_prior(weights[..., :CLASSES], CLASSES), 4))
 
 
-@pytest.mark.parametrize("kind", ["missing", "pickled", "text", "flat", "few", "negative"])
+@pytest.mark.parametrize("kind", ["missing", "pickled", "text", "flat", "few", "negative", "words"])
 def test_a_file_that_holds_no_prior_is_refused_in_one_line(tmp_path, kind):
     path = tmp_path / "local.npy"
     if kind == "pickled":
@@ -113,10 +113,17 @@ def test_a_file_that_holds_no_prior_is_refused_in_one_line(tmp_path, kind):
     elif kind == "text":
         path.write_text("no array")
     elif kind != "missing":
-        np.save(path, {"flat": np.zeros((8, 3)), "few": np.zeros((8, 12, 2)), "negative": np.full((8, 12, 3), -1.0)}[kind])
+        words = np.full((8, 12, 3), "road")
+        np.save(path, {"flat": np.zeros((8, 3)), "few": np.zeros((8, 12, 2)), "negative": np.full((8, 12, 3), -1.0), "words": words}[kind])
     with pytest.raises(ConfigError, match=r"method\.prior: .*local\.npy") as caught:
         read_files(SourceStatistics(CLASSES, (4,)), str(path), None)
     assert "\n" not in str(caught.value)
+
+
+def test_counts_of_a_run_with_further_classes_are_not_cut_to_the_first(tmp_path):
+    write_counts(tmp_path / "other.npz", np.ones((8, 12, CLASSES + 1), np.int32))
+    with pytest.raises(ConfigError, match=r"other\.npz: \(8, 12, 4\) of int32; needed: H x W x 3 counts"):
+        read_files(SourceStatistics(CLASSES, (4,)), str(tmp_path / "other.npz"), None)
 
 
 @pytest.mark.parametrize("text", [None, "a b c", "1 2", "-1 1 1", "0 0 0"])

@@ -7,6 +7,7 @@ from udacore_pycda import visit
 from udacore_pycda.losses import source_loss
 from udacore_pycda.prior import pool_prior
 from udacore_pycda.pyramid import Pyramid, Weights, binary_cross_entropy, pseudo_labels, target_losses
+from udacore_pycda.visit import answer
 
 CLASSES = 5
 
@@ -158,6 +159,19 @@ def test_a_tie_pulls_at_the_lowest_class_alone():
     torch.testing.assert_close(leaf.grad.flatten(), torch.tensor([0.0, 0, -0.5, 0.5, 0]))
 
 
+@pytest.mark.parametrize("sides", [(3, 6), (4, 12, 24), (2, 3, 6)])
+def test_classes_that_are_equal_on_a_square_stay_equal_however_it_is_made(sides):
+    side, generator = sides[-1], torch.Generator().manual_seed(0)
+    # in each square the same numbers for all classes, in an order of each class's own
+    numbers = torch.randint(-80, 80, (1, 24 // side, 24 // side, side * side), generator=generator).expand(CLASSES, -1, -1, -1)
+    order = torch.rand(numbers.shape, generator=generator).argsort(-1)
+    squares = numbers.gather(-1, order).float().unflatten(-1, (side, side))
+    logits = squares.transpose(2, 3).reshape(1, CLASSES, 24, 24)
+    found = pseudo_labels(logits, torch.ones(1, 24, 24), 0.1, sides)[side]
+    assert torch.equal(found.label, F.avg_pool2d(logits, side).argmax(1))
+    assert not found.label.any()
+
+
 def test_a_probability_at_the_threshold_is_not_above_it():
     logits = torch.full((1, CLASSES, 1, 1), -200.0)
     logits[:, :2] = 3.0
@@ -170,6 +184,20 @@ def test_saturated_pixels_leave_the_mean():
     loss, count = Pyramid(logits=logits, valid=torch.ones(1, 1, 2)).pixel_loss()
     assert count.item() == 1
     torch.testing.assert_close(loss, -logits[0, :, 0, 1].log_softmax(0)[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_saturated_is_decided_as_by_torchs_own_softmax(seed):
+    """Sums near 1 round to 1 or not by the order of their terms; a pixel more or less in the mean is seen in its value."""
+    logits = 20 * torch.randn(2, 19, 33, 41, generator=torch.Generator().manual_seed(seed))
+    loss = F.cross_entropy(logits, logits.argmax(1), reduction="none")
+    terms = loss[(loss != 0) & (logits.softmax(1).max(1).values > 0.5)]
+    pooled = F.avg_pool2d(logits, 4)  # sure enough to be saturated now and then
+    squares = F.cross_entropy(4 * pooled, pooled.argmax(1), reduction="none")
+    seen = answer(4 * pooled, torch.ones_like(squares, dtype=torch.bool), 0.0)
+    value, count = Pyramid(logits=logits, valid=torch.ones(2, 33, 41), box_sizes=()).pixel_loss()
+    assert (count.item(), seen.count.item()) == (len(terms), (squares != 0).sum().item())
+    torch.testing.assert_close(value, terms.mean())
 
 
 def test_the_papers_image_target_needs_a_histogram():

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -107,8 +108,6 @@ def _pyramid_losses(step: Step) -> dict[str, Tensor]:
     height, width = step.target.image.shape[-2:]
     logits = upsample(step.model(step.target.image, domain="target").logits, (height, width), step.model.align_corners)
     seen = Pyramid(logits=logits, valid=step.target.valid, threshold=settings.threshold, box_sizes=settings.box_sizes)
-    if step.index == 0:
-        _check_knowledge(step, (height, width))
     pixels = logits.shape[0] * height * width * ranks.size()
     step.record("confident_pixels", seen.pixel_loss()[1] / pixels)
     return target_losses(
@@ -122,9 +121,12 @@ def _pyramid_losses(step: Step) -> dict[str, Tensor]:
 
 
 def _prepare(step: Step) -> None:
-    """What a round's first step does before its first forward."""
+    """What a round's first step does before its first forward, of whichever domain that is."""
     if step.index or step.micro:
         return
+    if step.settings.adapt == "pyramid" and step.target is not None:
+        height, width = step.target.image.shape[-2:]
+        _check_knowledge(step, (height, width))
     if step.settings.adapt == "statistics" and not any(_is_moving(module) for module in step.model.modules()):
         raise ConfigError(
             f"rounds.{step.round.name}.method.adapt: statistics, but no batch norm of this model moves its statistics; "
@@ -163,7 +165,7 @@ def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
     """Count the source's classes at every position, if this round is to do so: histogram and spatial prior (spec pycda 6.2)."""
     if not round.settings.source_statistics:
         return None
-    size, num_classes = round.settings.prior_size, len(round.round.classes)
+    size, num_classes = round.settings.prior_size or _default_size(round), len(round.round.classes)
 
     def labels() -> Iterable[Tensor]:
         for batch in round.source(size=size, batch=_PASS_BATCH, images=False):
@@ -181,3 +183,10 @@ def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
     if ranks.is_main():
         write_counts(round.folder / STATISTICS_FILE, counts)
     return {"source_pixels": float(total), "unlabelled_positions": float((counts.sum(2) == 0).sum())}
+
+
+def _default_size(round: RoundEnd) -> tuple[int, int]:
+    """Width and height of the first label in a pass of the source; part of the cache's key, for a run may resize to another size."""
+    own = [list(batch.label.shape[:0:-1]) for batch in islice(round.source(images=False), 1) if batch.label is not None]
+    width, height = next(size for sizes in ranks.all_gather_object(own) for size in sizes)  # a rank may have no label
+    return width, height

@@ -151,14 +151,17 @@ def read_files(statistics: SourceStatistics, prior: str | None, histogram: str |
 
 
 def read_prior(path: Path, num_classes: int) -> NDArray[Any]:
-    """Counts or frequencies H W C, C >= K, from our .npz or a plain .npy; nothing is unpickled."""
+    """Counts or frequencies H W C from our .npz, C = K, or a plain .npy, C >= K; nothing is unpickled."""
     try:
         loaded = np.load(path, allow_pickle=False)
-        counts = loaded["counts"] if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+        is_ours = isinstance(loaded, np.lib.npyio.NpzFile)
+        counts = loaded["counts"] if is_ours else loaded
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"method.prior: {path} is no spatial prior: {error}") from error
-    if counts.ndim != 3 or counts.shape[2] < num_classes or not np.isfinite(counts).all() or (counts < 0).any():
-        raise ConfigError(f"method.prior: {path}: {counts.shape} of {counts.dtype}; needed: H x W x at least {num_classes} counts, none negative")
+    fits = counts.ndim == 3 and (counts.shape[2] == num_classes if is_ours else counts.shape[2] >= num_classes)
+    if not fits or counts.dtype.kind not in "iuf" or not np.isfinite(counts).all() or (counts < 0).any():
+        least = "" if is_ours else "at least "
+        raise ConfigError(f"method.prior: {path}: {counts.shape} of {counts.dtype}; needed: H x W x {least}{num_classes} counts, none negative")
     return np.asarray(counts)
 
 

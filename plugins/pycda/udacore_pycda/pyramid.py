@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from udacore import ranks
-from udacore_pycda.visit import Answers, answer, base_sides, visit_logits
+from udacore_pycda.visit import Answers, answer, base_sides, parts_of, visit_logits
 
 ImageTarget = Literal["uniform", "source_histogram"]
 EPSILON = 1e-6
@@ -71,7 +71,7 @@ class Pyramid:
         pools = dict(self._visit[3])
         for side in self.sides:
             if side not in pools:
-                part = max(each for each in pools if side % each == 0)
+                part = parts_of(side, self.sides)[-1]
                 pools[side] = F.avg_pool2d(pools[part], side // part)
         return pools
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import attrs
 
 from udacore import MethodSettings, option
+from udacore.config.transforms import Crop, Flip, Resize, ResizeShortSide, Rotate, Scale, Zoom
 
 
 @attrs.frozen(kw_only=True)
@@ -39,3 +41,23 @@ class Settings(MethodSettings):
     prior_size: tuple[int, int] | None = option(None, "width and height for that, the target's input; default: the source's resize", at_least=1)
     prior: str | None = option(None, "file of the spatial prior: .npz of such a round, or .npy of H W C counts or frequencies, as the authors have it")
     histogram: str | None = option(None, "text file of the source's class frequencies, in the order of the classes")
+
+    def find_problems(self, round: Any) -> Iterator[tuple[str, str]]:
+        """With the spatial ratio a place of the target's input has to be a place of the prior (spec pycda 5.4, 10)."""
+        if self.adapt != "pyramid" or not self.lambda_spatial or not self.box_sizes or "target" not in round.draws:
+            return
+        steps = round.target.transform
+        size = next((step.size for step in reversed(steps.values()) if isinstance(step, Resize)), None)
+        for name, step in steps.items():
+            if _moves(step, size):
+                yield f"target.transform.{name}", f"moves pictures, but method.lambda_spatial compares places with the source's; possible: {name}: null"
+        if self.prior is None and size is not None and self.prior_size is not None and self.prior_size != size:
+            given, wanted = (f"{width} x {height}" for width, height in (self.prior_size, size))
+            yield "method.prior_size", f"the spatial prior would be for inputs of {given}, but the target is resized to {wanted}"
+
+
+def _moves(step: object, size: tuple[int, int] | None) -> bool:
+    """Whether a place of the picture is another one after this step, for pictures of `size`."""
+    if isinstance(step, Crop):
+        return step.size != size
+    return step.probability > 0 if isinstance(step, Flip) else isinstance(step, Scale | ResizeShortSide | Rotate | Zoom)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import attrs
@@ -42,11 +43,19 @@ def answer(logits: Tensor, valid: Tensor, threshold: float) -> Answers:
     valid  N h w bool
     """
     highest, label = logits.max(1)
-    total = (logits - highest[:, None]).exp().sum(1)  # 1 / total is the largest probability, log total its -log
+    total = sum_classes((logits - highest[:, None]).exp())  # 1 / total is the largest probability, log total its -log
     selected = valid & (1 / total.detach() > threshold)
     loss = total.log()
     count = (selected & (loss.detach() != 0)).sum()
     return Answers(label=label, selected=selected, loss=(loss * selected).sum(), count=count)
+
+
+def sum_classes(x: Tensor) -> Tensor:
+    """N h w, the sum of N K h w over the classes; on the CPU one class after the other.
+
+    That is the order of torch's own softmax there. It decides which sums near 1 are 1 exactly, and so who enters a mean.
+    """
+    return reduce(torch.add, x.unbind(1)) if x.device.type == "cpu" else x.sum(1)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,9 +75,16 @@ class Visit:
 
 
 def base_sides(box_sizes: Sequence[int]) -> tuple[int, ...]:
-    """The sides that no smaller one of `box_sizes` divides: squares of the others are made of theirs."""
-    sides = sorted(set(box_sizes))
-    return tuple(side for side in sides if not any(side % other == 0 for other in sides if other < side))
+    """The sides whose squares are made of pixels; those of the others are made of smaller ones' (`parts_of`)."""
+    return tuple(side for side in sorted(set(box_sizes)) if not parts_of(side, box_sizes))
+
+
+def parts_of(side: int, box_sizes: Sequence[int]) -> list[int]:
+    """The smaller sides whose squares fill one of `side`, ascending: powers of two alone, a mean over which loses no bit in its division.
+
+    So logits that are equal on the whole square stay equal, and the label stays the lowest class among them.
+    """
+    return [other for other in sorted(set(box_sizes)) if other < side and side % other == 0 and other & (other - 1) == 0]
 
 
 def visit_logits(logits: Tensor, valid: Tensor, threshold: float, sides: Sequence[int] = ()) -> Visit:
@@ -95,7 +111,7 @@ class _Visit(torch.autograd.Function):
             block = logits[rows]
             torch.max(block, 1, out=(highest[_flat(rows)], label[_flat(rows)]))
             x = (block - highest[_flat(rows)][:, None]).exp_()
-            s = torch.sum(x, 1, out=total[_flat(rows)])
+            s = total[_flat(rows)].copy_(sum_classes(x))
             mass += torch.bmm(x.flatten(2), s.reciprocal().flatten(1)[..., None])[..., 0].sum(0)
             for side, pool in zip(sides, pools, strict=True):
                 _pool_into(pool, block, rows, side)
@@ -132,7 +148,9 @@ def _to_gradient(x: Tensor, total: Tensor, pulled: Tensor | None, of_mass: Tenso
         x *= (share * (0 if pulled is None else pulled))[:, None]
         return
     mean = torch.einsum("k,nkhw->nhw", of_mass, x) * share
-    factor = (-mean if pulled is None else pulled - mean)[:, None] + of_mass[:, None, None]
+    factor = of_mass[:, None, None] - mean[:, None]
+    if pulled is not None:
+        factor += pulled[:, None]  # last: where one class has all, `of_mass` is large and cancels
     x *= factor.mul_(share[:, None])
 
 
