@@ -13,12 +13,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 import udacore
 from udacore.cli import main
 from udacore.cli.scaffold import LICENSES, Request, core_range, write_package
 from udacore.config.files import read_mapping
+from udacore.config.resolve import load_config
 from udacore.errors import ConfigError, PluginError
 
 ROOT = Path(udacore.__file__).parent.parent
@@ -115,12 +117,21 @@ def test_every_hook_is_there_with_a_word_on_when_it_is_called(here: Path) -> Non
         ("a--b", "did you mean 'a-b'?"),
         ("my.method", "did you mean 'my-method'?"),
         ("../up", "did you mean 'up'?"),
+        ("Müller Net", "did you mean 'muller-net'?"),
         ("udacore-mine", "did you mean 'mine'?"),
         ("source-only", "is taken by udacore "),
     ],
 )
 def test_a_name_of_bad_form_or_taken_is_one_line(here: Path, capsys: Capture, name: str, words: str) -> None:
     assert words.replace("see uda plugins new --help", "cannot be called '-'") in refuse([name], capsys)
+
+
+@pytest.mark.parametrize("name", ["null", "on", "true", "class", "e5"])
+def test_a_name_that_means_something_in_yaml_or_python_stays_a_name(here: Path, name: str) -> None:
+    write_package(Request(name=name), here)
+    for preset in (here / f"udacore-{name}/udacore_{name}/presets").iterdir():
+        assert read_mapping(preset)["plugin"] == name
+    assert load_config(str(here / f"udacore-{name}/udacore_{name}/presets/streets.yaml")).plugin == name
 
 
 def test_what_is_there_already_is_not_touched(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +192,70 @@ def test_a_file_that_is_no_method_or_not_alone_is_refused(here: Path, monkeypatc
     with pytest.raises(PluginError, match="no such Python file"):
         write_package(Request(name="gone", file=Path("gone.py")), here)
     assert not list(here.glob("*udacore*"))
+
+
+ODD = {
+    "utf-8": "# Mü\n",
+    "utf-8-sig": "# Mü\n",
+    "latin-1": "#!/usr/bin/python\n# -*- coding: latin-1 -*-\nNAME = 'Mü'\nassert len(NAME) == 2\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ODD)
+def test_a_file_is_taken_over_whatever_it_is_written_in(here: Path, encoding: str) -> None:
+    text = ODD[encoding] + ADVERSARY.replace('"""Adversarial', r'"""\"Adversarial" $it {x} \\n')
+    (here / "odd.py").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    write_package(Request(name="odd", file=Path("odd.py")), here)
+    code = (here / "udacore-odd/udacore_odd/__init__.py").read_bytes().decode("utf-8")
+    assert code.startswith(text.replace("latin-1", "utf-8"))
+    compile(code.encode(), "odd", "exec")
+
+
+def test_what_a_file_needs_besides_the_core_is_required_of_pip(here: Path) -> None:
+    lines = "import os, cv2, yaml, torchvision\nimport pytest\nfrom PIL import Image\ntry:\n    import mypy\nexcept ImportError:\n    mypy = None\n"
+    (here / "needy.py").write_text(lines + "try:\n    from . import fast\nexcept ImportError:\n    fast = None\n" + ADVERSARY)
+    write_package(Request(name="needy", file=Path("needy.py")), here)
+    core, *others = tomllib.loads((here / "udacore-needy/pyproject.toml").read_text())["project"]["dependencies"]
+    assert Requirement(core).name == "udacore"
+    assert others == ["pytest"]
+
+
+def test_a_folder_named_like_an_installed_package_is_no_neighbour(here: Path) -> None:
+    for name in ("udacore", "torch"):
+        (here / name).mkdir()
+        (here / name / "__init__.py").touch()
+    (here / "calm.py").write_text(ADVERSARY)
+    assert write_package(Request(name="calm", file=Path("calm.py")), here)
+
+
+HASTY = '''import attrs, os
+from udacore import MethodSettings, option
+@attrs.frozen(kw_only=True)
+class Settings(MethodSettings):
+    early: float = option(1.0, "gone")
+@attrs.frozen(kw_only=True)
+class Settings(MethodSettings):
+    late: float = option(2.0, "this | that")
+'''
+
+
+def test_a_hasty_file_makes_a_package_whose_tables_and_linters_are_well(here: Path) -> None:
+    (here / "hasty.py").write_text(HASTY + ADVERSARY.replace("model.discriminator = ", "model.add_module('discriminator', ").replace(", 1, 1)", ", 1, 1))", 1))
+    write_package(Request(name="hasty", file=Path("hasty.py")), here)
+    assert r"| `late` | 2.0 | this \| that |" in (here / "udacore-hasty/README.md").read_text()
+    assert set(read_mapping(here / "udacore-hasty/udacore_hasty/presets/streets.yaml")["parts"]) == {"discriminator"}
+    python(here / "udacore-hasty", "-m", "ruff", "check", "--no-cache", ".")
+    assert tomllib.loads((here / "udacore-hasty/pyproject.toml").read_text())["tool"]["mypy"]["disable_error_code"] == ["no-redef"]
+
+
+def test_the_ci_file_is_read_as_it_is_meant(here: Path) -> None:
+    write_package(Request(name="on"), here)
+    flow = yaml.safe_load((here / "udacore-on/.github/workflows/test.yml").read_text())
+    assert flow[True] == ["push", "pull_request"]  # `on`, as YAML 1.1 reads it
+    (job,) = flow["jobs"].values()
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert job["steps"][1]["with"]["python-version"] == "${{ matrix.python }}"
+    assert [step["run"] for step in job["steps"] if "run" in step][2:] == ["ruff check .", "mypy udacore_on", "pytest -q", "uda plugins check on", "python -m build"]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,10 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
@@ -47,6 +49,9 @@ FILES_FROM_FILE = {**{path: name for path, name in FILES.items() if path != "tes
 """The same for a method that was one file: its tests are the contract."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+_CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
+"""The line that says in what a file is written, one of the first two."""
 
 _API_LINE = "UDACORE_API = {}  # the version of the hooks that this is written for; a core with another one says what to install\n"
 
@@ -110,7 +115,8 @@ def write_package(request: Request, parent: Path) -> list[Path]:
 def check_name(name: str) -> None:
     """Raise ConfigError if a method cannot have this name, or another one has it."""
     if not _NAME.fullmatch(name):
-        simple = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-").lstrip("0123456789-")
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()  # letters without their accents
+        simple = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", plain).lower()).strip("-").lstrip("0123456789-")
         said = f"a method cannot be called {name!r}: small letters, digits and single hyphens, a letter first"
         raise ConfigError(said + (f"; did you mean {simple!r}?" if _NAME.fullmatch(simple) else ""))
     if name.startswith("udacore-") or name == "udacore":
@@ -154,10 +160,13 @@ def _template(name: str) -> Template:
 
 def _words(request: Request) -> dict[str, str]:
     """What the templates leave open."""
+    from udacore.config.describe import to_flow
+
     title = request.name.replace("-", " ").capitalize()
     author = request.author or f"the {request.distribution} authors"
     words = {
         "name": request.name,
+        "name_yaml": to_flow(request.name),  # `null` and `on` are names, too
         "title": title,
         "distribution": request.distribution,
         "module": request.module,
@@ -169,6 +178,7 @@ def _words(request: Request) -> dict[str, str]:
         "home": HOME,
         "core_range": core_range(metadata.version("udacore")),
         "api": str(UDACORE_API),
+        "requires": "",
         "parts": "",
         "ruff_rules": '"E", "F", "W", "I", "UP", "B"',
         "mypy_rules": "strict = true",
@@ -192,20 +202,21 @@ def _words_from(file: Path) -> dict[str, str]:
 
     method = load_plugin(file.as_posix() if "/" in file.as_posix() else f"./{file.as_posix()}")
     build_hooks(method)
-    code = file.read_text(encoding="utf-8")
+    code = _CODING.sub(r"\1utf-8", importlib.util.decode_source(file.read_bytes()), count=1)  # whatever it was written in
     tree = ast.parse(code)
     _refuse_neighbours(file, tree)
     own = hooks_of(method)
     parts = "".join(f"\n  {part}: {{optimizer: Adam, lr: 1.0e-3}}   # a part with an optimiser of its own" for part in _parts(tree))
     states_api = hasattr(method.module, "UDACORE_API")
     words = {
+        "requires": "".join(f", {json.dumps(name)}" for name in _requirements(tree)),
         "code": code if states_api else f"{code.rstrip()}\n\n{_API_LINE.format(UDACORE_API)}",
         "parts": f"parts:{parts}" if parts else "",
         "summary": (ast.get_docstring(tree) or f"From {file.name}.").partition("\n\n")[0],
         "settings": _settings(method),
         "implemented": "\n".join(f"| `{hook}` | {'yes' if hook in own else 'no: what the core does'} |" for hook in hook_names()),
-        "ruff_rules": '"E9", "F"',
-        "mypy_rules": "check_untyped_defs = true",
+        "ruff_rules": '"E9", "F63", "F7", "F82"',  # what cannot work; an import too many is no reason for a red mark
+        "mypy_rules": "check_untyped_defs = true\nignore_missing_imports = true\ndisable_error_code = [\"no-redef\"]",
     }
     return words
 
@@ -213,29 +224,46 @@ def _words_from(file: Path) -> dict[str, str]:
 def _settings(method: Method) -> str:
     from udacore.config.describe import settings_table
 
-    rows = [f"| `{row.name}` | {row.default} | {row.help} |" for row in settings_table(method.settings)]
+    cells = [[cell.replace("|", r"\|") for cell in (row.name, row.default, row.help)] for row in settings_table(method.settings)]
+    rows = [f"| `{name}` | {default} | {help} |" for name, default, help in cells]
     return "\n".join(["| setting | default | |", "|---|---|---|", *rows]) if rows else "None."
 
 
 def _refuse_neighbours(file: Path, tree: ast.Module) -> None:
     """One file is taken over: what it imports from beside itself would be missing."""
-    for name in sorted(set(_imported(tree))):
+    for name in sorted(set(_imported(tree)) - set(sys.stdlib_module_names) - set(metadata.packages_distributions())):
         beside = file.parent / name
-        if beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file():
+        if (file.parent / f"{name}.py").is_file() or (beside / "__init__.py").is_file():
             raise ConfigError(f"{file} imports {name}, which lies beside it; --from takes over one file: put what it needs into it")
 
 
-def _imported(tree: ast.Module) -> Iterable[str]:
-    """First words of all modules that a file imports."""
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """First words of all modules that a file imports, of `from . import x` the x."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield (node.module or "").partition(".")[0]
+            yield from [node.module.partition(".")[0]] if node.module else (alias.name for alias in node.names)
+
+
+def _requirements(tree: ast.Module) -> list[str]:
+    """Distributions that a file cannot do without and the core does not bring: not what it imports in a `try`."""
+    optional = {name for node in ast.walk(tree) if isinstance(node, ast.Try) for line in node.body for name in _imported(line)}
+    holders = metadata.packages_distributions()
+    owners = {_normal(owner) for name in set(_imported(tree)) - optional for owner in holders.get(name, ())[:1]}
+    brought = {_normal(re.split(r"[^\w.-]", text)[0]) for text in metadata.requires("udacore") or () if "extra ==" not in text}
+    return sorted(owners - brought - {"udacore"})
+
+
+def _normal(distribution: str) -> str:
+    """The name by which pip compares distributions."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _parts(tree: ast.Module) -> list[str]:
     """Parts that a method names: the first half of a loss `part/name` that is also an attribute it sets on its model."""
     stored = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    if {"add_module", "setattr", "register_module"} & {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}:
+        stored |= set(texts)
     return sorted({text.partition("/")[0] for text in texts if re.fullmatch(r"\w+/\w*", text)} & stored)
