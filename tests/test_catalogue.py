@@ -91,3 +91,8 @@ def test_a_range_that_holds_this_core_is_accepted_and_extras_do_not_count(instal
 def test_another_version_of_the_hooks_is_seen_before_the_import(install: Install) -> None:
     install("udacore-api", {"udacore_api.py": f"UDACORE_API = 2\n{HOOK}"}, {"api": "udacore_api"})
     assert entry("api").state == "for version 2 of the hooks, not 1"
+
+
+def test_a_text_that_begins_with_a_byte_order_mark_is_read_like_any_other(install: Install) -> None:
+    install("udacore-marked", {"udacore_marked.py": "\ufeffUDACORE_API = 1\n" + HOOK}, {"marked": "udacore_marked"})
+    assert (entry("marked").api, entry("marked").hooks) == (1, ("target_loss",))

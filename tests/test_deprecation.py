@@ -68,6 +68,17 @@ def test_a_deprecated_hook_is_warned_about_too(tmp_path: Path, monkeypatch: pyte
     assert str(path) in {warning.filename for warning in caught}
 
 
+@pytest.mark.usefixtures("later")
+def test_the_line_is_the_authors_own_also_under_a_decorator_of_somebody_elses(tmp_path: Path) -> None:
+    path = tmp_path / "old.py"
+    path.write_text("import torch\n" + OLD.replace("@hookimpl\n", "@hookimpl\n@torch.no_grad()\n"))
+    with pytest.warns(HookDeprecation) as caught:
+        hooks = build_hooks(load_plugin(str(path)))
+    (warning,) = caught
+    assert (warning.filename, warning.lineno) == (str(path), 4)
+    assert hooks.target_loss(step=None, batch=7) == {"seen": 7}
+
+
 def test_users_see_the_warning_without_asking_for_it() -> None:
     """Unlike a DeprecationWarning, which Python shows to the main program only."""
     code = "import udacore.api as api, warnings; warnings.warn_explicit(api.deprecate('x', 'y', since='1', gone='2'), None, 'plugin.py', 3)"

@@ -101,7 +101,7 @@ def _parse(path: Path | None) -> ast.Module | None:
     if path is None or path.suffix != ".py":
         return None
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return ast.parse(path.read_bytes())  # it says itself what it is written in
     except (OSError, SyntaxError, ValueError):
         return None
 

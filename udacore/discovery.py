@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 
 from udacore.api import UDACORE_API
+from udacore.config.convert import misfits
 from udacore.errors import PluginError, near_matches
 from udacore.options import MethodSettings
 
@@ -115,9 +116,10 @@ def find_plugin(name: str) -> InstalledPlugin:
     claims = [plugin for plugin in plugins if plugin.name == name]
     if not claims:
         names = list(dict.fromkeys(plugin.name for plugin in plugins))
-        message = f"no plugin {name!r} is installed{near_matches(name, names)}"
-        if re.fullmatch(r"[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?", name):
-            message += f"; to install it: pip install udacore-{name}"
+        short = re.sub(r"^udacore[-_.]", "", name)  # the method of which this is the distribution
+        message = f"no plugin {name!r} is installed{near_matches(short, names)}" if short not in names else f"the plugin is called {short!r}, not {name!r}"
+        if short not in names and re.fullmatch(r"[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?", short):
+            message += f"; to install it: pip install udacore-{short}"
         if Path(f"{name}.py").is_file():
             message += f"; to load the file: --plugin ./{name}.py"
         raise PluginError(message)
@@ -241,4 +243,6 @@ def settings_class(method: Method) -> type[MethodSettings]:
         raise PluginError(f"plugin {method.name!r}: Settings must be a class that derives from udacore.MethodSettings, got {settings!r}")
     if "__attrs_attrs__" not in vars(settings):  # inherited ones would hide the class's own fields
         raise PluginError(f"plugin {method.name!r}: Settings must be decorated with @attrs.frozen(kw_only=True)")
+    for misfit in misfits(settings):
+        raise PluginError(f"plugin {method.name!r}: {misfit}")
     return settings

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import attrs
 import pluggy
 
 from udacore.config.convert import field_names
+from udacore.config.describe import settings_table
 from udacore.config.files import list_presets
 from udacore.config.resolve import CORE, load_config
 from udacore.discovery import (
@@ -69,6 +71,7 @@ def build_hooks(method: Method) -> pluggy.HookRelay:
     if method.module is source_only:
         return manager.hook
     _check_names(method, manager)
+    _warn_of_what_will_go(method, manager)
     try:
         manager.register(method.module, name=f"{method.name} ({method.origin})")
         manager.check_pending()
@@ -118,6 +121,22 @@ def _check_names(method: Method, manager: pluggy.PluginManager) -> None:
     if not implemented:
         said = f"plugin {method.name!r} ({method.origin}) implements no hook"
         raise PluginError(f"{said}; mark functions with @udacore.hookimpl: {', '.join(names)}")
+
+
+def _warn_of_what_will_go(method: Method, manager: pluggy.PluginManager) -> None:
+    """The specifications' warnings, at the line where the author wrote the function: pluggy itself would name a decorator's."""
+    for hook, function in _implementations(method):
+        spec = getattr(manager.hook, hook).spec
+        asked = inspect.signature(function).parameters
+        found = [spec.warn_on_impl, *(warning for name, warning in (spec.warn_on_impl_args or {}).items() if name in asked)]
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        place = (code.co_filename, code.co_firstlineno) if code is not None else (method.origin, 0)
+        for warning in found:
+            if warning is not None:
+                warnings.warn_explicit(warning, type(warning), *place)
+    for name in hook_names():
+        spec = getattr(manager.hook, name).spec
+        spec.warn_on_impl = spec.warn_on_impl_args = None  # said
 
 
 def _signature_problem(method: Method) -> str | None:
@@ -179,8 +198,14 @@ def _say_api(method: Method) -> str:
     return "UDACORE_API is not stated; that is allowed" if stated is None else f"version {stated} of the hooks"
 
 
+def silent_settings(cls: type) -> list[str]:
+    """Names of the settings without a line of help, also of those within settings."""
+    own = [name for name, field in field_names(cls).items() if not field.metadata.get(HELP)]
+    return list(dict.fromkeys([*own, *(row.name for row in settings_table(cls) if not row.help)]))
+
+
 def _say_help(method: Method) -> str:
-    silent = [name for name, field in field_names(method.settings).items() if not field.metadata.get(HELP)]
+    silent = silent_settings(method.settings)
     if silent:
         raise PluginError(f"settings without help: {', '.join(silent)}; write option(default, 'what it does, and its unit')")
     return "every setting has a line of help"

@@ -255,7 +255,8 @@ def test_the_ci_file_is_read_as_it_is_meant(here: Path) -> None:
     (job,) = flow["jobs"].values()
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
     assert job["steps"][1]["with"]["python-version"] == "${{ matrix.python }}"
-    assert [step["run"] for step in job["steps"] if "run" in step][2:] == ["ruff check .", "mypy udacore_on", "pytest -q", "uda plugins check on", "python -m build"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands[2:] == ["ruff check .", "mypy udacore_on", "pytest -q", "uda plugins check on", "python -m build"]
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,75 @@ def test_list_with_check_imports_and_says_what_is_broken(install: Install, capsy
     assert states["source-only"] == "ok"
 
 
+NOISY = "print('hello from the import')\n" + ENTROPY
+
+
+def test_json_is_json_whatever_a_method_prints_when_it_is_imported(install: Install, capsys: Capture) -> None:
+    install("udacore-noisy", {"udacore_noisy.py": NOISY, "udacore_noisy_too.py": NOISY}, {"noisy": "udacore_noisy", "noisy-too": "udacore_noisy_too"})
+    assert main(["plugins", "list", "--check", "--json"]) == 0
+    said = capsys.readouterr()
+    assert {entry["state"] for entry in json.loads(said.out) if entry["name"].startswith("noisy")} == {"ok"}
+    assert "hello from the import" in said.err
+    for name in ("udacore_noisy", "udacore_noisy_too"):
+        del sys.modules[name]
+    assert main(["plugins", "show", "noisy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "noisy"
+
+
+ODD_ENTRIES = {
+    "nowhere": "udacore_nowhere", "no-part": "udacore_odd:Nothing.here", "empty": "", "dots": "..", "deep": "udacore_odd.deeper", "fine": "udacore_odd"
+}  # fmt: skip
+
+
+def test_entry_points_to_nowhere_are_listed_and_told_and_harm_no_other(install: Install, capsys: Capture) -> None:
+    site = install("udacore-odd", {"udacore_odd.py": ENTROPY}, ODD_ENTRIES)
+    (site / "udacore_bare-1.dist-info").mkdir()
+    (site / "udacore_bare-1.dist-info" / "entry_points.txt").write_text("[udacore.plugins]\nbare = udacore_odd\n")
+    for words in (["list"], ["list", "--json"], ["list", "--check"]):
+        assert main(["plugins", *words]) == 0
+        assert capsys.readouterr().out
+    assert main(["plugins", "list", "--check", "--json"]) == 0
+    states = {entry["name"]: entry["state"] for entry in json.loads(capsys.readouterr().out)}
+    assert states["fine"] == "ok"
+    for name in ODD_ENTRIES.keys() - {"fine"}:
+        assert states[name].startswith(f"broken: plugin '{name}' (udacore-odd 0.1) does not import: "), name
+        assert main(["plugins", "show", name]) == 4
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("weight: float", "weight: list[float]"), "setting weight has the type list[float]; possible: bool, int"),
+        (("weight: float", "weight: Weight"), "the types of Settings cannot be read: name 'Weight' is not defined"),
+        (("weight: float", "weight"), "setting weight has no type; write weight: TYPE = option(...)"),
+    ],
+)
+def test_a_setting_that_no_file_can_hold_is_one_line(entropy: str, change: tuple[str, str], said: str, capsys: Capture) -> None:
+    Path(entropy).write_text("from __future__ import annotations\n" + ENTROPY.replace(*change))
+    for words in (["plugins", "show", entropy], ["run", "--plugin", entropy], ["config", "--plugin", entropy], ["plugins", "new", "--from", entropy]):
+        assert main(words) == 4
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: plugin 'entropy': {said}")
+        assert told.count("\n") == 1
+    (bad,) = [result for result in check_plugin(entropy) if not result.ok]
+    assert (bad.check, said in bad.message) == ("settings", True)
+
+
+def test_a_setting_within_a_setting_needs_a_line_of_help_too(entropy: str) -> None:
+    inner = "@attrs.frozen(kw_only=True)\nclass Inner:\n    speed: float = option(1.0)\n\n@attrs"
+    Path(entropy).write_text(ENTROPY.replace("@attrs", inner, 1).replace("    weight:", "    inner: Inner = option(factory=Inner, help='inner')\n    weight:"))
+    (bad,) = [result for result in check_plugin(entropy) if not result.ok]
+    assert bad.message.startswith("settings without help: inner.speed; write")
+
+
+def test_the_name_of_a_distribution_is_understood(capsys: Capture) -> None:
+    assert main(["run", "--plugin", "udacore-proca"]) == 4
+    assert capsys.readouterr().err == "error: the plugin is called 'proca', not 'udacore-proca'\n"
+    assert main(["run", "--plugin", "udacore-no-such-one"]) == 4
+    assert capsys.readouterr().err.endswith("; to install it: pip install udacore-no-such-one\n")
+
+
 MISSING = (["plugins", "show"], ["plugins", "check"], ["run", "--plugin"], ["config", "--plugin"], ["eval", "streets", "--checkpoint", "x.pt", "--plugin"])
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 import pytest
 
-from udacore.config.convert import convert, structure
+from udacore.config.convert import convert, misfits, structure
+from udacore.config.dump import to_plain, to_yaml
+from udacore.config.files import parse_yaml
 from udacore.config.problems import describe_type
 from udacore.errors import ConfigError
 from udacore.options import option
@@ -155,6 +159,42 @@ def test_one_problem_is_one_line_that_begins_with_the_file() -> None:
 def test_a_type_that_no_file_can_hold_is_the_programmers_fault() -> None:
     with pytest.raises(TypeError, match="cannot have the type"):
         convert(1, set[int], "colours", [])
+
+
+class Tone(Enum):
+    WARM = "warm"
+    NUMBER = 3
+
+
+@attrs.frozen(kw_only=True)
+class Toned:
+    tone: Tone = Tone.WARM
+    tones: dict[str, tuple[Tone, ...]] = attrs.field(factory=lambda: {"x": (Tone.NUMBER,)})
+    maybe: Tone | None = None
+
+
+def test_an_enum_is_written_by_its_values() -> None:
+    assert structure({"tone": 3, "maybe": "warm"}, Toned) == Toned(tone=Tone.NUMBER, maybe=Tone.WARM)
+    assert structure(parse_yaml(to_yaml(to_plain(Toned())), ""), Toned) == Toned()
+    with pytest.raises(ConfigError, match=r"tone: must be warm or 3, got 'wram'; did you mean 'warm'\?"):
+        structure({"tone": "wram"}, Toned)
+
+
+@attrs.frozen(kw_only=True)
+class Unfit:
+    fine: Toned | None = None
+    sizes: tuple[list[int], ...] = ()
+    inner: dict[str, Path] = attrs.field(factory=dict)
+
+
+def test_types_that_no_file_can_hold_are_named() -> None:
+    assert list(misfits(Toned)) == []
+    assert list(misfits(Picture)) == []
+    possible = "; possible: bool, int, float, str, None, Literal, enums, tuple[X, ...], dict[str, X], attrs classes, unions of these"
+    assert list(misfits(Unfit)) == [f"setting sizes has the type list[int]{possible}", f"setting inner has the type Path{possible}"]
+    assert list(misfits(attrs.make_class("Bare", {"tone": attrs.field(default=1)}))) == ["setting tone has no type; write tone: TYPE = option(...)"]
+    (said,) = misfits(attrs.make_class("Gone", {"tone": attrs.field(default=1, type="Nowhere")}))
+    assert said == "the types of Gone cannot be read: name 'Nowhere' is not defined"
 
 
 def test_types_are_described_in_words() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import click
 
 from udacore.catalogue import Entry, make_catalogue
 from udacore.cli.arguments import split_words
-from udacore.discovery import list_plugins, load_plugin
+from udacore.discovery import Method, list_plugins, load_plugin
 from udacore.errors import UdaError
 
 
@@ -65,11 +67,17 @@ def _checked(entry: Entry) -> Entry:
     from udacore.plugins import build_hooks, hooks_of
 
     try:
-        method = load_plugin(entry.name)
+        method = _load(entry.name)
         build_hooks(method)
     except UdaError as error:
         return attrs.evolve(entry, state=f"broken: {error}")
     return attrs.evolve(entry, hooks=hooks_of(method), state="ok")
+
+
+def _load(name: str) -> Method:
+    """The method; what it prints when it is imported is no part of the answer."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return load_plugin(name)
 
 
 @plugins.command()
@@ -86,7 +94,7 @@ def show(name: str, as_json: bool) -> None:
     from udacore.config.files import list_presets
     from udacore.plugins import hooks_of
 
-    method = load_plugin(name)
+    method = _load(name)
     about = {
         "name": method.name,
         "distribution": method.distribution,

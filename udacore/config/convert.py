@@ -11,7 +11,8 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
@@ -36,12 +37,15 @@ def structure(value: Any, kind: Any, where: str = "") -> Any:
 def convert(value: Any, kind: Any, path: str, problems: list[Problem]) -> Any:
     """`value` (plain data) as the type `kind`; what does not fit is added to `problems`, and INVALID is returned.
 
-    Understood: bool, int, float, str, None, Literal, tuple[X, ...], tuple[X, Y], dict[K, X], unions, attrs classes, Any.
+    Understood: bool, int, float, str, None, Literal, tuple[X, ...], tuple[X, Y], dict[K, X], unions, attrs classes, enums (by their
+    values), Any.
     """
     if kind is Any:
         return value
     if isinstance(kind, type) and attrs.has(kind):
         return _convert_class(value, kind, path, problems)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _convert_enum(value, kind, path, problems)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _convert_union(value, kind, path, problems)
@@ -57,6 +61,36 @@ def convert(value: Any, kind: Any, path: str, problems: list[Problem]) -> Any:
             problems.append(Problem(path, f"must be {describe_type(kind)}, got {show(value)}{hint}"))
         return result
     raise TypeError(f"a setting cannot have the type {kind!r} ({path})")
+
+
+def misfits(cls: type, prefix: str = "") -> Iterator[str]:
+    """Words on each setting of a class, and of those within it, that no file could hold."""
+    try:
+        kinds = field_types(cls)
+    except (NameError, TypeError) as error:
+        yield f"the types of {prefix or cls.__name__} cannot be read: {error}"
+        return
+    for name, field in field_names(cls).items():
+        path = join(prefix, name)
+        if field.name not in kinds:
+            yield f"setting {path} has no type; write {name}: TYPE = option(...)"
+        elif field.metadata.get(KEYED) is None:
+            yield from _misfits_of_type(kinds[field.name], path)
+
+
+def _misfits_of_type(kind: Any, path: str) -> Iterator[str]:
+    arguments = [argument for argument in get_args(kind) if argument is not Ellipsis]
+    if kind is Any or kind in _SCALARS or get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
+        return
+    if isinstance(kind, type) and attrs.has(kind):
+        yield from misfits(kind, path)
+    elif get_origin(kind) in (Union, types.UnionType, tuple, dict) and arguments:
+        for argument in arguments:
+            yield from _misfits_of_type(argument, path)
+    else:
+        shown = getattr(kind, "__name__", str(kind)) if not arguments else str(kind)
+        possible = "bool, int, float, str, None, Literal, enums, tuple[X, ...], dict[str, X], attrs classes, unions of these"
+        yield f"setting {path} has the type {shown}; possible: {possible}"
 
 
 def field_names(cls: type) -> dict[str, attrs.Attribute[Any]]:
@@ -125,6 +159,11 @@ def _convert_literal(value: Any, kind: Any, path: str, problems: list[Problem]) 
     near = near if near.startswith("; did you mean") else ""
     problems.append(Problem(path, f"must be {describe_type(kind)}, got {show(value)}{near}"))
     return INVALID
+
+
+def _convert_enum(value: Any, kind: type[Enum], path: str, problems: list[Problem]) -> Any:
+    result = value if isinstance(value, kind) else _convert_literal(value, Literal[tuple(each.value for each in kind)], path, problems)
+    return result if result is INVALID else kind(result)
 
 
 def _convert_union(value: Any, kind: Any, path: str, problems: list[Problem]) -> Any:

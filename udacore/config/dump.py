@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -30,6 +31,8 @@ def to_plain(value: Any) -> Any:
     """Settings as mappings by the names they have in files, tuples as lists."""
     if attrs.has(type(value)):
         return {name: to_plain(getattr(value, field.name)) for name, field in field_names(type(value)).items()}
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, Mapping):
         return {key: to_plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

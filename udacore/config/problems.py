@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
@@ -68,6 +69,8 @@ def describe_type(kind: Any) -> str:
         return "anything"
     if kind in _WORDS:
         return _WORDS[kind]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return " or ".join(str(each.value) for each in kind)
     if origin in (Union, types.UnionType):
         return " or ".join(describe_type(argument) for argument in arguments)
     if origin is Literal:
