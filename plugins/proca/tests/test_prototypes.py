@@ -111,3 +111,13 @@ def test_initialisation_begins_anew_and_does_not_depend_on_the_batch():
     for name, value in one.state_dict().items():
         torch.testing.assert_close(value, all_together.state_dict()[name])
     assert one.output.count.sum() == (downsample_labels(label, (3, 4)) != IGNORE).sum()
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_features_in_double_precision_move_means_in_single(momentum):
+    x, label = pixels(50)
+    single, double = Estimator(CLASSES, CHANNELS), Estimator(CLASSES, CHANNELS)
+    single.update(x, label, momentum=momentum)
+    double.update(x.double(), label, momentum=momentum)
+    assert double.mean.dtype == torch.float32
+    torch.testing.assert_close(double.mean, single.mean)

@@ -78,9 +78,10 @@ class Estimator(nn.Module):
 
     @torch.no_grad()
     def add(self, sums: Tensor, pixels: Tensor, *, momentum: float | None = None, synchronised: bool = True) -> None:
-        """As `update`, from sums of features (C A) and numbers of pixels (C int64)."""
+        """As `update`, from sums of features (C A, any floating dtype) and numbers of pixels (C int64)."""
         if synchronised:
             sums, pixels = ranks.all_sum(sums), ranks.all_sum(pixels)
+        sums = sums.to(self.mean.dtype)
         if momentum is None:
             mean, count = update_running_mean(self.mean, self.count, sums, pixels)
         else:
