@@ -46,13 +46,14 @@ def poly_lr(inputs: Arrays, params: dict) -> Arrays:
     return {"lr": np.array([base * rate(schedule, int(step), steps=1) for step in inputs["iterations"]])}
 
 
-def first_channel(raw: np.ndarray) -> np.ndarray:
-    return raw[..., 0] if raw.shape[-1:] == (3,) else raw
+def first_channel(raw: np.ndarray, dimensions: int) -> np.ndarray:
+    """Raw ids of so many dimensions: a file of three channels (SYNTHIA's) holds them in the first."""
+    return raw[..., 0] if raw.ndim > dimensions else raw
 
 
 def label_map(inputs: Arrays, params: dict) -> Arrays:
     table = lookup_table(space_of(params["num_classes"]), params["dataset"])
-    return {"train_ids": remap(first_channel(inputs["raw"]), table)}
+    return {"train_ids": remap(first_channel(inputs["raw"], 2), table)}
 
 
 def padded(rows: list[list[int]]) -> np.ndarray:
@@ -63,7 +64,7 @@ def padded(rows: list[list[int]]) -> np.ndarray:
 def label_info(inputs: Arrays, params: dict) -> Arrays:
     space = space_of(params["num_classes"])
     table = lookup_table(space, params["dataset"])
-    presence = np.stack([count_pixels(remap(raw, table), len(space)) > 0 for raw in first_channel(inputs["raw"])])
+    presence = np.stack([count_pixels(remap(raw, table), len(space)) > 0 for raw in first_channel(inputs["raw"], 3)])
     by_raw_id = [train for raw, train in sorted(space.ids_from[params["dataset"]].items())]
     return {
         "label_to_file": padded([np.flatnonzero(column).tolist() for column in presence.T]),
@@ -80,7 +81,7 @@ def class_balanced(inputs: Arrays, params: dict) -> Arrays:
     return {
         "files": class_balanced_list(*arguments, count, size, stored),
         "classes": np.concatenate([stretch.classes for stretch in made]),
-        "probabilities": made[0].probability[:40],
+        "probabilities": np.concatenate([stretch.probability for stretch in made])[:40],
     }
 
 
@@ -93,14 +94,18 @@ def stand_in(inputs: Arrays) -> nn.Module:
     return nn.Sequential(features, nn.ReLU(), classifier)
 
 
-def inference(inputs: Arrays, params: dict) -> Arrays:
+def inference(inputs: Arrays, params: dict, scales: tuple[float, ...] = (1.0,)) -> Arrays:
     network = stand_in(inputs)
 
     def model(image: Tensor) -> Output:
         return Output(logits=network(image), features=image)
 
-    how = {"flip": params["flip"], "scales": params.get("scales", (1.0,)), "align_corners": True}
+    how = {"flip": params["flip"], "scales": scales, "align_corners": True}
     return {"probabilities": predict_probability(model, torch.tensor(inputs["image"]), tuple(params["size"]), **how).numpy()}
+
+
+def multi_scale_inference(inputs: Arrays, params: dict) -> Arrays:
+    return inference(inputs, params, tuple(params.get("scales", (0.7, 1.0, 1.3))))
 
 
 def pseudo_label(inputs: Arrays, params: dict) -> Arrays:
@@ -145,18 +150,30 @@ class Scripted:
         return int(value)
 
 
-def transform(inputs: Arrays, params: dict) -> Arrays:
+DEFAULT_SIZES = {"source_input_size_train": (1280, 720), "target_input_size_train": (1024, 512), "input_size_test": (1024, 512)}
+IMAGENET = PixelConfig()
+
+
+def transform_steps(params: dict) -> dict[str, Any]:
+    """The steps that the authors' settings stand for; what a case leaves out has their default."""
     training = params["mode"] == "train"
     slot = "input_size_test" if not training else "source_input_size_train" if params["is_source"] else "target_input_size_train"
-    size = tuple(params[slot])
+    size = tuple(params.get(slot, DEFAULT_SIZES[slot]))
+    scales = tuple(params.get("input_scales_train", (1.0, 1.0)))
     steps: dict[str, Any] = {"resize": Resize(size=size)}
-    if "input_scales_train" in params:
-        flip = Flip(probability=params["horizontal_flip_prob_train"])
-        steps = {"scale": Scale(range=tuple(params["input_scales_train"])), "crop": Crop(size=size), "flip": flip}
+    if training and scales != (1.0, 1.0):
+        steps = {"scale": Scale(range=scales), "crop": Crop(size=size)}
+    if training and params.get("horizontal_flip_prob_train", 0) > 0:
+        steps["flip"] = Flip(probability=params["horizontal_flip_prob_train"])
+    return steps
+
+
+def transform(inputs: Arrays, params: dict) -> Arrays:
+    training, steps = params["mode"] == "train", transform_steps(params)
     label = inputs["label"].astype(np.uint8)
     sample = Sample(image=inputs["image"], label=label if training else None)
     sample = apply_transforms(sample, steps, Scripted(params.get("draws", {})))
-    statistics = {"mean": tuple(params["pixel_mean"]), "std": tuple(params["pixel_std"])} if "pixel_mean" in params else {}
+    statistics = {"mean": tuple(params.get("pixel_mean", IMAGENET.mean)), "std": tuple(params.get("pixel_std", IMAGENET.std))}
     order = {"order": "bgr", "scale": 255.0} if params.get("to_bgr255") else {}
     return {
         "image": colour.normalize(sample.image, PixelConfig(**statistics, **order)),
@@ -194,7 +211,7 @@ OPS: dict[str, Operation] = {
     "fada.label_info": label_info,
     "fada.class_balanced_list": class_balanced,
     "fada.inference": inference,
-    "fada.multi_scale_inference": inference,
+    "fada.multi_scale_inference": multi_scale_inference,
     "fada.pseudo_label": pseudo_label,
     "fada.synthia16_to_city19": synthia_ids,
     "fada.iou": iou,

@@ -6,6 +6,7 @@ import functools
 import sys
 from pathlib import Path
 
+import attrs
 import numpy as np
 import torch
 import udacore_bdl
@@ -61,12 +62,25 @@ def optimizer_layout(inputs: Arrays, params: dict) -> Arrays:
     return {"names": np.array(names), "repeats": np.array(repeats), "lr_multiplier": np.array(factors, float), "requires_grad": np.array(flags)}
 
 
+def schedule_of(form: ScheduleConfig, params: dict, last: int) -> ScheduleConfig:
+    """The preset's form of schedule for the run of a case, up to step `last`; for the published run it is the preset's own."""
+    if form.name == "step":
+        period, count = int(form.at[0]), len(form.at)
+        own = attrs.evolve(form, at=tuple(period * (number + 1) for number in range(max(count, last // period))))
+        assert own.at[:count] == form.at
+        return own
+    own = attrs.evolve(form, horizon=params["num_steps"], power=params["power"])
+    assert own == form or (params["num_steps"], params["power"]) != (250000, 0.9)
+    return own
+
+
 def learning_rate(inputs: Arrays, params: dict) -> Arrays:
     config = preset_round(params["model"])
     parts = config.parts["segmenter"], config.parts["discriminator"]
     second = 10 if params["model"] == "DeepLab" else 2
     bases = (params["learning_rate"], second * params["learning_rate"], params["learning_rate_d"])
-    schedules = (parts[0].schedule, parts[0].schedule, parts[1].schedule)
+    last = int(max(inputs["iterations"], default=0))
+    schedules = [schedule_of(part.schedule, params, last) for part in (parts[0], parts[0], parts[1])]
     rows = [[base * rate(schedule, int(step), config.steps) for base, schedule in zip(bases, schedules, strict=True)] for step in inputs["iterations"]]
     return {"rates": np.array(rows)}
 
@@ -75,12 +89,13 @@ def translation_rate(inputs: Arrays, params: dict) -> Arrays:
     """By the preset's form of schedule; an epoch of 7 steps."""
     first, last = params["start_epoch"], params["niter"] + params["niter_decay"]
     form = preset_round("DeepLab", "translate-1").parts["translators"].schedule
-    own = {"from_": f"{params['niter'] - 2} epochs", "over": f"{params['niter_decay'] + 1} epochs", "stairs": form.stairs}
+    early = max(0, 2 - params["niter"])  # epochs by which the descent begins before the first one
+    own = {"from_": f"{params['niter'] - 2 + early} epochs", "over": f"{params['niter_decay'] + 1} epochs", "stairs": form.stairs}
     schedule = ScheduleConfig(name=form.name, **own)
-    if last == 20:
+    if (params["niter"], params["niter_decay"]) == (10, 10):
         assert schedule == form
-    steps = [7 * (epoch - 1) for epoch in range(first, last + 1)]
-    rates = np.array([[rate(schedule, step + inner, 7 * last, epoch=7) for inner in (0, 6)] for step in steps])
+    steps = [7 * (epoch - 1 + early) for epoch in range(first, last + 1)]
+    rates = np.array([[rate(schedule, step + inner, 7 * last, epoch=7) for inner in (0, 6)] for step in steps]).reshape(-1, 2)
     assert (rates[:, 0] == rates[:, 1]).all()
     return {"rates": params["learning_rate"] * rates[:, 0]}
 
@@ -99,9 +114,10 @@ def target_sample(inputs: Arrays, params: dict) -> Arrays:
 def label_mapping(inputs: Arrays, params: dict) -> Arrays:
     name = params["table"].removesuffix("_evaluation")
     raw = inputs["raw"]
-    train = remap(raw.astype(np.uint8), lookup_table(SPACE, name))
+    train = remap(raw, lookup_table(SPACE, name))
     # Ids beyond the evaluation's table are 255 here; the original lets them pass, and ignores them as no class.
-    return {"train": np.where(raw > 33, raw, train) if name != params["table"] else train}
+    beyond = (raw > 33) | (raw.astype(np.int64) < -1)
+    return {"train": np.where(beyond, raw, train) if name != params["table"] else train}
 
 
 def class_thresholds(inputs: Arrays, params: dict) -> Arrays:

@@ -126,9 +126,10 @@ def translation_step(inputs: Arrays, params: dict) -> Arrays:
     order = [f"{kind}_{side}" for side in "AB" for kind in ("D", "gan", "cycle", "identity", "semantic", "reconstruction")]
     values = [float(losses.get(name, torch.zeros(()))) for name in order]
     total = sum(value for name, value in zip(order, values, strict=True) if not name.startswith("D_"))
+    last = f"model.{params['blocks'] + 17}.weight"
     return {
         "losses": np.array([*values, total]),
-        **{f"grad_G_{side}": model.translators.get_parameter(f"G_{side}.model.23.weight").grad.numpy() for side in "AB"},
+        **{f"grad_G_{side}": model.translators.get_parameter(f"G_{side}.{last}").grad.numpy() for side in "AB"},
         **{f"grad_D_{side}": model.critics.get_parameter(f"D_{side}.model.11.weight").grad.numpy() for side in "AB"},
     }
 

@@ -108,9 +108,9 @@ def discriminator_loss(inputs: Arrays, params: dict) -> Arrays:
 class StandIn(nn.Module):
     """The feature extractor of the cases that train: `conv`, then ReLU."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, stride=stride, padding=1)
+        self.conv = nn.Conv2d(3, channels, 3, stride=stride, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.conv(image).relu()
@@ -126,9 +126,11 @@ def model_keys(model: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def stand_in_model(inputs: Arrays, params: dict) -> Segmenter:
-    model = Segmenter(StandIn(params["feature_stride"]), DeepLabHead(8, params["num_classes"]), num_classes=params["num_classes"], feature_channels=8)
+    channels, num_classes = len(inputs["feature_extractor.conv.weight"]), params["num_classes"]
+    backbone, head = StandIn(channels, params["feature_stride"]), DeepLabHead(channels, num_classes)
+    model = Segmenter(backbone, head, num_classes=num_classes, feature_channels=channels)
     if "model_D.D.0.weight" in inputs:
-        model.discriminator = Discriminator(8, params["num_classes"], len(inputs["model_D.D.0.weight"]))
+        model.discriminator = Discriminator(channels, num_classes, len(inputs["model_D.D.0.weight"]))
     model.load_state_dict({key: torch.tensor(inputs[name]) for key, name in model_keys(model)})
     return model
 
@@ -175,26 +177,30 @@ def iterations(names: dict[str, str]) -> Callable[[Arrays, dict], Arrays]:
 
 def evaluate_directory(inputs: Arrays, params: dict) -> Arrays:
     rows = []
-    order = sorted(range(len(params["checkpoint_files"])), key=lambda number: params["checkpoint_files"][number])
-    for number in order:
-        confusion = confusion_matrix(torch.tensor(inputs["labels"]), torch.tensor(inputs["predictions"][number]), params["num_classes"])
-        scores = score(confusion, absent="zero")
-        rows.append([float(first_number(params["checkpoint_files"][number])), scores.miou, *scores.iou])
+    files = {name: number for number, name in enumerate(params["checkpoint_files"]) if name.endswith(".pth")}
+    for name in sorted(files):
+        prediction = torch.tensor(inputs["predictions"][files[name]])
+        scores = score(confusion_matrix(torch.tensor(inputs["labels"]), prediction, params["num_classes"]), absent="zero")
+        rows.append([float(first_number(name)), scores.miou, *scores.iou])
     return {"table": np.array(rows)}
 
 
 def network_forward(name: str, batch_norm: str = "train") -> Operation:
     def run(inputs: Arrays, params: dict) -> Arrays:
         model = build_segmenter(ModelConfig(name=name, batch_norm=batch_norm), params["num_classes"])
-        model.discriminator = Discriminator(model.feature_channels, params["num_classes"])
-        load_converted(model, fill_state_dict(params["layout"]), ("feature_extractor", "classifier", "model_D"))
+        weights = fill_state_dict(params["layout"])
+        if any(key.startswith("model_D.") for key in weights):
+            model.discriminator = Discriminator(model.feature_channels, params["num_classes"])
+        load_converted(model, weights, ("feature_extractor", "classifier", "model_D"))
         image = torch.tensor(inputs["image"])
         with torch.no_grad():
             output = model.eval()(image)
-            answers = model.discriminator(output.features)
-        found = {"features": output.features[:, :: params["feature_channel_step"]], "logits": output.logits, "d_logits": answers}
+            found = {"logits": output.logits}
+            if hasattr(model, "discriminator"):
+                found["d_logits"] = model.discriminator(output.features)
         step, size = params["upsampled_step"], (image.shape[2], image.shape[3])
-        found |= {f"{key}_up": upsample(found[key], size, model.align_corners)[:, :, ::step, ::step] for key in ("logits", "d_logits")}
+        found |= {f"{key}_up": upsample(value, size, model.align_corners)[:, :, ::step, ::step] for key, value in found.items()}
+        found["features"] = output.features[:, :: params["feature_channel_step"]]
         return {key: (params["output_scale"] * value).numpy() for key, value in found.items()}
 
     return run

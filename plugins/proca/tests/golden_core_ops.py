@@ -53,10 +53,13 @@ def evaluate(inputs: Arrays, params: dict) -> Arrays:
     return {**counts(confusion), "iou_class": np.array(scores.iou), **{name: np.array(value) for name, value in means.items()}}
 
 
+def label_table(dataset: str, num_classes: int) -> np.ndarray:
+    space = get_label_space({19: "cityscapes19", 16: "synthia16"}[num_classes])
+    return lookup_table(space, {"gtav": "gta5"}.get(dataset, dataset))
+
+
 def label_map(inputs: Arrays, params: dict) -> Arrays:
-    space = get_label_space({19: "cityscapes19", 16: "synthia16"}[params["num_classes"]])
-    table = lookup_table(space, {"gtav": "gta5"}.get(params["dataset"], params["dataset"]))
-    return {"train_ids": remap(inputs["raw"], table)}
+    return {"train_ids": remap(inputs["raw"], label_table(params["dataset"], params["num_classes"]))}
 
 
 def synthia_ids(inputs: Arrays, params: dict) -> Arrays:
@@ -93,8 +96,9 @@ def class_balanced(inputs: Arrays, params: dict) -> Arrays:
 
 
 def label_info(inputs: Arrays, params: dict) -> Arrays:
-    table = lookup_table(get_label_space("cityscapes19"), "gta5")
-    return {"presence": np.stack([count_pixels(remap(raw, table), 19) > 0 for raw in inputs["raw"]])}
+    num_classes = params.get("num_classes", 16 if params["dataset"] == "synthia" else 19)
+    table = label_table(params["dataset"], num_classes)
+    return {"presence": np.stack([count_pixels(remap(raw, table), num_classes) > 0 for raw in inputs["raw"]])}
 
 
 def pseudo_thresholds(inputs: Arrays, params: dict) -> Arrays:

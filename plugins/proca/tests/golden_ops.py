@@ -117,12 +117,16 @@ def target_mask(inputs: Arrays, params: dict) -> Arrays:
     return {"mask": mask_confident(torch.tensor(inputs["logits"]), params["delta"]).numpy()}
 
 
-def prototype_update(inputs: Arrays, params: dict) -> Arrays:
+def prototype_update(inputs: Arrays, params: dict, momentum: float | None = None) -> Arrays:
     state = estimator(inputs["proto"], inputs["amount"])
     for number in range(params["updates"]):
         x, label = torch.tensor(inputs[f"features_{number}"]), torch.tensor(inputs[f"labels_{number}"])
-        state.update(x, label, momentum=params.get("momentum"))
+        state.update(x, label, momentum=momentum)
     return {"proto": state.mean.numpy(), "amount": state.count.numpy()}
+
+
+def prototype_update_momentum(inputs: Arrays, params: dict) -> Arrays:
+    return prototype_update(inputs, params, params["momentum"])
 
 
 def prototype_init(inputs: Arrays, params: dict) -> Arrays:
@@ -243,7 +247,7 @@ OPS: dict[str, Operation] = {
     "proca.label_downsample": label_downsample,
     "proca.target_mask": target_mask,
     "proca.prototype_update": prototype_update,
-    "proca.prototype_update_momentum": prototype_update,
+    "proca.prototype_update_momentum": prototype_update_momentum,
     "proca.prototype_init": prototype_init,
     "proca.prototype_contrast_loss": prototype_contrast,
     "proca.make_pseudo_labels": pseudo_labels,
