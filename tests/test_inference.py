@@ -146,5 +146,5 @@ def test_a_head_is_asked_for_where_the_model_runs_it_on_demand(image: Tensor) ->
     torch.testing.assert_close(got, resize(2 * model.conv(image).detach(), (33, 49)).softmax(1))
     got = predict_probability(model, image, (33, 49), head="auxiliary")
     torch.testing.assert_close(got, resize(model.other(image).detach(), (33, 49)).softmax(1))
-    with pytest.raises(ConfigError, match="no output 'sharp'"):
+    with pytest.raises(ConfigError, match="no output 'sharp'; did you mean 'sharper'"):
         predict_label(model, image, (33, 49), head="sharp")

@@ -126,14 +126,15 @@ class _Forward:
 
     def _run(self, image: Tensor) -> Tensor:
         # A head that the model runs on demand is asked for; what `heads` always holds (or lacks) is seen afterwards.
-        is_on_demand = self.head is not None and self.head in getattr(self.model, "head_names", ())
+        on_demand = tuple(getattr(self.model, "head_names", ()))
+        is_on_demand = self.head is not None and self.head in on_demand
         output: Output = self.model(image, head=self.head) if is_on_demand else self.model(image)
         if self.head is None or self.head == "logits":
             logits = output.logits
         elif self.head in output.heads:
             logits = output.heads[self.head]
         else:
-            raise ConfigError(f"the model has no output {self.head!r}{near_matches(self.head, ['logits', *output.heads])}")
+            raise ConfigError(f"the model has no output {self.head!r}{near_matches(self.head, dict.fromkeys(['logits', *output.heads, *on_demand]))}")
         return logits.float() if self.upsample == "logits" else logits.float().softmax(1)
 
     def _slide(self, image: Tensor, window: Size, corners: bool) -> Tensor:

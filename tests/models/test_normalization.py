@@ -65,6 +65,15 @@ def test_train_is_torch_batch_norm_in_one_process() -> None:
         assert torch.equal(ours.state_dict()[key], value)
 
 
+@pytest.mark.parametrize("mode", ["train", "live", "domain"])
+def test_one_value_a_channel_cannot_be_normalised_by_itself(mode: str) -> None:
+    norm = make_batch_norm(mode)(3)
+    with pytest.raises(ConfigError, match=r"one picture whose map is 1 x 1; take larger crops"):
+        norm(torch.ones(1, 3, 1, 1))
+    assert norm(torch.ones(2, 3, 1, 1)).shape == (2, 3, 1, 1)
+    assert norm.eval()(torch.ones(1, 3, 1, 1)).shape == (1, 3, 1, 1)
+
+
 def test_eval_uses_and_keeps_stored_statistics_and_trains_the_affine_map() -> None:
     norm = make_batch_norm("eval")(3).train()
     state = filled(norm)

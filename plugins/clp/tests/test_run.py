@@ -110,6 +110,14 @@ def test_a_sample_that_leaves_nothing_to_associate_is_refused_in_one_line(tmp_pa
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(("batch", "reason"), [(1, "batch norm cannot be trained on one picture"), (2, "two pixels or more")])
+def test_crops_that_leave_one_pixel_are_refused_in_one_line(batch, reason, tmp_path):
+    crops = (f"{domain}.transform.{word}" for domain in ("source", "target") for word in ("zoom=null", "crop.size=[4,4]"))
+    with pytest.raises(ConfigError, match=reason) as refusal:
+        run_small(tmp_path, *crops, "evaluate.target=null", "rounds.source.steps=1", f"rounds.associate.batch={batch}")
+    assert "\n" not in str(refusal.value)
+
+
 def test_an_alpha_of_one_is_refused_with_its_range(tmp_path):
     with pytest.raises(ConfigError, match=r"method\.alpha: must be below 1"):
         run_small(tmp_path, "method.alpha=1")

@@ -61,7 +61,7 @@ def test_a_probability_of_nothing_has_a_finite_logarithm(model):
 def test_another_head_is_named(model, image):
     with pytest.raises(ConfigError, match=r"head 'aggregate'.*did you mean 'aggregated'"):
         model(image, head="aggregate")
-    with pytest.raises(ConfigError, match="no output 'aggregate'"):
+    with pytest.raises(ConfigError, match="no output 'aggregate'; did you mean 'aggregated'"):
         predict_label(model, image, (33, 49), head="aggregate")
 
 
