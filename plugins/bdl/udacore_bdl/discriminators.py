@@ -10,6 +10,8 @@ from udacore_bdl.generators import InstanceNorm2d, initialize_translation
 
 SMALLEST = 32
 """Sides below this leave nothing after five halvings."""
+SMALLEST_PATCH = 24
+"""Sides below this leave nothing after three halvings and two convolutions that each take a pixel."""
 
 
 class OutputDiscriminator(nn.Module):
@@ -27,7 +29,7 @@ class OutputDiscriminator(nn.Module):
 
     def forward(self, probability: Tensor) -> Tensor:
         """ConfigError where a side is below 32."""
-        require_sides(probability, "the output discriminator")
+        require_sides(probability, SMALLEST, "the output discriminator")
         x = probability
         for number in range(1, 5):
             x = F.leaky_relu(self.get_submodule(f"conv{number}")(x), 0.2)
@@ -52,14 +54,14 @@ class PatchDiscriminator(nn.Module):
         initialize_translation(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """ConfigError where a side is below 32."""
-        require_sides(image, "the patch discriminator")
+        """ConfigError where a side is below 24."""
+        require_sides(image, SMALLEST_PATCH, "the patch discriminator")
         score: Tensor = self.model(image)
         return score
 
 
-def require_sides(x: Tensor, what: str) -> None:
-    """ConfigError unless both sides of x (N C H W) are at least 32."""
+def require_sides(x: Tensor, smallest: int, what: str) -> None:
+    """ConfigError unless both sides of x (N C H W) have `smallest` pixels."""
     height, width = x.shape[-2:]
-    if min(height, width) < SMALLEST:
-        raise ConfigError(f"transform: {what} needs sides of at least {SMALLEST} pixels, got {width} x {height}; enlarge resize or crop")
+    if min(height, width) < smallest:
+        raise ConfigError(f"transform: {what} needs sides of at least {smallest} pixels, got {width} x {height}; enlarge resize or crop")
