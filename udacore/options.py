@@ -73,12 +73,13 @@ def option(
 class MethodSettings:
     """Base of every plugin's `Settings`: what the method lets its users choose, under `method:` in a file."""
 
-    def find_problems(self, round: Any) -> Iterable[tuple[str, str]]:
+    def _find_problems(self, round: Any) -> Iterable[tuple[str, str]]:
         """What in a round does not go with these settings, where a method would else learn something wrong in silence; here nothing.
 
         round  the complete `udacore.config.schema.RoundConfig` whose `method` these settings are
 
         Gives pairs of a place within the round, such as `target.transform.flip`, and a text that says what is given and what is
-        possible. Asked when a configuration is read; each pair becomes a ConfigError that names round and place.
+        possible. Asked when a configuration is read; each pair becomes a ConfigError that names round and place. Not part of what
+        is promised to methods from elsewhere: it may change with any version.
         """
         return ()

@@ -118,7 +118,7 @@ class Careful(MethodSettings):
 
     largest: int = option(8, "images in a batch at most")
 
-    def find_problems(self, round: RoundConfig) -> Iterator[tuple[str, str]]:
+    def _find_problems(self, round: RoundConfig) -> Iterator[tuple[str, str]]:
         if round.batch > self.largest:
             yield "batch", f"{round.batch} images, but method.largest is {self.largest}"
 

@@ -117,7 +117,7 @@ def check_weights(config: RoundConfig, earlier: Sequence[str], names: Sequence[s
 def check_method(config: RoundConfig) -> Iterator[Problem]:
     """What the method itself says of the round."""
     if isinstance(config.method, MethodSettings):
-        yield from (Problem(path, text) for path, text in config.method.find_problems(config))
+        yield from (Problem(path, text) for path, text in config.method._find_problems(config))
 
 
 def by_part(key: str, value: str | Mapping[str, str] | None) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Settings(MethodSettings):
     prior: str | None = option(None, "file of the spatial prior: .npz of such a round, or .npy of H W C counts or frequencies, as the authors have it")
     histogram: str | None = option(None, "text file of the source's class frequencies, in the order of the classes")
 
-    def find_problems(self, round: Any) -> Iterator[tuple[str, str]]:
+    def _find_problems(self, round: Any) -> Iterator[tuple[str, str]]:
         """With the spatial ratio a place of the target's input has to be a place of the prior (spec pycda 5.4, 10)."""
         if self.adapt != "pyramid" or not self.lambda_spatial or not self.box_sizes or "target" not in round.draws:
             return
