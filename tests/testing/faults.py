@@ -124,7 +124,8 @@ STATIC = [
     Fault("misspelt hook", "hooks", target("return {}").replace("target_loss", "targetloss"), "no hook 'targetloss'; did you mean 'target_loss'?"),
     Fault("unknown argument", "hooks", target("return {}").replace("(step)", "(step, batch)"), "asks for 'batch', but the hook is target_loss(step)"),
     Fault("list for a tuple", "settings", settings("size: tuple[int, int] = option([4, 2], 'two sides')"), "size = [4, 2] comes back from YAML as (4, 2)"),
-    Fault("type of its own", "settings", settings("path: Path = option(Path('x'), 'a file')"), "cannot be read back from YAML"),
+    Fault("type of its own", "settings", settings("path: Path = option(Path('x'), 'a file')"), "setting path has the type Path; possible: bool, int"),
+    Fault("default of another type", "settings", settings("path: str = option(Path('x'), 'a file')"), "cannot be read back from YAML"),
     Fault("no help", "settings", settings("weight: float = option(1.0)"), "settings without help: weight"),
     Fault("no default", "settings", settings("weight: float = option(help='a weight')"), "give every option a default"),
 ]
@@ -146,6 +147,9 @@ FAST = [
     Fault("root of zero", "losses_differentiable", target("return (0 * see(step)).square().sum().sqrt()"), "look for sqrt, norm and log at 0"),
     Fault("made on the CPU", "losses_device", target("return (see(step).mean((0, 2, 3)) - torch.zeros(12)).square().mean()"), "make it with device=x.device"),
     Fault("GPU by name", "losses_device", target("return see(step).mean() + torch.ones(1, device='cuda').sum()"), "names the device 'cuda'; use x.device"),
+    Fault("array on the CPU", "losses_device", target("return (see(step).mean((0, 2, 3)) * torch.asarray([1.0] * 12)).sum()"), "make it with device=x.device"),
+    Fault("twice as wide", "losses_device", target("x = see(step)", "return (x.mean((0, 2, 3)) * torch.as_tensor(np.ones(12), device=x.device)).sum()"),
+          "in float64, which not every device has"),
     Fault("through NumPy", "losses_device", target("x = see(step)", "return x.mean() * float(x.detach().numpy().max())"), "call .cpu() first"),
     Fault("generator", "losses_device", target("x = see(step)", "return (x * torch.rand(12, 1, 1, generator=step.generator, device=x.device)).mean()"),
           "draw first, then .to(x.device)"),
@@ -168,11 +172,19 @@ FAST = [
         "own step", "losses_parts", target("with torch.no_grad():", "    next(step.model.parameters()).mul_(0.9)", "return see(step).mean()"),
         "only the optimiser changes parameters",
     ),
+    Fault("picture changed", "losses_parts", target("step.target.image.add_(0.1)", "return see(step).mean()"), "change step.target.image.clone()"),
+    Fault("label changed", "losses_parts", "@hookimpl\ndef source_loss(step):\n    step.source.label[step.source.label == 3] = 255\n    return None\n",
+          "the hooks change step.source.label in place"),
     Fault("shared part", "losses_parts", build("model.critic = model.backbone") + target("return see(step).mean()"), "are one parameter in two parts"),
     Fault("label asked for", "target_batch", target("getattr(step.target, 'label', None)", "return see(step).mean()"), "asks the target batch for 'label'"),
     Fault(
         "module variable", "instances", target("SEEN.append(len(SEEN))", "return see(step).square().mean() * len(SEEN)", before="SEEN = []"),
         "something is remembered outside of the model",
+    ),
+    Fault(
+        "kept by name", "instances",
+        target("x = see(step)", "old = [KEPT.setdefault(name, one.detach()) for name, one in zip(step.target.name, x)]",
+               "return (x - torch.stack(old)).square().mean() + x.square().mean()", before="KEPT = {}"), "kept by a picture's name outside of the model",
     ),
     Fault("shared layer", "instances", "HEAD = nn.Conv2d(12, 1, 1)\n" + build("model.critic = HEAD"), "make the tensor or module inside of build_model"),
     Fault("kept graph", "deep_copy", target("step.model.last = see(step)", "return step.model.last.mean()"), "the model cannot be copied"),
@@ -180,6 +192,12 @@ FAST = [
         "counts in Python", "state_dict", build("model.count = 0", rest=target("step.model.count += 1", "return see(step).square().mean() * step.model.count")),
         "register what it remembers with register_buffer",
     ),
+    Fault(
+        "fleeting buffer", "state_dict", build("model.register_buffer('count', torch.ones(()), persistent=False)",
+        rest=target("step.model.count += 1", "return see(step).square().mean() * step.model.count")), "without persistent=False, as count is",
+    ),
+    Fault("drawn from NumPy", "random_state", target("return see(step).mean() * np.random.rand()"), "np.random.default_rng(int(torch.randint(2**62,"),
+    Fault("drawn from Python", "random_state", build("model.factor = random.random()"), "in build_model draw with torch"),
     Fault("set generator", "random_state", target("torch.manual_seed(0)", "return see(step).mean()"), "do not call torch.manual_seed"),
     Fault("set NumPy's", "random_state", build("np.random.seed(0)"), "do not call np.random.seed"),
     Fault(
@@ -199,12 +217,15 @@ MANY = build("model.register_buffer('mean', torch.zeros(12))", rest=target(
 
 RUNS = [
     Fault("fails at the end", "run", round_end("raise KeyError('prototype')"), "the run of all rounds fails: KeyError: 'prototype'"),
+    Fault("file of the author's", "run", target("return see(step).mean() * len(Path('w.txt').read_text())"), "the method's own lies in its package"),
     Fault("working directory", "surroundings", round_end("os.chdir('/')"), "the method changes the working directory"),
     Fault("seeds at import", "surroundings", "random.seed(0)\n" + round_end("return None"), "the global random state, by random.seed in"),
     Fault("default type", "surroundings", round_end("torch.set_default_dtype(torch.float64)"), "torch's default type"),
     Fault("file beside it", "files", round_end("(Path(__file__).parent / 'notes.txt').write_text('x')"), "notes.txt, outside of the run folder"),
     Fault("file of torch", "files", round_end("torch.save(torch.zeros(1), 'state.pt')"), "state.pt in the working directory"),
     Fault("label of the target", "target_files", round_end(f"next(({WATCHED}).glob('*.png')).read_bytes()"), ".png, the label of a target image"),
+    Fault("label of the target by OpenCV", "target_files", round_end(f"import cv2; cv2.imread(str(next(({WATCHED}).glob('*.png'))), 0)"), ".png, the label of"),
+    Fault("order of a set", "same_seed", target("x = see(step)", "return {n: x.square().mean() * int(n) for n in set('123456789')}"), "no order of a set"),
     Fault(
         "own generator", "same_seed",
         target("return see(step).mean() * RNG.random()", before="RNG = np.random.default_rng()"), "two runs of one seed differ in",

@@ -62,7 +62,7 @@ def test_a_method_that_waits_for_ever_is_ended_and_named(tmp_path: Path, monkeyp
 
 def test_the_labels_of_the_target_are_there_and_are_no_images(sound: Runs) -> None:
     labels = sorted(sound.forbidden.glob("*.png"))
-    assert [path.name for path in labels] == [f"0000{number}.png" for number in range(4)]
+    assert [path.name for path in labels] == [f"0000{number}.png" for number in range(3)]  # two processes have shares of unequal size
     assert all(path.read_bytes().startswith(b"the label of a target image") for path in labels)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 import attrs
+import yaml
 
 from udacore.config.convert import field_names, field_types, keyed_class
 from udacore.config.dump import to_plain, to_yaml
@@ -51,7 +52,10 @@ def default_text(field: attrs.Attribute[Any]) -> str:
         return "required"
     factory = getattr(field.default, "factory", None)
     value = factory() if callable(factory) else field.default
-    return to_flow(to_plain(value))
+    try:
+        return to_flow(to_plain(value))
+    except yaml.YAMLError:  # a default of another type than the declared one; the contract's check of settings says so
+        return repr(value)
 
 
 def describe_config(config: Config) -> str:

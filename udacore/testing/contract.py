@@ -109,7 +109,7 @@ class MethodContract:
         _check(FAST["losses_differentiable"], trial)
 
     def test_losses_device(self, trial: Trial) -> None:
-        """Tensors are made where the batches are: with `device=x.device`, never on the CPU by default or by name."""
+        """Tensors are made where the batches are, with `device=x.device`, never on the CPU by default or by name; losses are no float64."""
         _check(FAST["losses_device"], trial)
 
     def test_losses_empty(self, trial: Trial) -> None:
@@ -124,7 +124,7 @@ class MethodContract:
         _check(FAST["losses_order"], trial)
 
     def test_losses_parts(self, trial: Trial) -> None:
-        """Each loss trains its own part and nothing else: it reaches that part, and the hooks themselves change no parameter."""
+        """Each loss trains its own part and nothing else: it reaches that part, and the hooks themselves change no parameter and no batch."""
         _check(FAST["losses_parts"], trial)
 
     def test_target_batch(self, trial: Trial) -> None:
@@ -144,7 +144,7 @@ class MethodContract:
         _check(FAST["state_dict"], trial)
 
     def test_random_state(self, trial: Trial) -> None:
-        """The hooks set no global random generator: after different beginnings its states are different still."""
+        """The hooks set no global random generator, and draw from none but torch's."""
         _check(FAST["random_state"], trial)
 
     def test_bf16(self, trial: Trial) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from udacore.discovery import Method
+from udacore.errors import UdaError
 from udacore.plugins import CheckResult, check_plugin
 from udacore.testing.checks import losses, state, static, whole
-from udacore.testing.checks.report import ContractError, describe
+from udacore.testing.checks.report import ContractError, describe, flat
 from udacore.testing.checks.runs import Runs
 from udacore.testing.checks.subject import Subject
 from udacore.testing.checks.trial import Trial, undisturbed_process
@@ -89,8 +90,8 @@ def run_check(name: str, look: Callable[[], None], *, said: str = "") -> CheckRe
     try:
         with undisturbed_process():
             look()
-    except ContractError as error:
-        return CheckResult(name, False, str(error))
+    except (ContractError, UdaError) as error:
+        return CheckResult(name, False, flat(error))
     except Exception as error:  # the method's own, whatever it may be
         return CheckResult(name, False, describe(error))
     return CheckResult(name, True, said)

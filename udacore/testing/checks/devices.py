@@ -14,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 from udacore.testing.checks.report import ContractError, short
 
 MAKERS = {
-    "arange", "as_tensor", "bartlett_window", "blackman_window", "empty", "eye", "from_numpy", "frombuffer", "full", "hamming_window", "hann_window",
-    "linspace", "logspace", "normal", "ones", "rand", "randint", "randn", "randperm", "tensor", "tril_indices", "triu_indices", "zeros",
+    "arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "empty", "empty_strided", "eye", "fft_fftfreq", "fft_rfftfreq", "from_numpy",
+    "frombuffer", "full", "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "normal", "ones", "rand", "randint", "randn", "randperm",
+    "scalar_tensor", "sparse_coo_tensor", "tensor", "tril_indices", "triu_indices", "zeros",
 }  # fmt: skip
 """Functions of torch that make a tensor on the CPU unless told where."""
 TO_HOST = {"numpy", "__array__"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -17,7 +17,7 @@ from udacore.errors import PluginError, UdaError
 from udacore.interface import IGNORE, TargetBatch
 from udacore.testing.checks.devices import OtherDevice
 from udacore.testing.checks.report import ContractError
-from udacore.testing.checks.trial import Loss, Pair, Stage, Trial
+from udacore.testing.checks.trial import Loss, Pair, Stage, Trial, copy_pair, tensors_of
 
 
 def check_losses_finite(trial: Trial) -> None:
@@ -49,11 +49,14 @@ def check_losses_differentiable(trial: Trial) -> None:
 
 
 def check_losses_device(trial: Trial) -> None:
-    """Tensors are made where the batches are: with `device=x.device`, never on the CPU by default or by name."""
+    """Tensors are made where the batches are, with `device=x.device`, never on the CPU by default or by name; losses are no float64."""
     for stage in trial.stages:
         work = stage.set_up()
         with OtherDevice(f"round {stage.name!r}"):
-            stage.losses(work, stage.pairs[0])
+            losses = stage.losses(work, stage.pairs[0])
+        for loss in losses:
+            if loss.tensor is not None and loss.tensor.dtype == torch.float64:
+                raise stage.says(loss, "in float64, which not every device has; make its tensors float32, like the logits, or end with .float()")
         if torch.cuda.is_available():
             moved = attrs.evolve(stage, session=attrs.evolve(stage.session, machine=attrs.evolve(stage.session.machine, device=torch.device("cuda"))))
             work = moved.set_up()
@@ -125,12 +128,14 @@ class WithoutDropout(TorchFunctionMode):
 
 
 def check_losses_parts(trial: Trial) -> None:
-    """Each loss trains its own part and nothing else: it reaches that part, and the hooks themselves change no parameter."""
+    """Each loss trains its own part and nothing else: it reaches that part, and the hooks themselves change no parameter and no batch."""
     for stage in trial.stages:
         work = stage.set_up()
         _check_shared(stage, work.model, set(work.updater.parts))
         before = {name: parameter.detach().clone() for name, parameter in work.model.named_parameters()}
-        losses = stage.losses(work, stage.pairs[0])
+        pair = copy_pair(stage.pairs[0])
+        losses = stage.losses(work, pair, copied=False)
+        _check_unchanged(stage, pair)
         for name, parameter in work.model.named_parameters():
             if parameter.grad is not None:
                 raise ContractError(f"round {stage.name!r}: the hooks left a gradient in {name}: do not call backward(), return the loss")
@@ -138,6 +143,16 @@ def check_losses_parts(trial: Trial) -> None:
                 raise ContractError(f"round {stage.name!r}: the hooks changed {name}: only the optimiser changes parameters; make it a buffer")
         for loss in losses:
             _check_reach(stage, loss, work)
+
+
+def _check_unchanged(stage: Stage, pair: Pair) -> None:
+    for domain, batch, drawn in zip(("source", "target"), pair, stage.pairs[0], strict=True):
+        if batch is None or drawn is None:
+            continue
+        for (name, value), first in zip(tensors_of(batch).items(), tensors_of(drawn).values(), strict=True):
+            if not torch.equal(value, first):
+                place = f"step.{domain}.{name}"
+                raise ContractError(f"round {stage.name!r}: the hooks change {place} in place, and both of them see it: change {place}.clone()")
 
 
 def _check_reach(stage: Stage, loss: Loss, work: Work) -> None:
@@ -252,11 +267,18 @@ def _half_valid(pair: Pair) -> Pair:
 def _turned(pair: Pair) -> Pair:
     """The last image first, in both batches."""
 
-    def rename(batch: Any) -> Any:
-        return batch and attrs.evolve(batch, name=batch.name[::-1])
-
     source, target = map_tensors(pair, lambda value: value.flip(0).contiguous())
-    return rename(source), rename(target)
+    return _with_names(source, reversed), _with_names(target, reversed)
+
+
+def renamed(pair: Pair, folder: str) -> Pair:
+    """The same pictures in a folder of another name."""
+    source, target = (_with_names(batch, lambda names: (f"{folder}/{name}" for name in names)) for batch in pair)
+    return source, target
+
+
+def _with_names(batch: Any, change: Callable[[tuple[str, ...]], Iterable[str]]) -> Any:
+    return batch and attrs.evolve(batch, name=tuple(change(batch.name)))
 
 
 def map_tensors(pair: Pair, change: Callable[[Tensor], Tensor]) -> Pair:
@@ -265,7 +287,6 @@ def map_tensors(pair: Pair, change: Callable[[Tensor], Tensor]) -> Pair:
     def changed(batch: Any) -> Any:
         if batch is None:
             return None
-        fields = {field.name: getattr(batch, field.name) for field in attrs.fields(type(batch))}
-        return attrs.evolve(batch, **{name: change(value) for name, value in fields.items() if isinstance(value, Tensor)})
+        return attrs.evolve(batch, **{name: change(value) for name, value in tensors_of(batch).items()})
 
     return changed(pair[0]), changed(pair[1])

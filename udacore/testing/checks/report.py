@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from pathlib import Path
+
+_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
 class ContractError(AssertionError):
@@ -31,4 +34,5 @@ def short(file: str) -> str:
 
 def _is_ours(file: str) -> bool:
     parts = Path(file).parts
-    return file.startswith("<") or "torch" in parts or "pluggy" in parts or str(Path(__file__).parents[2]) in file
+    is_python = file.startswith(_LIBRARY) and "site-packages" not in parts
+    return is_python or file.startswith("<") or "torch" in parts or "pluggy" in parts or str(Path(__file__).parents[2]) in file

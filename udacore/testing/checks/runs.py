@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import multiprocessing
+import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,13 @@ import attrs
 from udacore.config.dump import dump_config
 from udacore.testing.checks import child
 from udacore.testing.checks.report import ContractError
-from udacore.testing.checks.subject import SCORED, TRAIN, Subject, on_disk
+from udacore.testing.checks.subject import SCORED, Subject, on_disk
 from udacore.testing.formats import write_streets
 
 PATIENCE = 240.0
 """Seconds after which a process counts as hanging."""
+TRAINED_ON = 3
+"""Pictures of each domain on disk: two steps see one of them twice, and two processes have shares of unequal size."""
 PRELOADED = ["udacore.engine.run", "udacore.testing.checks.child", "udacore.data.streets", "torch.distributed", "torch._dynamo"]
 """What is imported once for all; the last is what an optimiser imports when it is made."""
 
@@ -63,7 +68,7 @@ class Runs:
         """The configuration file of all runs; its pictures lie on disk, the target's training labels in files that are no images."""
         roots = {domain: self.folder / "data" / domain for domain in ("source", "target")}
         for domain, root in roots.items():
-            for split, count in (("train", TRAIN), ("val", SCORED)):
+            for split, count in (("train", TRAINED_ON), ("val", SCORED)):
                 write_streets(root / split, domain, count, split=split, size=self.subject.picture)  # type: ignore[arg-type]
         for label in self.forbidden.glob("*.png"):
             label.write_bytes(b"the label of a target image that is trained on: no method may read it")
@@ -83,8 +88,9 @@ class Runs:
 
     @functools.cached_property
     def again(self) -> Report:
-        """The same once more, in another folder and from other global random states."""
-        return self._run("again", noise=2)
+        """The same once more, in another folder, from other global random states and with other hashes of texts."""
+        with _other_hashes():
+            return self._run("again", noise=2)
 
     @functools.cached_property
     def resumed(self) -> Report:
@@ -157,6 +163,28 @@ def _read(order: dict[str, Any], code: int | None) -> Report:
     output = Path(order["folder"]) / f"output-{order['environment']['RANK']}.txt"
     last = output.read_text(errors="replace").strip().splitlines()[-1:] if output.is_file() else []
     return Report(folder=folder, error=f"the process {said}{''.join(f': {line}' for line in last)}", kind="hung", time=time.time())
+
+
+@functools.cache
+def _other_server() -> forkserver.ForkServer:
+    server = forkserver.ForkServer()
+    server.set_forkserver_preload(PRELOADED)
+    return server
+
+
+@contextlib.contextmanager
+def _other_hashes() -> Iterator[None]:
+    """Processes started inside hash texts otherwise: they are copies of another one than those started outside."""
+    before, connect = os.environ.get("PYTHONHASHSEED"), forkserver.connect_to_new_process
+    os.environ["PYTHONHASHSEED"] = "2" if before == "1" else "1"
+    forkserver.connect_to_new_process = _other_server().connect_to_new_process
+    try:
+        yield
+    finally:
+        forkserver.connect_to_new_process = connect
+        os.environ.pop("PYTHONHASHSEED")
+        if before is not None:
+            os.environ["PYTHONHASHSEED"] = before
 
 
 def _free_port() -> int:

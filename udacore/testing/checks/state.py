@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from udacore.engine.training import Work
 from udacore.errors import PluginError, UdaError
 from udacore.models.weights import load_state
-from udacore.testing.checks.losses import by_key, is_close
+from udacore.testing.checks.losses import by_key, is_close, renamed
 from udacore.testing.checks.report import ContractError, flat
 from udacore.testing.checks.trial import Stage, Trial
 
@@ -70,6 +70,27 @@ def check_instances(trial: Trial) -> None:
                         f"round {stage.name!r}, step {step}: {term} is {before.get(term)} for the first model and {after.get(term)} for a second, equal one; "
                         "something is remembered outside of the model: make it a buffer, and draw random numbers from step.generator"
                     )
+        _check_caches(stage)
+
+
+def _check_caches(stage: Stage) -> None:
+    """A network's losses on pictures that another one has seen are those on pictures that none has seen."""
+    found = []
+    try:
+        for name, is_other in (("one", False), ("two", True), ("two", False), ("three", False)):
+            work = stage.set_up()
+            if is_other:
+                with torch.no_grad():
+                    for parameter in work.model.parameters():
+                        parameter.mul_(1.5).add_(0.1)
+            found.append(by_key(stage.losses(work, renamed(stage.pairs[0], name))))
+    except Exception:  # a method that knows its pictures by name knows none of these
+        return
+    alone, _, after, again = found
+    for key, value in alone.items():
+        if key in after and key in again and is_close(value, again[key]) and not is_close(value, after[key]):
+            said = f"{key[0]} gives {key[1]!r} = {float(value):.6g}, but {float(after[key]):.6g} on pictures that another network has seen before"
+            raise ContractError(f"round {stage.name!r}: {said}; something is kept by a picture's name outside of the model: make it a buffer, or do without")
 
 
 def _is_same(one: list[float], other: list[float]) -> bool:
@@ -114,7 +135,14 @@ def check_state_dict(trial: Trial) -> None:
             load_state(twin, torch.load(file, weights_only=True), where="its own state_dict")
         except (UdaError, RuntimeError) as error:
             raise ContractError(f"round {stage.name!r}: a new model does not take the state_dict of a trained one: {flat(error)}") from error
-        _compare(stage, work, twin, "a new model that loaded its state_dict; register what it remembers with register_buffer, changed in place")
+        advice = f"register what it remembers with register_buffer, changed in place{_fleeting(work.model)}"
+        _compare(stage, work, twin, f"a new model that loaded its state_dict; {advice}")
+
+
+def _fleeting(model: nn.Module) -> str:
+    """Names the buffers that no state_dict holds, if there are any."""
+    names = [name for name in dict(model.named_buffers()) if name not in model.state_dict()]
+    return f", and without persistent=False, as {', '.join(names)} is" if names else ""
 
 
 def _compare(stage: Stage, work: Work, twin: nn.Module, what: str) -> None:
@@ -148,23 +176,35 @@ GENERATORS: dict[str, tuple[Callable[[int], object], Callable[[], bytes], str]] 
 """The global generators: how each is set, what state it is in, and what a method may have called."""
 
 
+DRAWN = {
+    "NumPy": "np.random.default_rng(int(torch.randint(2**62, (), generator=step.generator)))",
+    "Python": "random.Random(int(torch.randint(2**62, (), generator=step.generator)))",
+}
+"""What to write instead of a draw from a global generator."""
+
+
 def check_random_state(trial: Trial) -> None:
-    """The hooks set no global random generator: after different beginnings its states are different still."""
+    """The hooks set no global random generator, and draw from none but torch's."""
     for stage in trial.stages:
         work = stage.set_up()
-        after = [_states_after(stage, work, seed) for seed in (1, 2)]
+        (begun, after), (_, other) = (_states_around(stage, work, seed) for seed in (1, 2))
         for name, (_, _, call) in GENERATORS.items():
-            if after[0][name] == after[1][name]:
+            if after[name] == other[name]:
                 raise ContractError(f"round {stage.name!r}: a hook sets the global generator of {name}; do not call {call}, draw from step.generator")
+            if name != "torch" and after[name] != begun[name]:  # torch's is dropout's, and what a network is built with
+                said = f"round {stage.name!r}: a hook draws from the global generator of {name}, which belongs to the whole process"
+                raise ContractError(f"{said}; draw from step.generator, or make one: {DRAWN[name]}; in build_model draw with torch")
 
 
-def _states_after(stage: Stage, work: Work, seed: int) -> dict[str, bytes]:
+def _states_around(stage: Stage, work: Work, seed: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The global generators' states before and after calls of the hooks."""
     for put, _, _ in GENERATORS.values():
         put(seed)
+    before = {name: look() for name, (_, look, _) in GENERATORS.items()}
     config = work.config
     stage.session.hooks.build_model(settings=config.method, architecture=config.model, round=work.round)
     stage.losses(work, stage.pairs[0], seed=None)
-    return {name: look() for name, (_, look, _) in GENERATORS.items()}
+    return before, {name: look() for name, (_, look, _) in GENERATORS.items()}
 
 
 def check_bf16(trial: Trial) -> None:

@@ -15,11 +15,10 @@ from udacore.config.dump import dump_config, to_plain, to_yaml
 from udacore.config.files import list_presets, parse_yaml
 from udacore.config.resolve import CORE, load_config
 from udacore.config.schema import Config
-from udacore.discovery import Method, find_plugin, is_file
+from udacore.discovery import Method, import_plugin
 from udacore.engine.foresight import try_optimizers
 from udacore.errors import UdaError
-from udacore.options import HELP
-from udacore.plugins import build_hooks, hook_names, hooks_of
+from udacore.plugins import build_hooks, hook_names, hooks_of, silent_settings
 from udacore.testing.checks.report import ContractError, flat
 from udacore.testing.checks.subject import Subject, load_method
 
@@ -27,9 +26,10 @@ from udacore.testing.checks.subject import Subject, load_method
 def check_entry_point(subject: Subject) -> None:
     """The name is that of an installed entry point, claimed once, and what it names imports; a file imports."""
     try:
-        if isinstance(subject.given, str) and not is_file(subject.given):
-            find_plugin(subject.given)
-        load_method(subject.given)
+        if isinstance(subject.given, str | Path):
+            import_plugin(str(subject.given))
+        else:
+            load_method(subject.given)
     except UdaError as error:
         raise ContractError(f"{flat(error)}; the entry point belongs under [project.entry-points.\"udacore.plugins\"] of an installed package") from error
 
@@ -56,7 +56,7 @@ def check_hooks(subject: Subject) -> None:
 def check_settings(subject: Subject) -> None:
     """Each setting has a default and a line of help, and defaults and presets come back from YAML as they were."""
     method = subject.method
-    silent = [name for name, field in field_names(method.settings).items() if not field.metadata.get(HELP)]
+    silent = silent_settings(method.settings)
     if silent:
         raise ContractError(f"settings without help: {', '.join(silent)}; write option(default, 'what it does, and its unit')")
     try:

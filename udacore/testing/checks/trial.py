@@ -64,8 +64,10 @@ class Stage:
         set_modes(work.model, work.config, work.round.trains)
         return work
 
-    def losses(self, work: Work, pair: Pair, *, index: int = 0, seed: int | None = 1) -> list[Loss]:
-        """What both hooks give for a pair of batches, as returned; with `seed` the global generators are set first, and the step's."""
+    def losses(self, work: Work, pair: Pair, *, index: int = 0, seed: int | None = 1, copied: bool = True) -> list[Loss]:
+        """What both hooks give for a copy of a pair of batches, as returned; with `seed` the global generators are set first, and the step's."""
+        if copied:
+            pair = copy_pair(pair)
         if seed is not None:
             seed_everything(seed, work.session.machine.device)
         step = Step(
@@ -86,7 +88,7 @@ class Stage:
         """Optimiser steps as the engine takes them; the numbers recorded at each."""
         seen = []
         for index in range(count):
-            source, target = self.pairs[index % len(self.pairs)]
+            source, target = copy_pair(self.pairs[index % len(self.pairs)])
             seed_everything(index, work.session.machine.device)
             set_modes(work.model, work.config, work.round.trains)
             micro = work.config.accumulation
@@ -103,6 +105,24 @@ class Stage:
 def part_of_term(term: str) -> str:
     """The part that a loss of this name trains."""
     return term.partition("/")[0] if "/" in term else SEGMENTER
+
+
+def copy_pair(pair: Pair) -> Pair:
+    """The same batches in memory of their own, so that what a hook does to them is not seen by the next one on trial."""
+    source, target = (_copy_batch(batch) for batch in pair)
+    return source, target
+
+
+def _copy_batch(batch: Any) -> Any:
+    if type(batch) not in (SourceBatch, TargetBatch):  # none, or one that is watched
+        return batch
+    return attrs.evolve(batch, **{name: value.clone() for name, value in tensors_of(batch).items()})
+
+
+def tensors_of(batch: SourceBatch | TargetBatch) -> dict[str, Tensor]:
+    """The tensors of a batch by their names."""
+    fields = {field.name: getattr(batch, field.name) for field in attrs.fields(type(batch))}
+    return {name: value for name, value in fields.items() if isinstance(value, Tensor)}
 
 
 class Trial:

@@ -16,7 +16,8 @@ def check_run(runs: Runs) -> None:
     """All rounds, with their ends, labels and evaluations, run through in less than a minute on one core."""
     report = runs.whole
     if report.error is not None:
-        raise ContractError(f"the run of all rounds fails: {report.error}\n{report.trace}".strip())
+        advice = "; the working directory is another one: a file of the method's own lies in its package" if report.kind == "FileNotFoundError" else ""
+        raise ContractError(f"the run of all rounds fails: {report.error}{advice}\n{report.trace}".strip())
     if report.seconds > LIMIT:
         raise ContractError(
             f"the run of all rounds took {report.seconds:.0f} s of one core, two steps each; it must stay below {LIMIT:.0f} s: "
