@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from pathlib import Path
 
@@ -88,3 +89,37 @@ def test_what_cannot_be_compared_is_said_in_one_line(runs: Path, tmp_path: Path,
         assert code in (1, 2)
         assert says in err
         assert len(err.splitlines()) == 1
+
+
+def test_a_folder_that_is_damaged_or_another_programs_is_said_in_one_line(runs: Path, tmp_path: Path, capsys: Capture) -> None:
+    metrics = (runs / "seed-1" / "base" / "metrics.jsonl").read_text()
+    for number, (name, text, says) in enumerate(
+        (
+            ("config.yaml", "learning_rate: 3\n", "no run folder: its config.yaml is not one that a run has written"),
+            ("config.yaml", "", "no run folder: its config.yaml is not one"),
+            ("config.yaml", "seed: 1\nrounds: {}\n", "no run folder: its config.yaml is not one"),
+            ("config.yaml", "- 1\n", "must be a mapping of settings"),
+            ("config.yaml", "[", "config.yaml, line 1, column 2: "),
+            ("metrics.jsonl", metrics[:-40], "metrics.jsonl: cannot be read (damaged)"),
+            ("metrics.jsonl", None, "metrics.jsonl: cannot be read (No such file or directory)"),
+        )
+    ):
+        folder = tmp_path / str(number)
+        shutil.copytree(runs / "seed-1" / "base", folder)
+        (folder / name).unlink()
+        if text is not None:
+            (folder / name).write_text(text)
+        capsys.readouterr()
+        code, out, err = compare(capsys, folder)
+        assert (code in (1, 2), out) == (True, "")
+        assert says in err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_run_whose_configuration_is_broken_is_not_resumed(runs: Path, tmp_path: Path, capsys: Capture) -> None:
+    shutil.copytree(runs / "seed-1" / "base", tmp_path / "base")
+    (tmp_path / "base" / "config.yaml").write_text("seed: [\n")
+    capsys.readouterr()
+    assert main(["run", "streets", *TINY, f"folder={tmp_path}", "name=base", "seed=1", "--resume"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "config.yaml, line 2, column 1: " in line

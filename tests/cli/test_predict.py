@@ -111,6 +111,8 @@ def test_a_video_becomes_an_overlay_of_as_many_frames(weights: Path, tmp_path: P
         ([], 2, "nothing to label"),
         (["in", "--set", "traget"], 2, "did you mean 'target'"),
         (["in/aachen", "--out", "in/aachen"], 2, "is the picture itself"),
+        (["in/one.png", "--out", "notes.txt"], 1, "notes.txt: could not be written: "),
+        (["in/one.png", "--out", "notes.txt/deeper", "--as", "overlay"], 1, "could not be written: Not a directory"),
         (["broken.png"], 3, "broken.png is broken or no picture"),
         (["broken.mp4"], 3, "broken.mp4 is broken or has no frame"),
     ],
@@ -120,6 +122,7 @@ def test_what_cannot_be_labelled_is_said_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
     for name in ("broken.png", "broken.mp4"):
         (tmp_path / name).write_bytes(b"not what the name says")
     assert predict(weights, "--out", "out", *words) == code
@@ -127,3 +130,22 @@ def test_what_cannot_be_labelled_is_said_in_one_line(
     assert len(error) == 1
     assert says in error[0]
     assert pictures.joinpath("one.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def write_video(path: Path) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (72, 40))
+    writer.write(picture(1))
+    writer.release()
+
+
+def test_no_input_is_replaced_and_what_would_replace_one_is_refused_before_anything_is_written(
+    weights: Path, pictures: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    Image.fromarray(picture(3)).save("a.jpg")
+    write_video(Path("drive.mp4"))
+    before = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
+    for word, said in (("drive.mp4", "drive.mp4 is the video itself"), (".", "two.png is the picture itself")):
+        assert predict(weights, word, "--out", ".") == 2
+        assert said in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()} == before

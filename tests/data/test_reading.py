@@ -188,3 +188,10 @@ def test_writing_leaves_the_old_file_or_the_new_one_and_no_other(tmp_path: Path,
     write_label(tmp_path / "a.png", second, [(0, 0, 0)])
     assert np.array_equal(read_label(tmp_path / "a.png", "ids"), second)
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_grey_picture_of_16_bits_is_that_of_8(tmp_path: Path, suffix: str) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"deep{suffix}")
+    assert np.array_equal(read_image(tmp_path / f"deep{suffix}"), np.repeat(grey[..., None], 3, axis=2))

@@ -41,7 +41,8 @@ def read_run(plugin: str | None, words: Sequence[str]) -> tuple[Method, Config]:
     Raises ConfigError, PluginError and click's UsageError.
     """
     argument, overrides = split_words(words)
-    name = plugin or peek_plugin(argument, overrides) or "source-only"
+    found = peek_plugin(argument, overrides) if plugin is None else plugin
+    name = "source-only" if found is None else found  # an empty word is a slip, such as an unset variable, and no default
     method = load_plugin(name)
     packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
     changes = [*overrides, f"plugin={json.dumps(name)}"]

@@ -89,7 +89,10 @@ def check_parts(config: RoundConfig) -> Iterator[Problem]:
 
 
 def check_evaluation(config: RoundConfig) -> Iterator[Problem]:
-    """The set by which the best model is chosen exists."""
+    """There is a size at which to score, and the set by which the best model is chosen exists."""
+    for name, settings in config.evaluate.items():
+        if not settings.scales:
+            yield Problem(f"evaluate.{name}.scales", "must name at least one size, such as [1]")
     if config.best_on is not None and config.best_on not in config.evaluate:
         yield Problem("best_on", f"no set {config.best_on!r} under evaluate{near_matches(config.best_on, config.evaluate)}")
     elif config.keep == "best" and not config.evaluate:

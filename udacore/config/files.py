@@ -44,6 +44,10 @@ class Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_document(self, node: yaml.Node) -> Any:
+        """As PyYAML's, but an anchor that contains itself is an error: nothing that reads the data would come to an end."""
+        return self.construct_object(node, deep=True)
+
     def construct_integer(self, node: yaml.ScalarNode) -> int:
         """Decimal, also with leading zeros, or hexadecimal."""
         text = str(node.value)
@@ -77,6 +81,8 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}{place}: {' '.join((error.problem or 'broken YAML').split())}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where}: broken YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: broken YAML: nested too deeply") from None
 
 
 def merge(base: Any, over: Any) -> Any:

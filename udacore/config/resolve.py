@@ -13,9 +13,9 @@ from udacore.config.checks import SEGMENTER, check_round, check_round_name
 from udacore.config.convert import INVALID, convert, field_names
 from udacore.config.dump import dump_config
 from udacore.config.files import EXTENDS, SUFFIXES, list_presets, locate, merge, override, parse_override, read_file, read_mapping
-from udacore.config.problems import Problem, join, raise_problems
+from udacore.config.problems import Problem, join, raise_problems, show
 from udacore.config.schema import Config, PartConfig, RoundConfig
-from udacore.errors import near_matches
+from udacore.errors import ConfigError, near_matches
 from udacore.options import MethodSettings
 
 CORE = "udacore"
@@ -52,20 +52,27 @@ def peek_plugin(argument: str | None, overrides: Sequence[str] = ()) -> str | No
     Files that a file `extends` are asked too, presets are not: where they lie depends on the plugin.
     """
     for keys, value in reversed([parse_override(text) for text in overrides]):
-        if keys == ("plugin",) and isinstance(value, str):
-            return value
+        if keys == ("plugin",) and value is not None:
+            return _plugin_name(value, "plugin")
     seen: set[Path] = set()
     path = Path(argument).expanduser() if argument else None
     while path is not None and path.is_file() and path.resolve() not in seen:
         seen.add(path.resolve())
         data = read_mapping(path)
-        if isinstance(data.get("plugin"), str):
-            return str(data["plugin"])
+        if data.get("plugin") is not None:
+            return _plugin_name(data["plugin"], f"{path}: plugin")
         base = data.get(EXTENDS)
         path = path.parent / Path(base).expanduser() if isinstance(base, str) else None
     if argument and argument.endswith(SUFFIXES) and not seen:
         locate(argument, ())  # says that there is no such file
     return None
+
+
+def _plugin_name(value: Any, where: str) -> str:
+    """A plugin as it was given; another one would be trained if what is no name were passed over."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: must be text, got {show(value)}")
+    return value
 
 
 def default_preset(packages: Sequence[str], changes: Sequence[Override] = ()) -> str:

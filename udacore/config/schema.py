@@ -127,14 +127,14 @@ class EvaluationConfig(DataConfig):
     """A labelled set and the protocol under which it is scored (spec/datasets section 7)."""
 
     split: str = option("val", "part of the data set")
-    size: Size | None = option(None, "width and height of the network input; default: the image's own")
+    size: Size | None = option(None, "width and height of the network input; default: the image's own", at_least=1)
     interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "how the image is resized to it")
     upsample: Literal["logits", "probability"] = option("logits", "what is enlarged to the size of the label")
     align_corners: bool | None = option(None, "corner rule of that enlargement; default: the model's")
     scales: tuple[float, ...] = option((1.0,), "sizes, relative to the input, whose probabilities are averaged", above=0)
     flip: bool = option(False, "average with the mirrored picture")
-    window: Size | None = option(None, "width and height of a sliding window; default: the whole picture")
-    stride: Size | None = option(None, "step of the sliding window; default: two thirds of it")
+    window: Size | None = option(None, "width and height of a sliding window; default: the whole picture", at_least=1)
+    stride: Size | None = option(None, "step of the sliding window; default: two thirds of it", at_least=1)
     absent: Literal["zero", "nan"] = option("nan", "a class in neither labels nor predictions: counted as 0, or left out of the mean")
     subsets: tuple[str, ...] = option((), "further label spaces whose mean is taken from the same counts, such as synthia13")
     head: str | None = option(None, "output of the model that is scored; default: logits")
@@ -149,7 +149,7 @@ class PseudoLabelConfig:
     percent: float = option(0.5, "share of a class's pixels below its threshold", at_least=0, at_most=1)
     cap: float = option(0.9, "no threshold is higher", at_least=0, at_most=1)
     flip: bool = option(False, "average with the mirrored picture")
-    size: Size | None = option(None, "width and height of the network input; default: the target's resize")
+    size: Size | None = option(None, "width and height of the network input; default: the target's resize", at_least=1)
 
 
 @attrs.frozen(kw_only=True)

@@ -42,9 +42,16 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     path = Path(path)
     try:
         with Image.open(path) as picture:
-            return np.array(picture.convert("RGB"))  # decodes here: opening reads the header only
+            return np.array(_eight_bit(picture).convert("RGB"))  # decodes here: opening reads the header only
     except _BROKEN as error:
         raise _problem(path, "image", error) from error
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """The high bytes of a 16-bit grey picture, which Pillow would cut at 255 and so make white; others as they are."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture
 
 
 def image_size(path: str | Path, *, what: str = "image") -> tuple[int, int]:

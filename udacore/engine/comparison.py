@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import attrs
 import numpy as np
-import yaml
 
+from udacore.config.files import read_mapping
 from udacore.engine.finish import read_result
 from udacore.errors import ConfigError, UdaError, near_matches
 from udacore.metrics import Scores, align, format_scores
@@ -65,13 +65,21 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_run_folder(folder: Path, data: str = "target") -> FinishedRun:
-    """The last scores of a finished run on its evaluation set `data`; UdaError if it is not finished or was not scored on it."""
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    rounds = list(config["rounds"])
+    """The last scores of a finished run on its evaluation set `data`.
+
+    UdaError if it is not finished, was not scored on the set, or its files are none of a run; ConfigError if config.yaml is broken.
+    """
+    config = read_mapping(folder / "config.yaml")
+    rounds = list(config["rounds"]) if isinstance(config.get("rounds"), dict) else []
+    if not rounds or not isinstance(config.get("seed"), int):
+        raise UdaError(f"{folder}: no run folder: its config.yaml is not one that a run has written")
     if not (folder / "checkpoints" / f"{len(rounds) - 1}-{rounds[-1]}.pt").is_file():
         raise UdaError(f"{folder}: round {rounds[-1]!r} is not finished; go on with uda run ... --resume")
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    scored = [line for line in map(json.loads, lines) if "miou" in line]
+    try:
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise UdaError(f"{folder / 'metrics.jsonl'}: cannot be read ({error.strerror if isinstance(error, OSError) else 'damaged'})") from error
+    scored = [line for line in lines if "miou" in line]
     on_set = [line for line in scored if line["set"] == data]
     if not on_set:
         raise UdaError(f"{folder}: was not scored on {data!r}{near_matches(data, dict.fromkeys(line['set'] for line in scored))}")

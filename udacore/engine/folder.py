@@ -12,6 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from udacore import ranks
+from udacore.config.files import read_mapping
 from udacore.config.resolve import dump_config, load_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_json
@@ -152,7 +153,7 @@ def _complete(file: Path, config: Config) -> Any:
     try:
         return yaml.safe_load(dump_config(load_config(str(file), method_settings=settings)))
     except ConfigError:  # written for another method, or by hand: compare it as it stands
-        return yaml.safe_load(file.read_text())
+        return read_mapping(file)
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:

@@ -12,12 +12,17 @@ from torch import nn
 from udacore.config.schema import RoundConfig
 from udacore.data.labels import subset_indices
 from udacore.data.preflight import check_pairs
+from udacore.engine.checkpoint import undisturbed
+from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.parts import create_optimizer
 from udacore.engine.session import Session
 from udacore.engine.starting import build_model
 from udacore.errors import ConfigError
+from udacore.inference import predict_label
 from udacore.interface import RoundInfo
+from udacore.models import domain as run_as
 from udacore.models.families import describe_expected
+from udacore.models.weights import read_state
 from udacore.plugins import DEFAULT, hooks_of
 
 WORDS = ("initial", "previous", "best", "imagenet", "random")
@@ -34,6 +39,7 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
             continue  # on resume: all was read
         try_optimizers(name, config)
         for data in session.evaluation_sets(name):
+            try_head(session, name, data)
             for subset in data.config.subsets:
                 with said_of(f"rounds.{name}.evaluate.{data.name}.subsets: "):
                     subset_indices(data.space, subset)
@@ -43,6 +49,8 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
             if word not in WORDS and not word.startswith("round ") and not Path(word).expanduser().is_file():
                 expected = _expected(session, name) if place in ("initial", "initial.segmenter") else ""
                 raise ConfigError(f"rounds.{name}.{place}: {word}: no such file of weights{expected}")
+            if word not in WORDS and not word.startswith("round "):
+                read_state(Path(word))  # a damaged file of the last round would end the run after days
         if "source" in config.draws and config.source.images not in ("own", *rounds):
             check_pairs(session.source(name))
         if "target" in config.draws and config.target.labels not in ("none", "make", *rounds):
@@ -56,12 +64,29 @@ def try_optimizers(name: str, config: RoundConfig) -> None:
             create_optimizer([nn.Parameter(torch.zeros(1))], settings, part)
 
 
-def _expected(session: Session, name: str) -> str:
-    """Which files of initial weights the round's network takes, for a message."""
+def try_head(session: Session, name: str, data: EvaluationSet) -> None:
+    """ConfigError if the output that is to be scored is none of the model's: else that would be said after the last step."""
+    head = data.config.head
+    if head in (None, "logits"):
+        return
+    model = _build(session, name)
+    if head in getattr(model, "head_names", ()):
+        return
+    with undisturbed(model), run_as(model, data.domain), said_of(f"rounds.{name}.evaluate.{data.name}.head: "):
+        predict_label(model, torch.zeros(1, 3, 64, 64), (64, 64), head=head)
+
+
+def _build(session: Session, name: str) -> nn.Module:
+    """The round's network as built, to look at."""
     config = session.config.rounds[name]
     classes = session.space(name).classes
     info = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=classes, pixels=session.pixels(name))
-    backbone = getattr(build_model(session, info, config), "backbone", None)
+    return build_model(session, info, config)
+
+
+def _expected(session: Session, name: str) -> str:
+    """Which files of initial weights the round's network takes, for a message."""
+    backbone = getattr(_build(session, name), "backbone", None)
     return "" if backbone is None else f"; expected {describe_expected(backbone)}"
 
 

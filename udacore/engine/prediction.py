@@ -25,6 +25,7 @@ from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import predict_under
 from udacore.engine.scoring import choose_checkpoint, load_model, opened
+from udacore.engine.together import as_user_error
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.models import domain
 from udacore.plugins import Method
@@ -117,24 +118,36 @@ def predict_files(predictor: Predictor, inputs: list[tuple[Path, Path]], out: Pa
     """Write the result of each input below `out` and yield its path; each rank takes its share.
 
     Pictures: `labels` is a palette PNG whose indices are the class ids, `overlay` a PNG of picture and colours. Videos are
-    always overlays (a compressed video keeps no ids).
+    always overlays (a compressed video keeps no ids). ConfigError, before anything is written, if a result would replace an
+    input; UdaError if one cannot be written.
     """
-    for path, place in inputs[ranks.rank() :: ranks.size()]:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            yield _predict_video(predictor, path, out / place.with_name(place.name + ".mp4"))
-            continue
-        result = out / place.with_name(place.name + ".png")
-        if result.resolve() == path.resolve():
-            raise ConfigError(f"--out: {result} is the picture itself; choose another folder")
-        image = read_image(path)
-        if style == "labels":
-            write_label(result, predictor.label(image), predictor.space.palette)
-        else:
-            write_image(result, predictor.overlay(image))
-        yield result
+    results = {path: out / place.with_name(place.name + (".mp4" if _is_video(path) else ".png")) for path, place in inputs}
+    given = {path.resolve() for path in results}
+    for path, result in results.items():
+        if result.resolve() in given:
+            raise ConfigError(f"--out: {result} is the {'video' if _is_video(path) else 'picture'} itself; choose another folder")
+    for path, _ in inputs[ranks.rank() :: ranks.size()]:
+        try:
+            _predict_file(predictor, path, results[path], style)
+        except OSError as error:
+            raise as_user_error(error) from error
+        yield results[path]
 
 
-def _predict_video(predictor: Predictor, path: Path, result: Path) -> Path:
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _predict_file(predictor: Predictor, path: Path, result: Path, style: Style) -> None:
+    if _is_video(path):
+        _predict_video(predictor, path, result)
+    elif style == "labels":
+        write_label(result, predictor.label(read_image(path)), predictor.space.palette)
+    else:
+        write_image(result, predictor.overlay(read_image(path)))
+
+
+def _predict_video(predictor: Predictor, path: Path, result: Path) -> None:
     """Frame by frame into an MP4 of the same size and rate; a file that is cut off keeps its temporary name."""
     video = cv2.VideoCapture(str(path))
     temporary = result.with_name(f".{result.stem}.part.mp4")
@@ -156,4 +169,3 @@ def _predict_video(predictor: Predictor, path: Path, result: Path) -> Path:
     if writer is None:
         raise DataError(f"video {path} is broken or has no frame")
     temporary.replace(result)
-    return result
