@@ -37,6 +37,20 @@ def test_a_fault_of_the_runs_is_found_by_its_check(fault: Fault, tmp_path: Path)
         whole.check_run(runs)  # nothing else is wrong with it
 
 
+LABELS = faults.build("model.share = 0.1") + faults.round_end("round.model.share = 0.9") + """
+@hookimpl
+def make_pseudo_labels(round):
+    from udacore.pseudo_labels import make_thresholded_labels
+    yield from make_thresholded_labels(round, percent=round.model.share)
+"""
+
+
+def test_what_the_end_of_a_round_leaves_for_the_labels_must_have_been_saved(tmp_path: Path) -> None:
+    runs = prepare(tmp_path, faults.HEAD + LABELS, faults.TWO_ROUNDS)
+    with pytest.raises(ContractError, match=r"killed and resumed differs in .*; all that is remembered, between steps and for the labels, must be a buffer"):
+        whole.check_resume(runs)
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return prepare(tmp_path_factory.mktemp("sound"), faults.HEALTHY, faults.TWO_ROUNDS)

@@ -78,12 +78,13 @@ def carry_out(order: dict[str, Any]) -> None:
     from udacore.config.resolve import load_config
     from udacore.engine.run import run
     from udacore.testing.checks.subject import load_method
-    from udacore.testing.interruption import dying_in
+    from udacore.testing.interruption import dying_before_labels, dying_in
 
     kind, word = order["method"]
     method = load_method(word if kind == "plugin" else find_object(word))
     config = load_config(order["config"], [f"folder={json.dumps(order['runs'])}"], packages=(), method_settings=method.settings)
-    with dying_in(order["die_in"], partial(os._exit, KILLED)) if order["die_in"] else nullcontext():
+    dying = dying_before_labels if order["die_late"] else dying_in
+    with dying(order["die_in"], partial(os._exit, KILLED)) if order["die_in"] else nullcontext():
         run(config, method, resume=order["resume"])
 
 

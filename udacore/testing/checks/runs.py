@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from udacore.config.dump import dump_config
+from udacore.plugins import hooks_of
 from udacore.testing.checks import child
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.subject import SCORED, Subject, on_disk
@@ -94,14 +95,25 @@ class Runs:
 
     @functools.cached_property
     def resumed(self) -> Report:
-        """The same, killed at the end of the steps of every round and resumed each time."""
-        rounds = [name for name, config in self.subject.config.rounds.items() if config.steps]
-        report = self._run("resumed", die_in=rounds[0] if rounds else None)
-        for name in [*rounds[1:], None]:
+        """The same, killed at the end of the steps of every round, and before the method's labels are made, and resumed each time."""
+        deaths = list(self._deaths())
+        report = Report(folder=self.folder, killed=True)
+        for number, (name, is_late) in enumerate([*deaths, (None, False)]):
             if not report.killed:
                 return report
-            report = self._run("resumed", die_in=name, resume=True, noise=3)
+            report = self._run("resumed", die_in=name, die_late=is_late, resume=number > 0, noise=3 if number else 1)
         return report
+
+    def _deaths(self) -> Iterator[tuple[str, bool]]:
+        """Rounds to be killed in, and whether after their end: what that leaves for the labels must have been saved."""
+        rounds = list(self.subject.config.rounds.items())
+        has_both = {"on_round_end", "make_pseudo_labels"} <= set(hooks_of(self.subject.method))
+        for place, (name, config) in enumerate(rounds):
+            if config.steps:
+                yield name, False
+            wanted = [other.target.labels for _, other in rounds[place + 1 :]]
+            if has_both and (name in wanted or wanted[:1] == ["make"]):
+                yield name, True
 
     @functools.cached_property
     def together(self) -> Report:
@@ -123,7 +135,8 @@ class Runs:
         return carry_out([self._order(name, **choices)])[0]
 
     def _order(
-        self, name: str, *, die_in: str | None = None, resume: bool = False, noise: int = 1, environment: Mapping[str, str] | None = None
+        self, name: str, *, die_in: str | None = None, die_late: bool = False, resume: bool = False, noise: int = 1,
+        environment: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         own = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", **(environment or {})}
         folder = self.folder / name
@@ -132,7 +145,8 @@ class Runs:
         report.unlink(missing_ok=True)
         return {
             "method": self.subject.reference(), "config": str(self.config), "folder": str(folder), "runs": str(folder / "runs"), "noise": noise,
-            "forbidden": str(self.forbidden), "report": str(report), "environment": own, "die_in": die_in, "resume": resume,
+            "forbidden": str(self.forbidden), "report": str(report), "environment": own, "die_in": die_in, "die_late": die_late,
+            "resume": resume,
         }  # fmt: skip
 
 

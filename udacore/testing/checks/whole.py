@@ -86,7 +86,7 @@ def check_resume(runs: Runs) -> None:
     if differences := find_differences(before.folder, report.folder):
         raise ContractError(
             f"a run that was killed and resumed differs in {differences[0]}{_more(differences)}; "
-            "all that is remembered between steps must be a buffer of the model"
+            "all that is remembered, between steps and for the labels, must be a buffer of the model"
         )
 
 
