@@ -56,9 +56,17 @@ def find_examples(help: str) -> list[str]:
     return [line for line in lines if re.match(r"(uda [a-z]|torchrun .*-m udacore )", line)]
 
 
+def expand(word: str) -> list[str]:
+    """What a shell makes of names in braces, as in `evaluate.{target,selection}.root=/data`."""
+    found = re.search(r"\{([\w-]+(?:,[\w-]+)+)\}", word)
+    if found is None:
+        return [word]
+    return [each for name in found[1].split(",") for each in expand(word[: found.start()] + name + word[found.end() :])]
+
+
 def check_line(line: str) -> None:
     """Raise if the command, an option, a preset or a setting of a call does not exist."""
-    words = shlex.split(line, comments=True)
+    words = [each for word in shlex.split(line, comments=True) for each in expand(word)]
     words = words[words.index("udacore") + 1 :] if words[0] == "torchrun" else words[1:]
     if ">" in words:
         words = words[: words.index(">")]

@@ -29,7 +29,8 @@ DOCS = ROOT / "docs"
 PLUGINS = ("source-only", *sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
 COMMANDS = docs_commands.all_commands()
 SETTINGS = [row for row in settings_table(Config) if not row.name.startswith("rounds.")] + settings_table(RoundConfig)
-LINES = [(str(page.relative_to(DOCS)), line) for page in sorted(DOCS.rglob("*.md")) for line in docs_commands.find_lines(page.read_text())]
+PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+LINES = [(str(page.relative_to(ROOT)), line) for page in PAGES for line in docs_commands.find_lines(page.read_text())]
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ import logging
 import math
 from types import SimpleNamespace
 
+import attrs
 import pytest
 import torch
 import udacore_clp as clp
 from udacore_clp import Settings
 from udacore_clp.objective import association_losses
 from udacore_clp.regularizer import smoothness_loss
-from udacore_clp.sampling import Maps, downsample_label
+from udacore_clp.sampling import Maps, downsample_label, draw_grid
 
 from udacore import ranks
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
@@ -137,6 +138,19 @@ def test_sampled_association_is_another_but_the_same_again_and_the_regulariser_s
     for level in ("features", "probability"):
         assert sampled[f"association_{level}"].item() == again[f"association_{level}"].item() != whole[f"association_{level}"].item()
     assert sampled["lsr_target"].item() == whole["lsr_target"].item()
+
+
+def test_the_grid_of_a_picture_depends_on_its_name_and_not_on_its_place():
+    """So another process's first picture does not share the rows and columns of this one's."""
+    drawn = {}
+    for names in (("a", "b"), ("b", "a")):
+        step = a_step(build())
+        step = attrs.evolve(step, source=attrs.evolve(step.source, name=names), target=attrs.evolve(step.target, name=names))
+        for domain, own in zip(("source", "target"), clp._generators(step), strict=True):
+            for name, rows in zip(names, draw_grid(own, (9, 13), 0.5)[0].tolist(), strict=True):
+                drawn.setdefault((domain, name), []).append(tuple(rows))
+    assert all(first == again for first, again in drawn.values())
+    assert len({first for first, _ in drawn.values()}) == 4
 
 
 def test_the_target_may_have_another_size():

@@ -15,7 +15,9 @@ alone trains with the supervised losses. The hooks look at what is drawn, never 
 from __future__ import annotations
 
 import logging
+import zlib
 
+import torch
 from torch import Tensor, nn
 
 from udacore import hookimpl, ranks
@@ -27,7 +29,7 @@ from udacore_clp.checkpoints import LAYOUTS as LAYOUTS
 from udacore_clp.diagnostics import association_statistics
 from udacore_clp.discriminator import Discriminator
 from udacore_clp.objective import association_losses, smoothness_losses, source_losses
-from udacore_clp.sampling import Maps, choose_pixels
+from udacore_clp.sampling import Generators, Maps, choose_pixels
 from udacore_clp.segmenters import build_network
 from udacore_clp.settings import Settings as Settings
 
@@ -99,7 +101,7 @@ def _association_losses(step: Step, source: Output, target: Output) -> dict[str,
     settings = step.settings
     pixels = choose_pixels(
         Maps(source.features, source.logits), Maps(target.features, target.logits), step.source.label,
-        sampling=settings.sampling, factor=settings.sampling_factor, generator=step.generator,
+        sampling=settings.sampling, factor=settings.sampling_factor, generators=_generators(step),
     )  # fmt: skip
     found = association_losses(*pixels, alpha=settings.alpha if settings.aggregation else None, multi_level=settings.multi_level)
     if settings.diagnostics:
@@ -108,6 +110,16 @@ def _association_losses(step: Step, source: Output, target: Output) -> dict[str,
             for name, value in association_statistics(association, label, targets.size[0] * targets.size[1]).items():
                 step.record(f"cycles/{level}/{name}", value)
     return {f"association_{level}": settings.association_weight * association.loss for level, association in found.items()}
+
+
+def _generators(step: Step) -> tuple[Generators, Generators]:
+    """One for each source and each target picture, by its name."""
+    assert step.source is not None
+    assert step.target is not None
+    number = int(torch.randint(2**62, (), generator=step.generator))
+    named = [[f"{number} {domain} {name}" for name in batch.name] for domain, batch in (("source", step.source), ("target", step.target))]
+    source, target = ([torch.Generator().manual_seed(zlib.crc32(words.encode())) for words in each] for each in named)
+    return source, target
 
 
 def _adversarial_losses(step: Step, source: Output, target: Output) -> dict[str, Tensor]:

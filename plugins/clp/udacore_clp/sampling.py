@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -13,6 +14,8 @@ from udacore.errors import ConfigError
 
 Sampling = Literal["none", "grid", "downsample"]
 Size = tuple[int, int]
+Generators = Sequence[torch.Generator]
+"""Random numbers on the CPU, of each picture its own: what is drawn depends neither on its place in the batch nor on its process."""
 
 
 @attrs.frozen
@@ -33,14 +36,14 @@ class Maps:
 
 
 def choose_pixels(
-    source: Maps, target: Maps, label: Tensor, *, sampling: Sampling = "none", factor: float = 1.0, generator: torch.Generator | None = None
+    source: Maps, target: Maps, label: Tensor, *, sampling: Sampling = "none", factor: float = 1.0, generators: tuple[Generators, Generators] = ((), ())
 ) -> tuple[Maps, Maps, Tensor]:
     """The maps and source labels that are associated (spec clp 5.1).
 
-    label      N H W, of the source at full resolution
-    sampling   `none`: all pixels; `grid`: random rows and columns, drawn for each picture anew; `downsample`: smaller maps
-    factor     share of the rows and columns that remains
-    generator  for `grid`: random numbers on the CPU
+    label       N H W, of the source at full resolution
+    sampling    `none`: all pixels; `grid`: random rows and columns, drawn for each picture anew; `downsample`: smaller maps
+    factor      share of the rows and columns that remains
+    generators  for `grid`: of the source's and of the target's pictures
 
     Returns source, target and labels (N h' w'). Probabilities are to be taken of the logits returned.
     """
@@ -50,8 +53,7 @@ def choose_pixels(
     label = downsample_label(label, source.size)
     if sampling == "none":
         return source, target, label
-    grid = draw_grid(len(source.logits), source.size, factor, generator)
-    target_grid = draw_grid(len(target.logits), target.size, factor, generator)
+    grid, target_grid = (draw_grid(own, maps.size, factor) for own, maps in zip(generators, (source, target), strict=True))
     return sample_maps(source, *grid), sample_maps(target, *target_grid), sample_grid(label, *grid)
 
 
@@ -73,13 +75,13 @@ def downsample(maps: Maps, factor: float) -> Maps:
     return Maps(smaller(maps.features), smaller(maps.logits))
 
 
-def draw_grid(count: int, size: Size, factor: float, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """For each of `count` maps int(h factor) rows and int(w factor) columns, in random order and each at most once.
+def draw_grid(generators: Generators, size: Size, factor: float) -> tuple[Tensor, Tensor]:
+    """For each generator int(h factor) rows and int(w factor) columns, in random order and each at most once.
 
-    Returns N h' and N w' int64 on the CPU; drawn rows first, then columns, one map after the other.
+    Returns N h' and N w' int64 on the CPU; drawn rows first, then columns.
     """
     sides = _check(size, factor)
-    drawn = [[torch.randperm(full, generator=generator)[:side] for full, side in zip(size, sides, strict=True)] for _ in range(count)]
+    drawn = [[torch.randperm(full, generator=each)[:side] for full, side in zip(size, sides, strict=True)] for each in generators]
     rows, columns = (torch.stack(each) for each in zip(*drawn, strict=True))
     return rows, columns
 
