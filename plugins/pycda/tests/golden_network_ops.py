@@ -94,12 +94,17 @@ def preprocess(inputs: Arrays, params: dict) -> Arrays:
 
 
 class Pair(nn.Module):
-    """A convolution and batch norm in the place of each of the authors' two networks."""
+    """A convolution and batch norm in the place of each of the authors' two networks, of the shapes of a case's arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: Arrays) -> None:
         super().__init__()
-        self.backbone = nn.ModuleDict({"conv1": nn.Conv2d(2, 3, 3), "bn1": nn.BatchNorm2d(3)})
-        self.classifier = nn.ModuleDict({"conv_last": nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3))})
+        first, second = (
+            (nn.Conv2d(weight.shape[1], len(weight), weight.shape[2:]), nn.BatchNorm2d(len(inputs[f"{network}_bn_weight"])))
+            for network in ("encoder", "decoder")
+            for weight in [inputs[f"{network}_conv_weight"]]
+        )
+        self.backbone = nn.ModuleDict({"conv1": first[0], "bn1": first[1]})
+        self.classifier = nn.ModuleDict({"conv_last": nn.Sequential(*second)})
 
     def names(self) -> dict[str, str]:
         """Name in the cases -> name of the parameter."""
@@ -110,7 +115,7 @@ class Pair(nn.Module):
 
 def sgd(inputs: Arrays, params: dict) -> Arrays:
     name = {"pretrain": "adabn", "adapt": "pyramid"}[params["stage"]]
-    config, model = preset_round("gta5-cityscapes", name), Pair()
+    config, model = preset_round("gta5-cityscapes", name), Pair(inputs)
     settings = config.parts["segmenter"]
     # The preset's numbers are the case's in the published settings (test_presets.py); another case brings its own.
     options = settings.options if params["stage"] == "adapt" else {key: params.get(key, value) for key, value in settings.options.items()}

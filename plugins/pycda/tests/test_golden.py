@@ -39,7 +39,7 @@ def test_every_operation_has_a_case(operations):
     assert set(operations) == {case["op"] for case in CASES.values()}
 
 
-def test_rates_and_momentum_are_the_cases_own(operations):
+def test_rates_momentum_and_shapes_are_the_cases_own(operations):
     """Further cases may ask for other numbers than the presets hold."""
     steps, rates = np.arange(5), {"base_lr_encoder": 1.0, "base_lr_decoder": 2.0, "num_steps": 5}
     found = operations["pycda.lr.step"]({"iterations": steps}, {**rates, "drop_iteration": 2, "factor": 0.5})
@@ -47,7 +47,7 @@ def test_rates_and_momentum_are_the_cases_own(operations):
     found = operations["pycda.lr.poly"]({"iterations": steps}, {**rates, "power": 1.0})
     np.testing.assert_allclose(found["lr_encoder"], [1, 1, 0.8, 0.6, 0.4])
     params = {"stage": "pretrain", "lr_encoder": 0.5, "lr_decoder": 1.0, "steps": 2, "momentum": 0.5, "weight_decay": 1.0}
-    shapes = {"conv_weight": (3, 2, 3, 3), "conv_bias": (3,), "bn_weight": (3,), "bn_bias": (3,)}
+    shapes = {"conv_weight": (4, 1, 1, 1), "conv_bias": (4,), "bn_weight": (4,), "bn_bias": (4,)}
     inputs = {f"{part}_{key}": np.ones(shape, np.float32) for part in ("encoder", "decoder") for key, shape in shapes.items()}
     inputs |= {f"{part}_grad_{key}": np.zeros((2, *shape), np.float32) for part in ("encoder", "decoder") for key, shape in shapes.items()}
     found = operations["pycda.sgd"](inputs, params)
