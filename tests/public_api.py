@@ -22,8 +22,10 @@ import attrs
 import click
 
 import udacore
+from udacore.catalogue import Entry
 from udacore.cli import COMMANDS, uda
 from udacore.config.describe import settings_table
+from udacore.config.files import list_presets
 from udacore.config.schema import Config
 from udacore.testing import pytest_plugin
 
@@ -41,6 +43,8 @@ def collect() -> list[str]:
     lines = [line for module in MODULES for line in _module(importlib.import_module(module))]
     lines += [f"setting {row.name} ({row.type}) = {row.default}" for row in settings_table(Config)]
     lines += _fixtures()
+    lines += [f"preset {name}" for name in list_presets("udacore")]
+    lines += [f"uda plugins list --json {field.name}" for field in attrs.fields(Entry)]
     lines += [line for name in COMMANDS for line in _command(f"uda {name}", uda.get_command(click.Context(uda), name))]
     return sorted(set(lines))
 
@@ -155,7 +159,7 @@ def differences(before: Sequence[str], now: Sequence[str]) -> dict[str, list[str
 def name_of(line: str) -> str:
     """`udacore.losses.entropy(...) -> Tensor` is `entropy`."""
     path = re.split(r" \(|\(|: | = ", line)[0]
-    return path.split(" ")[-1] if path.startswith(("uda ", "fixture ")) else path.split(" ")[-1].rpartition(".")[2]
+    return path.split(" ")[-1] if path.startswith(("uda ", "fixture ", "preset ")) else path.split(" ")[-1].rpartition(".")[2]
 
 
 def unmentioned(names: Iterable[str], changelog: str, told: Collection[str] = ()) -> list[str]:

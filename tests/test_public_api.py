@@ -49,6 +49,8 @@ def test_hooks_types_losses_settings_and_commands_are_all_in_it(api: Any) -> Non
         "uda run --resume",
         "uda plugins new --from",
         "fixture tiny_cityscapes",
+        "preset streets-adapt",
+        "uda plugins list --json state",
         "fixture run_uda(self, *words: Any, process: bool = False, processes: int = 1, timeout: float = 120) -> Outcome",
         "fixture run_uda() code: int",
     ):
@@ -95,6 +97,7 @@ def test_a_line_that_was_there_when_the_file_was_written_says_nothing_of_a_later
         ("fixture run_uda(self, *words: Any) -> Outcome", "run_uda"),
         ("fixture run_uda() code: int", "run_uda"),
         ("fixture tiny_gta5", "tiny_gta5"),
+        ("preset gta5-cityscapes", "gta5-cityscapes"),
         ("udacore.losses.entropy(logits: Tensor) -> Tensor", "entropy"),
         ("udacore.interface.Step.kept: dict[str, Any] = made", "kept"),
         ("udacore.api.UDACORE_API = 1", "UDACORE_API"),

@@ -120,7 +120,8 @@ class Step:
     """Everything a loss may look at.
 
     Where a round draws both domains, both batches are there in both hooks and hold the same number of images; the sizes of their
-    pictures are what the transforms of each domain say, and may differ. Something drawn for each image (a mask, a jitter) must
+    pictures are what the transforms of each domain say, and may differ. Neither hook changes a batch in place, since the other one
+    sees it too. Something drawn for each image (a mask, a jitter) must
     depend neither on its place in the batch nor on its rank: draw one number from `generator`, and seed a generator for each image
     with it and the image's name, `torch.Generator().manual_seed(zlib.crc32(f"{number} {name}".encode()))`.
 
