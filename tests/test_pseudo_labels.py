@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from udacore.interface import Output, PassBatch
 from udacore.losses import upsample
+from udacore.models import DomainBatchNorm2d, domain
 from udacore.pseudo_labels import make_thresholded_labels
 
 CLASSES = ("road", "sky", "car", "bus", "person")
@@ -90,6 +91,18 @@ def test_labels_equal_the_definition(percent: float, cap: float) -> None:
     assert 0 < np.mean([np.mean(label == 255) for label in want.values()]) < 1
     assert list(ending.recorded) == [f"threshold/{name}" for name in CLASSES]
     assert ending.recorded["threshold/person"] == 0
+
+
+def test_the_target_is_labelled_by_its_own_layers_of_batch_norm() -> None:
+    ending = Ending()
+    norm = DomainBatchNorm2d(5).eval()
+    norm.norm_layers[1].running_mean.copy_(torch.tensor([5.0, -1, 0, 2, 9]))
+    ending.model.conv = nn.Sequential(ending.model.conv, norm)
+    found = dict(make_thresholded_labels(ending, percent=0.5, cap=0.9))
+    with domain(ending.model, "target"):
+        expected = plain_labels(ending, 0.5, 0.9)
+    assert all(np.array_equal(found[name], label) for name, label in expected.items())
+    assert any(not np.array_equal(found[name], label) for name, label in plain_labels(ending, 0.5, 0.9).items())
 
 
 def test_the_size_of_the_input_is_width_by_height() -> None:
