@@ -17,6 +17,7 @@ from udacore import source_only
 from udacore.config.schema import ModelConfig, PseudoLabelConfig
 from udacore.discovery import load_plugin
 from udacore.interface import Output, PassBatch, RoundInfo, SourceBatch, Step, TargetBatch
+from udacore.models import DomainBatchNorm2d
 from udacore.plugins import build_hooks
 
 CLASSES = ("road", "sky", "car", "bus", "person")
@@ -85,6 +86,17 @@ def test_with_pseudo_labels_the_target_loss_is_that_of_the_source(label: Tensor)
     losses = source_only.target_loss(step)
     assert list(losses) == ["pseudo_label"]
     assert torch.equal(losses["pseudo_label"], source_only.source_loss(step)["source"])
+
+
+def test_pseudo_labels_train_the_targets_layers_of_domain_specific_batch_norm(label: Tensor) -> None:
+    model = Tiny()
+    norm = DomainBatchNorm2d(len(CLASSES))
+    model.head = nn.Sequential(model.head, norm)
+    step = step_of(model, label=label, pseudo_label=label)
+    source_only.target_loss(step)["pseudo_label"].backward()
+    assert [layer.weight.grad is not None for layer in norm.norm_layers] == [False, True]
+    source_only.source_loss(step)["source"].backward()
+    assert [int(layer.num_batches_tracked) for layer in norm.norm_layers] == [1, 1]
 
 
 def test_the_model_is_the_one_of_the_configuration_with_an_output_a_class() -> None:
