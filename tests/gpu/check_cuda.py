@@ -28,6 +28,7 @@ from speed import TOLERANCE, array, difference, distance  # noqa: E402
 from udacore.config.resolve import load_config  # noqa: E402
 from udacore.engine.folder import run_folder  # noqa: E402
 from udacore.engine.run import run  # noqa: E402
+from udacore.models import PyramidHead  # noqa: E402
 from udacore.plugins import load_plugin  # noqa: E402
 from udacore.testing import fast_checks  # noqa: E402
 
@@ -95,6 +96,17 @@ def test_a_run_of_all_rounds_repeats_bit_for_bit(tmp_path, only_deterministic):
     for name, model in first.items():
         for key, value in model.items():
             assert torch.equal(value, second[name][key]), f"{name}: {key}"
+
+
+def test_pyramid_pooling_learns_where_only_deterministic_forms_are_allowed(only_deterministic):
+    head = PyramidHead((8, 16), 5, torch.nn.BatchNorm2d, width=4).to(CUDA)
+    gradients = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        features = torch.randn(2, 16, 13, 17, device=CUDA, requires_grad=True)
+        head(features).square().sum().backward()
+        gradients.append(features.grad)
+    assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize("method", ["source-only", "clp", "pycda", "proca", "fada", "bdl"])

@@ -8,6 +8,7 @@ from torch import nn
 from udacore.errors import ConfigError
 from udacore.inference import predict_label
 from udacore.models import PyramidHead, PyramidSegmenter, ResNet, ResNetSettings, domain, make_batch_norm
+from udacore.models.ppm import multiplied_means
 
 TINY = ResNetSettings(block="basic", blocks=(1, 1, 1, 1), widths=(8, 8, 16, 32), stem="deep")
 
@@ -82,3 +83,16 @@ def test_layers_of_a_domain_are_chosen_by_the_call() -> None:
     with domain(model, "source"):
         model(pictures())
     assert not torch.equal(model.state_dict()["backbone.bn1.norm_layers.0.running_mean"], before["backbone.bn1.norm_layers.0.running_mean"])
+
+
+@pytest.mark.parametrize("size", [(7, 5), (12, 6), (3, 4), (1, 9)])
+@pytest.mark.parametrize("scale", [1, 2, 3, 6])
+def test_means_by_products_of_matrices_are_those_of_adaptive_pooling(size: tuple[int, int], scale: int) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    factor = torch.randn(2, 3, scale, scale, dtype=torch.float64)
+    plain, ours = F.adaptive_avg_pool2d(x, scale), multiplied_means(x, scale)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(*(torch.autograd.grad((form * factor).sum(), x)[0] for form in (ours, plain)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert multiplied_means(x.bfloat16(), scale).dtype == torch.bfloat16
+        torch.testing.assert_close(multiplied_means(x.float(), scale), plain.float())

@@ -38,7 +38,7 @@ class PyramidHead(nn.Module):
         before, last = channels
         norm = partial(_shifted, norm)
         self.ppm = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(scale), nn.Conv2d(last, width, 1, bias=False), norm(width), nn.ReLU(inplace=True)) for scale in scales
+            nn.Sequential(CellMeans(scale), nn.Conv2d(last, width, 1, bias=False), norm(width), nn.ReLU(inplace=True)) for scale in scales
         )
         self.conv_last = nn.Sequential(
             convolution(last + len(self.ppm) * width, width, 3),
@@ -66,6 +66,35 @@ class PyramidHead(nn.Module):
         """The map before the last, N B h w, to logits N K h w."""
         logits: Tensor = self.conv_last_deepsup(self.dropout_deepsup(self.cbr_deepsup(features)))
         return logits
+
+
+class CellMeans(nn.Module):
+    """Means over scale x scale cells, as `nn.AdaptiveAvgPool2d`, whose backward on CUDA is refused where only deterministic forms are allowed."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N A h w to N A scale scale."""
+        if x.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+            return multiplied_means(x, self.scale)
+        return F.adaptive_avg_pool2d(x, self.scale)
+
+
+def multiplied_means(x: Tensor, scale: int) -> Tensor:
+    """The means over scale x scale cells of N A h w by two products of matrices, in float32 at least."""
+    with torch.autocast(x.device.type, enabled=False):
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        rows, columns = (_shares(length, scale).to(values) for length in x.shape[2:])
+        return (rows @ values @ columns.T).to(x.dtype)
+
+
+def _shares(length: int, scale: int) -> Tensor:
+    """scale x length: each row's mean is that of its cell, from floor(i length / scale) to ceil((i + 1) length / scale)."""
+    place, cell = torch.arange(length), torch.arange(scale)[:, None]
+    inside = (place >= cell * length // scale) & (place < -(-(cell + 1) * length // scale))
+    return inside / inside.sum(1, keepdim=True)
 
 
 def _shifted(norm: NormFactory, channels: int) -> nn.Module:
