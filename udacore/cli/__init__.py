@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -108,7 +110,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:  # Ctrl-C, or the end of the input at a question
         return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or debug:
+            raise
+        _complain(UdaError(f"{error.filename or 'the output'}: could not be written: {error.strerror}"))
+        return _leave_output()
     return code if isinstance(code, int) else 0
+
+
+def _leave_output() -> int:
+    """Exit code 1 for a stdout that takes no more: what is left in it would be tried again, and be a traceback, when Python ends."""
+    with contextlib.suppress(OSError):
+        number = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return UdaError.exit_code
 
 
 def _complain(error: click.ClickException | UdaError) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import attrs
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from udacore.config.files import parse_yaml
 from udacore.errors import ConfigError, near_matches
 
 IGNORE = 255
@@ -145,11 +145,9 @@ def get_label_space(name: str | Path) -> LabelSpace:
 def _read_space(path: Path) -> LabelSpace:
     """A label space from a user's file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"), f"label space {path}")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"label space {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"label space {path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"label space {path}: needs `classes`, a list of names")
     allowed = ("name", "classes", "colors", "ids")
@@ -158,7 +156,7 @@ def _read_space(path: Path) -> LabelSpace:
             raise ConfigError(f"label space {path}: unknown key {str(key)!r}{near_matches(str(key), allowed)}")
     classes = content.get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(each, str) for each in classes):
-        raise ConfigError(f"label space {path}: `classes` must be a list of names (quote words such as \"no\")")
+        raise ConfigError(f"label space {path}: `classes` must be a list of names (quote words such as \"true\")")
     if len(set(classes)) < len(classes) or len(classes) > IGNORE:
         raise ConfigError(f"label space {path}: `classes` must be distinct, and at most {IGNORE}")
     space = LabelSpace(
