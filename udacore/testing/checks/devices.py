@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from udacore.testing.checks.report import ContractError, short
@@ -25,20 +27,25 @@ CROSSING = {"copy_", "__getitem__", "__setitem__", "index_put", "index_put_", "s
 DEVICE = torch.device("cuda", 7)
 """What `x.device` says of a tensor on the second device, so that a method takes the way that it has for GPUs."""
 CPU = torch.device("cpu")
+_CACHED: Any = type(functools.cache(len))
 MARK = "_lies_on_the_cpu"
 
 
 class OtherDevice(TorchFunctionMode):
     """While this is open, all tensors that exist count as lying on another device, and new ones on the CPU unless they were made there.
 
+    left  tensors that exist and that nobody would have moved: they lie on the CPU
+
     Raises ContractError with the line of the method where a tensor was made without `device=`, or meets one from the CPU.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, left: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.where = where
+        self.left = list(left)
 
     def __enter__(self) -> Any:
+        mark(self.left, True)
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.filterwarnings("ignore", message=".*CUDA is not available")  # autocast, told of a device that is not there
@@ -47,6 +54,8 @@ class OtherDevice(TorchFunctionMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._warnings.__exit__(*error)
+        for tensor in self.left:
+            tensor.__dict__.pop(MARK, None)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -102,7 +111,7 @@ class OtherDevice(TorchFunctionMode):
         if name in CROSSING:
             return is_host(args[0])
         if any(tensor.dim() for tensor in hosts):
-            raise self._failure(f"{name}: joins a tensor of the device with one made on the CPU; make it with device=x.device")
+            raise self._failure(f"{name}: joins a tensor of the device with one made on the CPU; make it with device=x.device, or a buffer of the model")
         return False
 
     def _failure(self, text: str) -> ContractError:
@@ -110,6 +119,26 @@ class OtherDevice(TorchFunctionMode):
         while frame.f_back is not None and any(part in frame.f_code.co_filename for part in ("/torch/", "/testing/checks/devices.py")):
             frame = frame.f_back
         return ContractError(f"{self.where}: {short(frame.f_code.co_filename)}, line {frame.f_lineno}, {text}")
+
+
+def find_left(holder: Any, package: str | None, model: nn.Module) -> list[Tensor]:
+    """Tensors that do not move with the model: those of a method's modules, and attributes of the model that are no buffers.
+
+    What its functions have cached is forgotten, so that it is made anew where it can be watched.
+    """
+    own = getattr(holder, "__name__", type(holder).__module__)
+    inside = f"{package}." if package and package != "udacore" else f"{own}."
+    names = [name for name in sys.modules if name == own or f"{name}.".startswith(inside)]
+    spaces = [{} if inspect.ismodule(holder) else getattr(holder, "__dict__", {}), *(vars(sys.modules[name]) for name in names)]
+    for space in spaces:
+        for value in space.values():
+            if isinstance(value, _CACHED) and value.__module__ in names:
+                value.cache_clear()
+    spaces += [{name: value for name, value in vars(module).items() if name[0] != "_"} for module in model.modules()]
+    values = [value for space in spaces for name, value in space.items() if not name.startswith("__")]
+    found = {id(tensor): tensor for tensor in find_tensors(values)}
+    moved = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    return [tensor for key, tensor in found.items() if key not in moved]
 
 
 def is_host(tensor: Tensor) -> bool:

@@ -15,7 +15,7 @@ from udacore.engine.parts import SEGMENTER
 from udacore.engine.training import Work
 from udacore.errors import PluginError, UdaError
 from udacore.interface import IGNORE, TargetBatch
-from udacore.testing.checks.devices import OtherDevice
+from udacore.testing.checks.devices import OtherDevice, find_left
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.trial import Loss, Pair, Stage, Trial, copy_pair, tensors_of
 
@@ -52,7 +52,8 @@ def check_losses_device(trial: Trial) -> None:
     """Tensors are made where the batches are, with `device=x.device`, never on the CPU by default or by name; losses are no float64."""
     for stage in trial.stages:
         work = stage.set_up()
-        with OtherDevice(f"round {stage.name!r}"):
+        method = stage.session.method
+        with OtherDevice(f"round {stage.name!r}", find_left(method.module, method.package, work.model)):
             losses = stage.losses(work, stage.pairs[0])
         for loss in losses:
             if loss.tensor is not None and loss.tensor.dtype == torch.float64:
