@@ -7,8 +7,10 @@ import re
 from collections import Counter
 from importlib import resources
 
+import numpy as np
 import pytest
 from udacore_pycda import Settings
+from udacore_pycda.prior import write_counts
 
 from udacore import ConfigError
 from udacore.config.files import list_presets
@@ -144,12 +146,23 @@ def test_a_preset_needs_no_more_than_the_data(name):
     (["rounds.pyramid.target.transform.flip.probability=0.5"], "rounds.pyramid.target.transform.flip: moves pictures, but method.lambda_spatial"),
     (["rounds.pyramid.target.transform.crop.size=[512,256]"], "rounds.pyramid.target.transform.crop: moves pictures"),
     (["rounds.pyramid.target.transform.scale.range=[0.5,1]"], "rounds.pyramid.target.transform.scale: moves pictures"),
-    (["method.prior_size=[1024,560]"], "method.prior_size: the spatial prior would be for inputs of 1024 x 560, but the target is resized to 1024 x 512"),
+    (["method.prior_size=[1024,560]"], "method.prior_size: the spatial prior is for inputs of 1024 x 560, but the target is resized to 1024 x 512"),
 ])  # fmt: skip
 def test_with_the_spatial_ratio_a_target_whose_places_are_not_the_priors_is_refused_when_the_settings_are_read(words, problem):
     with pytest.raises(ConfigError, match=re.escape(problem)):
         preset("gta5-cityscapes-spatial", *words)
     assert preset("gta5-cityscapes-spatial", *words, "rounds.pyramid.method.lambda_spatial=0")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_a_file_of_a_prior_for_inputs_of_another_size_is_refused_before_the_first_round(tmp_path, kind):
+    path = tmp_path / f"prior.{kind}"
+    np.save(path, np.ones((32, 64, 19), np.uint8)) if kind == "npy" else write_counts(path, np.ones((32, 64, 19), np.int32))
+    with pytest.raises(ConfigError, match=r"method\.prior: the spatial prior is for inputs of 64 x 32, but the target is resized to 1024 x 512"):
+        preset("gta5-cityscapes-spatial", f"method.prior={path}")
+    assert preset("gta5-cityscapes-spatial", f"method.prior={path}", "target.transform.resize.size=[64,32]")
+    path.write_bytes(b"nothing")
+    assert preset("gta5-cityscapes-spatial", f"method.prior={path}")  # refused when it is read
 
 
 def test_steps_that_leave_every_place_where_it_is_go_with_the_spatial_ratio():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 
 from udacore import MethodSettings, option
 from udacore.config.transforms import Crop, Flip, Resize, ResizeShortSide, Rotate, Scale, Zoom
@@ -51,9 +55,19 @@ class Settings(MethodSettings):
         for name, step in steps.items():
             if _moves(step, size):
                 yield f"target.transform.{name}", f"moves pictures, but method.lambda_spatial compares places with the source's; possible: {name}: null"
-        if self.prior is None and size is not None and self.prior_size is not None and self.prior_size != size:
-            given, wanted = (f"{width} x {height}" for width, height in (self.prior_size, size))
-            yield "method.prior_size", f"the spatial prior would be for inputs of {given}, but the target is resized to {wanted}"
+        key, given = ("prior_size", self.prior_size) if self.prior is None else ("prior", _size_in(Path(self.prior)))
+        if size is not None and given is not None and given != size:
+            yield f"method.{key}", "the spatial prior is for inputs of {} x {}, but the target is resized to {} x {}".format(*given, *size)
+
+
+def _size_in(path: Path) -> tuple[int, int] | None:
+    """Width and height of the prior in a file; None where there is none, which is told when it is read."""
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        height, width = (loaded["counts"] if isinstance(loaded, np.lib.npyio.NpzFile) else loaded).shape[:2]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    return width, height
 
 
 def _moves(step: object, size: tuple[int, int] | None) -> bool:
