@@ -82,3 +82,24 @@ def test_an_output_that_is_full_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "udacore", "plugins", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "error: the output: could not be written: No space left on device\n")
+
+
+def test_a_file_that_may_not_be_read_is_one_line_but_not_where_a_hook_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "odd.py"
+    lines = (
+        "import attrs",
+        "from udacore import MethodSettings, option",
+        "def read():",
+        "    error = PermissionError(13, 'Permission denied', 'secret.txt')",
+        "    NOTE",
+        "    raise error",
+        "@attrs.frozen(kw_only=True)",
+        "class Settings(MethodSettings):",
+        "    x: float = option(factory=read, help='x')",
+    )
+    path.write_text("\n".join(lines).replace("NOTE", "pass"))
+    assert main(["plugins", "show", str(path)]) == 1
+    assert capsys.readouterr().err == "error: secret.txt: no access: Permission denied\n"
+    path.write_text("\n".join(lines).replace("NOTE", "error.add_note('in plugin odd, hook target_loss')"))
+    with pytest.raises(PermissionError):
+        main(["plugins", "show", str(path)])

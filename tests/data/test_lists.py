@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -141,3 +142,17 @@ def test_missing_binary_and_useless_lists_are_named(data: Path, tmp_path: Path) 
     (tmp_path / "all.txt").write_text("00001\n00002\n00003\n00004\n")
     with pytest.raises(DataError, match=r"all.txt leaves no image"):
         _open(data / "gta5", "gta5", None, tmp_path, except_=str(tmp_path / "all.txt"))
+
+
+def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = data / "gta5" / "labels"
+    scan = os.scandir
+
+    def refuse(place: str | Path) -> object:  # the superuser, who may run tests too, is refused nothing
+        if Path(place) == closed:
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"gta5/labels cannot be read \(Permission denied\)"):
+        _open(data / "gta5", "gta5", None, tmp_path)

@@ -33,6 +33,14 @@ COMMANDS = {
 
 DEBUG = "--debug"
 
+_MENDABLE = {
+    errno.ENOSPC: "could not be written",
+    errno.EDQUOT: "could not be written",
+    errno.EROFS: "could not be written",
+    errno.EACCES: "no access",
+}
+"""Errors of the system that a user can mend, wherever they are met."""
+
 
 class LazyGroup(click.Group):
     """Commands from the table above, each imported only when it is called."""
@@ -111,9 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:  # Ctrl-C, or the end of the input at a question
         return 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or debug:
+        is_plugins = bool(getattr(error, "__notes__", ()))  # which hook, which step: worth a traceback
+        if error.errno not in _MENDABLE or is_plugins or debug:
             raise
-        _complain(UdaError(f"{error.filename or 'the output'}: could not be written: {error.strerror}"))
+        _complain(UdaError(f"{error.filename or 'the output'}: {_MENDABLE[error.errno]}: {error.strerror}"))
         return _leave_output()
     return code if isinstance(code, int) else 0
 

@@ -118,10 +118,15 @@ def _folder(config: DataConfig, root: Path) -> Layout:
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     """Key (path below `folder` without suffix, `/` between) -> path of each file with one of the suffixes, sorted by key.
 
-    Hidden files are left out. DataError where two files have one key.
+    Hidden files are left out. DataError where two files have one key, or the folder may not be read.
     """
+
+    def refuse(error: OSError) -> None:
+        if error.filename == str(folder):  # one inside it, such as lost+found, is passed over
+            raise DataError(f"{folder} cannot be read ({error.strerror})") from error
+
     found: dict[str, str] = {}
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         folders[:] = [each for each in folders if not each.startswith(".")]
         below = Path(place).relative_to(folder).as_posix()
         for name in files:
