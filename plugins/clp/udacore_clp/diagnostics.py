@@ -24,7 +24,8 @@ def association_statistics(
                      target pixel, those where the labels are equal; -1 if there is none
     """
     trusted, visited = association.trusted, association.to_target[0]
-    statistics = {"cover_ratio": visited.new_tensor(len(torch.unique(visited)) / target_pixels, dtype=torch.float64)}
+    # On the host, where a float64 is possible whatever the device.
+    statistics = {"cover_ratio": torch.tensor(len(torch.unique(visited)) / target_pixels, dtype=torch.float64)}
     labelled = (label != ignore).sum()
     if labelled:
         statistics["pos_ratio"] = trusted.sum() / labelled
