@@ -35,7 +35,7 @@ def test_every_round_is_timed_with_stand_ins_and_nothing_is_written(workshop: An
     rows = {line.split()[0]: line.split() for line in lines}
     assert list(rows) == ["round", "source", "adapt", "elsewhere", "total"]
     assert (rows["source"][1], rows["adapt"][1], rows["elsewhere"][1:3]) == ("300", "3", ["0", "-"])
-    assert 0 < int(rows["source"][2]) < 60_000
+    assert all(0 < int(rows[name][2]) < 60_000 for name in ("source", "adapt"))  # one of 3 steps takes time too
     assert float(rows["source"][3]) > 0
     assert {path for path in everything(workshop.path) - before if "__pycache__" not in path} == set()
 

@@ -61,15 +61,15 @@ def _session(config: Config, method: Method, machine: Machine, folder: Path) -> 
 
 
 def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
-    """Seconds a step (the first two left out) and peak memory in bytes of a round cut short."""
+    """Seconds a step (the first two left out, if there are more) and peak memory in bytes of a round cut short."""
     short = _stand_in(session, name)
     work = training.set_up(short, name)
     work.updater.round = attrs.evolve(work.updater.round, dry=True)
     device = session.machine.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    clock: list[float] = []
     batches = training.micro_batches(work)
+    clock = [time.perf_counter()]
     for _, (source, target) in zip(range(steps), batches, strict=False):
         set_modes(work.model, work.config, work.round.trains)
         work.updater.run_step(work.step, source, target)
@@ -80,8 +80,8 @@ def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
     batches.close()
     work.updater.health.check(name, "none, this is a dry run")
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    first = min(2, len(clock) - 1)
-    return (clock[-1] - clock[first]) / max(1, len(clock) - 1 - first), peak
+    first = min(2, len(clock) - 2)
+    return (clock[-1] - clock[first]) / (len(clock) - 1 - first), peak
 
 
 def _stand_in(session: Session, name: str) -> Session:
