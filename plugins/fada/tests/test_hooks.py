@@ -14,8 +14,10 @@ from udacore.config.schema import ModelConfig, PartConfig, PseudoLabelConfig, Ro
 from udacore.engine.device import Machine
 from udacore.engine.parts import make_parts
 from udacore.engine.step import Updater
+from udacore.inference import predict_label
 from udacore.interface import IGNORE, PassBatch, RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.losses import segmentation_loss
+from udacore.models import DomainBatchNorm2d, domain
 
 CLASSES = ("road", "sky", "car", "tree")
 SMALL = ModelConfig(name="small", batch_norm="eval")
@@ -24,9 +26,9 @@ BOTH = ("segmenter", "discriminator")
 INFO = RoundInfo(name="any", index=0, steps=10, trains=BOTH, classes=CLASSES)
 
 
-def build(settings, seed=0):
+def build(settings, seed=0, architecture=SMALL):
     torch.manual_seed(seed)
-    return fada.build_model(settings=settings, architecture=SMALL, round=INFO)
+    return fada.build_model(settings=settings, architecture=architecture, round=INFO)
 
 
 def batches(*, source=True, target=True, pseudo_label=None, seed=7):
@@ -243,6 +245,21 @@ def test_pseudo_labels_are_the_most_probable_class_of_every_pixel_at_the_picture
         assert made[name].dtype == np.uint8
         assert made[name].shape == size
         assert np.mean(made[name] == enlarged.argmax(1)[0].numpy()) > 0.999
+
+
+def test_pseudo_labels_are_made_by_the_targets_layers_of_domain_specific_batch_norm():
+    model = build(Settings(), architecture=ModelConfig(name="small", batch_norm="domain")).eval()
+    for module in model.modules():
+        if isinstance(module, DomainBatchNorm2d):
+            module.norm_layers[0].weight.data.fill_(float("nan"))
+    batch = PassBatch(image=batches()[1].image, label=None, name=("c", "d"), size=((21, 18), (21, 18)))
+    end = SimpleNamespace(model=model, pseudo_labels=PseudoLabelConfig(), target=lambda size: [batch])
+    with torch.no_grad():
+        made = dict(fada.make_pseudo_labels(round=end))
+        with domain(model, "target"):
+            expected = predict_label(model, batch.image, (21, 18))
+    assert all(np.array_equal(made[name], label) for name, label in zip(batch.name, expected.numpy(), strict=True))
+    assert len(np.unique(made["c"])) > 1
 
 
 def test_the_published_values_are_the_defaults():

@@ -26,7 +26,7 @@ from udacore import hookimpl
 from udacore.config.schema import ModelConfig
 from udacore.inference import predict_label
 from udacore.interface import Losses, Output, RoundEnd, RoundInfo, Step
-from udacore.models import build_segmenter
+from udacore.models import build_segmenter, domain
 from udacore_fada.checkpoints import LAYOUTS as LAYOUTS
 from udacore_fada.discriminator import Discriminator
 from udacore_fada.losses import Encoding, domain_cross_entropy, segmentation_loss
@@ -126,5 +126,6 @@ def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]]:
     core = round.pseudo_labels
     for batch in round.target(size=core.size):
         for image, name, size in zip(batch.image, batch.name, batch.size, strict=True):
-            label = predict_label(round.model, image[None], size, flip=core.flip)[0]
+            with domain(round.model, "target"):  # at each picture: what is yielded to may forward the source
+                label = predict_label(round.model, image[None], size, flip=core.flip)[0]
             yield name, label.to(torch.uint8).cpu().numpy()
