@@ -70,3 +70,8 @@ def test_a_method_that_is_no_word_is_not_replaced_by_the_default(capsys: Capture
 def test_yaml_without_an_end_is_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^here.*(recursive|nested too deeply)"):
         parse_yaml(text, "here")
+
+
+@pytest.mark.parametrize("word", ["meta", "xpu", "gpu"])
+def test_a_device_that_torch_knows_and_nobody_trains_on_is_refused(capsys: Capture, word: str) -> None:
+    assert complain(capsys, 2, *RUN, f"device={word}") == f"device: {word!r} is no device; possible: auto, cpu, cuda, cuda:1, mps"

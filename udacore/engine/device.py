@@ -44,8 +44,10 @@ def choose_device(word: str) -> torch.device:
         word = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(word)
-    except RuntimeError as error:
-        raise ConfigError(f"device: {word!r} is no device; possible: auto, cpu, cuda, cuda:1, mps") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):  # torch knows more words, such as meta
+        raise ConfigError(f"device: {word!r} is no device; possible: auto, cpu, cuda, cuda:1, mps")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(f"device: {word!r}, but torch finds no CUDA device here; use device=cpu or device=auto")
