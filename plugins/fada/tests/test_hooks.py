@@ -17,7 +17,8 @@ from udacore.engine.step import Updater
 from udacore.inference import predict_label
 from udacore.interface import IGNORE, PassBatch, RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.losses import segmentation_loss
-from udacore.models import DomainBatchNorm2d, domain
+from udacore.models import DomainBatchNorm2d
+from udacore.models import domain as of_domain
 
 CLASSES = ("road", "sky", "car", "tree")
 SMALL = ModelConfig(name="small", batch_norm="eval")
@@ -256,7 +257,7 @@ def test_pseudo_labels_are_made_by_the_targets_layers_of_domain_specific_batch_n
     end = SimpleNamespace(model=model, pseudo_labels=PseudoLabelConfig(), target=lambda size: [batch])
     with torch.no_grad():
         made = dict(fada.make_pseudo_labels(round=end))
-        with domain(model, "target"):
+        with of_domain(model, "target"):
             expected = predict_label(model, batch.image, (21, 18))
     assert all(np.array_equal(made[name], label) for name, label in zip(batch.name, expected.numpy(), strict=True))
     assert len(np.unique(made["c"])) > 1
