@@ -25,7 +25,7 @@ dist: $(INSTALLED)  ## wheels and source distributions of the core and all plugi
 	$(BIN)/python .ci/dist.py dist
 
 benchmark: $(INSTALLED)  ## several seeds of every row; writes benchmarks/RESULTS.md (takes long)
-	$(BIN)/python benchmarks/streets.py
+	$(BIN)/python benchmarks/streets.py threads=1
 
 gpu-check: $(INSTALLED)  ## what only a CUDA device can show: same numbers as the CPU, bit-equal repeats, speed
 	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('gpu-check: torch finds no CUDA device here')"

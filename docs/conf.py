@@ -28,4 +28,4 @@ html_static_path = ["_static"]
 html_css_files = ["formulas.css"]
 html_title = f"udacore {release}"
 html_copy_source = False
-html_show_sphinx = False
+html_show_copyright = html_show_sphinx = False

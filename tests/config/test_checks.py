@@ -38,6 +38,7 @@ def problem_of(tmp_path: Path, *overrides: str) -> str:
         ("parts.critic.schedule.from=x", "parts.critic.schedule.from: must be a number of steps"),
         ("accumulation=3", "accumulation: must divide the batch: 8 images are not 3 equal micro-batches"),
         ("rounds.adapt={batch: 3, accumulation: 2}", "rounds.adapt.accumulation: must divide the batch: 3 images are not 2 equal"),
+        ("draws=[]", "draws: 10 steps of nothing; possible: source, target, both, or steps: 0"),
         ("draws=[source, source]", "draws: names a domain twice: ['source', 'source']"),
         ("trains=[critik]", "trains: no part 'critik' under parts; did you mean 'critic'?"),
         ("parts.critic.groups={'bias(': 2}", "parts.critic.groups: 'bias(' is no regular expression: "),
@@ -74,7 +75,7 @@ def test_the_best_model_needs_a_set_to_choose_by(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "draws=[]",
+        "rounds.adapt={steps: 0, draws: []}",
         "trains=[]",
         "trains=[segmenter]",
         "keep=best",

@@ -184,6 +184,7 @@ def test_counts_are_steps_or_epochs() -> None:
     assert parse_count(100) == parse_count("100 steps") == Count(100, "steps")
     assert parse_count("1 epoch") == Count(1, "epochs")
     assert parse_count("2.5 epochs").steps(10) == 25
+    assert (parse_count("0.01 epochs").steps(10), parse_count("0 epochs").steps(10)) == (1, 0)
     for wrong in (-1, "20epochs", "2.5 steps", "many", "-1 epochs", True):
         with pytest.raises(ConfigError, match="must be a number of steps, 0 or more, or such as '20 epochs'"):
             parse_count(wrong)

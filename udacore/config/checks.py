@@ -14,6 +14,7 @@ from udacore.errors import ConfigError, near_matches
 from udacore.options import MethodSettings
 
 SEGMENTER = "segmenter"
+NO_STEPS = ("0", "0.0")
 ROUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 RESERVED = ("own", "none", "make", "initial", "previous", "best")
 """Words that stand where a round's name may stand."""
@@ -27,7 +28,7 @@ def check_round_name(name: str) -> Problem | None:
     return Problem(path, f"{name!r} means something else where rounds are named; choose another name") if name in RESERVED else None
 
 
-DEPENDS = {"accumulation": "batch", "trains": "parts", "initial": "parts", "best_on": "evaluate", "keep": "evaluate", "steps": "weights"}
+DEPENDS = {"accumulation": "batch", "trains": "parts", "initial": "parts", "best_on": "evaluate", "keep": "evaluate", "steps": "weights", "draws": "steps"}
 """A setting whose check looks at a second one; `weights` looks at `parts` too."""
 
 
@@ -66,11 +67,13 @@ def check_counts(config: RoundConfig) -> Iterator[Problem]:
 
 
 def check_batch(config: RoundConfig) -> Iterator[Problem]:
-    """Micro-batches are of equal size, and a domain is drawn once."""
+    """Micro-batches are of equal size, and steps draw something, no domain twice."""
     if config.batch % config.accumulation:
         yield Problem("accumulation", f"must divide the batch: {config.batch} images are not {config.accumulation} equal micro-batches")
     if len(set(config.draws)) < len(config.draws):
         yield Problem("draws", f"names a domain twice: {list(config.draws)}")
+    if not config.draws and str(config.steps).split(" ")[0] not in NO_STEPS:
+        yield Problem("draws", f"{config.steps} steps of nothing; possible: source, target, both, or steps: 0")
 
 
 def check_parts(config: RoundConfig) -> Iterator[Problem]:
@@ -113,7 +116,7 @@ def check_weights(config: RoundConfig, earlier: Sequence[str], names: Sequence[s
         if word not in ("imagenet", "random") and not is_path(word):
             near = near_matches(word, ["imagenet", "random"])
             yield Problem(path, f"must be imagenet, random or a file, got {word!r}{near if 'mean' in near else ''}")
-    if str(config.steps).split(" ")[0] in ("0", "0.0") and all(word == "initial" for word in words.values()):
+    if str(config.steps).split(" ")[0] in NO_STEPS and all(word == "initial" for word in words.values()):
         yield Problem("steps", "0 means that the work was done elsewhere: give weights (a file, or an earlier round), or a number of steps")
 
 

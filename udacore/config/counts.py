@@ -21,12 +21,12 @@ class Count:
     unit: Literal["steps", "epochs"]
 
     def steps(self, epoch: int) -> int:
-        """The count in optimiser steps, where an epoch has `epoch` of them.
+        """The count in optimiser steps, where an epoch has `epoch` of them; a part of an epoch is one step at least.
 
         >>> parse_count("2.5 epochs").steps(10)
         25
         """
-        return round(self.number * (epoch if self.unit == "epochs" else 1))
+        return max(round(self.number * (epoch if self.unit == "epochs" else 1)), 1 if self.number else 0)
 
 
 def parse_count(given: int | str) -> Count:
