@@ -197,14 +197,15 @@ class DomainBatchNorm2d(nn.Module):
 
 
 @contextmanager
-def domain(model: nn.Module, name: str) -> Iterator[None]:
+def domain(model: Callable[..., object], name: str) -> Iterator[None]:
     """Within the block the domain-specific layers of `model` are those of domain `name`; afterwards what they were before.
 
-    A model without such layers is left alone. Raises ValueError where `name` is neither 'source' nor 'target'.
+    A model without such layers is left alone, and so is a function that stands for one. Raises ValueError where `name` is neither 'source' nor 'target'.
     """
     if name not in DOMAINS:
         raise ValueError(f"domain {name!r}{near_matches(name, DOMAINS)}")
-    layers = [module for module in model.modules() if isinstance(module, DomainBatchNorm2d)]
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    layers = [module for module in modules if isinstance(module, DomainBatchNorm2d)]
     before = [layer.current for layer in layers]
     try:
         for layer in layers:
