@@ -21,9 +21,20 @@ from udacore.errors import ConfigError
 pytestmark = pytest.mark.slow
 
 EVEN = """
+import atexit
+import os
+from pathlib import Path
+
 import torch.nn.functional as F
 from udacore import hookimpl
 from udacore.models import build_segmenter
+
+def note_threads():
+    names = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    Path(__file__).with_name("threads-" + os.environ["RANK"]).write_text(" ".join(names))
+
+if "RANK" in os.environ:
+    atexit.register(note_threads)
 
 @hookimpl
 def build_model(architecture, round):
@@ -85,6 +96,13 @@ def pair(make_workshop: Callable[[], Any]) -> Any:
     assert done.returncode == 0, done.stderr
     workshop.run(changes, name="one")
     return workshop
+
+
+def test_no_thread_of_the_processes_talk_outlives_the_run(pair: Any) -> None:
+    """One that does may abort its process at the very end."""
+    names = [path.read_text() for path in sorted(pair.path.glob("threads-*"))]
+    assert len(names) == 2
+    assert not [text for text in names if "gloo" in text]
 
 
 def test_two_processes_come_to_the_result_of_one_with_the_same_global_batch(pair: Any) -> None:

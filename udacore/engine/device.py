@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import zlib
@@ -74,6 +75,9 @@ def running(config: Config) -> Iterator[Machine]:
         torch.backends.cudnn.benchmark = False
     started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
     if started:
+        # Functions of this module take the group as a default. Imported later, by an optimiser say, they would keep it and its threads
+        # until the interpreter is gone, and now and then such a thread aborts the process.
+        importlib.import_module("torch.distributed.nn.functional")
         # Host tensors (agreements, names) travel by gloo, so that they never wait for the device.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
