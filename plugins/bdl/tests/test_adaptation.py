@@ -38,11 +38,15 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("adaptation")
     method, config = read_run("bdl", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=bdl"))
     found = {"bdl": target_miou(config, method)}
-    begun = ("rounds.source.steps=0", f"rounds.source.weights={folder / 'bdl' / 'checkpoints' / '0-source.pt'}", f"folder={folder}")
-    _, again = read_run("bdl", (*SHORT, *begun, "name=again"))
-    found["control"] = target_miou(attrs.evolve(again, control=True), method)
+    checkpoints = folder / "bdl" / "checkpoints"
+    begun = ("rounds.source.steps=0", f"rounds.source.weights={checkpoints / '0-source.pt'}", f"folder={folder}")
+    _, control = read_run("bdl", (*SHORT, *begun, "name=control", "control=true"))
+    found["control"] = target_miou(control, method)
     file = str(write_mutant(folder, "udacore_bdl", "shuffled"))
-    found["shuffled"] = target_miou(attrs.evolve(again, plugin=file, name="shuffled"), load_plugin(file))
+    words = tuple(word for word in SHORT if not word.startswith("rounds.adapt-1."))  # that round makes no labels: the mutant's is BDL's
+    adapted = ("rounds.source.steps=0", f"rounds.source.weights={checkpoints / '1-adapt-1.pt'}", "rounds.adapt-1=null")
+    _, shuffled = read_run("bdl", (*words, *adapted, f"folder={folder}", "name=shuffled"))
+    found["shuffled"] = target_miou(attrs.evolve(shuffled, plugin=file), load_plugin(file))
     # That a loss of 0 and a loss times 0 are the same needs few steps to be seen.
     _, brief = read_run("bdl", (*SHORT, *begun, "rounds.adapt-1.steps=5", "rounds.self-training-1.steps=5", "name=brief"))
     found["brief control"] = target_miou(attrs.evolve(brief, control=True), method)
