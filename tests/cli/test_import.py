@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,10 @@ from udacore.data.labels import CITYSCAPES_IDS, CLASSES19
 from udacore.models import BUILDERS, build_segmenter
 from udacore.models.build import recognize_network
 from udacore.testing.formats import write_cityscapes
+from udacore.testing.golden import fill_state_dict
 
 Capture = pytest.CaptureFixture[str]
 SIZE = (130, 66)
-
-
-def fill(layout: list[tuple[str, list[int], str]]) -> dict[str, np.ndarray]:
-    """Weights by the rule of the reference vectors."""
-    spec = importlib.util.spec_from_file_location("_golden_check", Path(__file__).parents[1] / "golden_check.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    filled: dict[str, np.ndarray] = module.fill_state_dict(layout)
-    return filled
 
 
 def release(name: str, classes: int = 19, *, prefix: str = "module.", momentum: bool = False) -> dict[str, Any]:
@@ -43,7 +32,7 @@ def release(name: str, classes: int = 19, *, prefix: str = "module.", momentum: 
     saved: dict[str, Any] = {"iteration": 90000}
     for part, (ours, theirs) in parts.items():
         state = {prefix + theirs + key.removeprefix(ours): value for key, value in model.state_dict().items() if key.startswith(ours)}
-        filled = fill([(key, list(value.shape), str(value.dtype)) for key, value in state.items()])
+        filled = fill_state_dict([(key, list(value.shape), str(value.dtype)) for key, value in state.items()])
         saved[part] = {key: torch.from_numpy(value) for key, value in filled.items()}
     for entry, parameters in (("optimizer_fea", model.backbone.parameters()), ("optimizer_cls", model.classifier.parameters())):
         optimizer = torch.optim.SGD(parameters, lr=2.5e-4, momentum=0.9, weight_decay=5e-4)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -23,10 +21,8 @@ from udacore.inference import predict_label
 from udacore.interface import Output, RoundInfo
 from udacore.metrics import confusion_matrix, score
 from udacore.models.layouts import convert_checkpoint
+from udacore.testing.golden import Arrays, Operation
 from udacore.thresholds import ThresholdCounter, apply_thresholds, find_thresholds
-
-sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
-from golden_check import Arrays, Operation
 
 SPACE = get_label_space("cityscapes19")
 PRESETS = {"DeepLab": "gta5-cityscapes", "VGG": "gta5-cityscapes-vgg16"}

@@ -20,10 +20,10 @@ from udacore.engine.step import Updater
 from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_children
+from udacore.testing.golden import Arrays, Operation, fill_state_dict
 
-sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parent))
 from golden_bdl_core_ops import SPACE, preset_round
-from golden_check import Arrays, Operation, fill_state_dict
 
 LIVE = ModelConfig(batch_norm="live")
 CHANGES = {

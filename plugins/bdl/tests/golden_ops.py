@@ -28,11 +28,11 @@ from udacore.interface import Output, PassBatch, RoundInfo
 from udacore.losses import cross_entropy, upsample
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_state
+from udacore.testing.golden import Arrays, Operation, fill_state_dict
 
-sys.path += [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[3] / "tests")]
+sys.path.append(str(Path(__file__).resolve().parent))
 from golden_bdl_core_ops import CORE_OPS
 from golden_bdl_step_ops import STEP_OPS, filled
-from golden_check import Arrays, Operation, fill_state_dict
 
 
 def leaf(array: np.ndarray) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +16,7 @@ from udacore.data import colour, geometry
 from udacore.data.labels import CLASSES19, get_label_space, lookup_table, remap, table_of
 from udacore.engine.schedules import rate
 from udacore.metrics import confusion_matrix, score
-
-sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
-from golden_check import Arrays, Operation
+from udacore.testing.golden import Arrays, Operation
 
 SPACES = {"GTAV": "cityscapes19", "SYNTHIA": "synthia16"}
 DATASETS = {"GTAV": "gta5", "Cityscapes": "cityscapes", "SYNTHIA": "synthia"}

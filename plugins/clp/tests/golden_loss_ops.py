@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,9 +17,7 @@ from udacore_clp.sampling import Maps, choose_pixels, downsample_label, sample_g
 from udacore_clp.similarity import scored_similarity
 
 from udacore.losses import Pool, cross_entropy, lovasz_softmax, upsample
-
-sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
-from golden_check import Arrays, Operation
+from udacore.testing.golden import Arrays, Operation
 
 
 def leaf(array: np.ndarray) -> Tensor:

@@ -30,9 +30,9 @@ from udacore.models import DeepLabHead, Segmenter
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.normalization import DOMAINS
 from udacore.models.weights import load_state
+from udacore.testing.golden import Arrays, Operation, fill_state_dict
 
-sys.path += [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[3] / "tests")]
-from golden_check import Arrays, Operation, fill_state_dict
+sys.path.append(str(Path(__file__).resolve().parent))
 from golden_clp_core_ops import CORE_OPS
 from golden_loss_ops import LOSS_OPS
 

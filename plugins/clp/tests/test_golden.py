@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from udacore.testing import golden
+
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE / "golden"
 
-
-def _load(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-check = sys.modules.get("golden_check") or _load(HERE.parents[2] / "tests" / "golden_check.py")
-CASES = {case["case"]: case for case in check.cases(VECTORS)}
+CASES = {case["case"]: case for case in golden.cases(VECTORS)}
 
 
 @pytest.fixture(scope="module")
 def operations():
-    return check.load_operations(HERE / "golden_ops.py")
+    return golden.load_operations(HERE / "golden_ops.py")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_operation_agrees_with_the_reference_vectors(name, operations):
     case = CASES[name]
-    assert check.difference(VECTORS, case, operations[case["op"]]) is None
+    assert golden.difference(VECTORS, case, operations[case["op"]]) is None
 
 
 def test_every_operation_has_a_case(operations):
@@ -48,14 +39,14 @@ def test_rates_of_steps_in_any_order_count_up_to_the_first_that_is_not_reached(o
 
 def test_steps_may_lack_terms(operations):
     case = CASES["training_steps"]
-    inputs, params, _ = check.load_case(VECTORS, case)
+    inputs, params, _ = golden.load_case(VECTORS, case)
     found = operations["clp.training_steps"](inputs, {**params, "lsr_threshold": 0.0, "lovasz_weight": 0.0})["losses"]
     assert not found[:, 3:5].any()
     np.testing.assert_allclose(found[:, 0], 0.1 * found[:, 1:3].sum(1) + found[:, 5], rtol=1e-6)
 
 
 def test_cross_entropy_leaves_out_what_the_case_says(operations):
-    inputs, params, _ = check.load_case(VECTORS, CASES["cross_entropy"])
+    inputs, params, _ = golden.load_case(VECTORS, CASES["cross_entropy"])
     zeros = {**inputs, "labels": np.where(inputs["labels"] == 255, 0, 1)}
     ones = {**inputs, "labels": np.where(inputs["labels"] == 255, 255, 1)}
     found, want = (operations["clp.segmentation_cross_entropy"](given, {**params, "ignore": ignore}) for given, ignore in ((zeros, 0), (ones, 255)))

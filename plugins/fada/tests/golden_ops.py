@@ -1,7 +1,7 @@
 """The operations of the reference vectors, each answered by a public function of the plugin or of udacore.
 
 `OPS` maps an operation's id to a function (inputs, params) -> outputs; an adapter converts and calls, no more. Those that
-belong to the core alone stand in its own tests, `golden_ops_fada.py`, and are used from there.
+belong to the core alone stand in its own tests, `golden_fada_core_ops.py`, and are used from there.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from udacore.metrics import confusion_matrix, score
 from udacore.models import DeepLabHead, Segmenter, build_segmenter
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_state
+from udacore.testing.golden import Arrays, Operation, fill_state_dict
 
-sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
-from golden_check import Arrays, Operation, fill_state_dict
-from golden_ops_fada import OPS as CORE_OPS
+sys.path.append(str(Path(__file__).resolve().parent))
+from golden_fada_core_ops import OPS as CORE_OPS
 
 
 def leaf(array: np.ndarray) -> Tensor:

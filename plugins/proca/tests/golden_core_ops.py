@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,10 +16,8 @@ from udacore.inference import predict_probability
 from udacore.interface import Output
 from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
+from udacore.testing.golden import Arrays, Operation
 from udacore.thresholds import ThresholdCounter, find_thresholds
-
-sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
-from golden_check import Arrays, Operation
 
 
 def poly_lr(inputs: Arrays, params: dict) -> Arrays:

@@ -33,9 +33,9 @@ from udacore.losses import lovasz_softmax, segmentation_loss
 from udacore.models import build_segmenter
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_state
+from udacore.testing.golden import Arrays, Operation, fill_state_dict
 
-sys.path += [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[3] / "tests")]
-from golden_check import Arrays, Operation, fill_state_dict
+sys.path.append(str(Path(__file__).resolve().parent))
 from golden_core_ops import CORE_OPS
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -30,9 +28,7 @@ from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
 from udacore.models import load_state
 from udacore.models.layouts import convert_checkpoint, recognize_layout
-
-sys.path.append(str(Path(__file__).resolve().parents[3] / "tests"))
-from golden_check import Arrays, Operation, fill_state_dict
+from udacore.testing.golden import Arrays, Operation, fill_state_dict
 
 SPACE = get_label_space("cityscapes19")
 

@@ -5,7 +5,6 @@ One case of theirs is not here: the segmentation loss without any valid pixel, w
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,7 @@ from udacore.interface import Output
 from udacore.losses import segmentation_loss, soft_cross_entropy
 from udacore.metrics import confusion_matrix, score
 from udacore.models import FrozenBatchNorm2d
-
-sys.path.append(str(Path(__file__).resolve().parent))
-from golden_check import Arrays, Operation
+from udacore.testing.golden import Arrays, Operation
 
 SPACES = {19: "cityscapes19", 16: "synthia16"}
 

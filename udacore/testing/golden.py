@@ -1,13 +1,13 @@
-#!/usr/bin/env python3
 """Compare operations with reference vectors, number by number.
 
-    golden_check.py VECTORS OPS_FILE [--only TEXT]
+    python -m udacore.testing.golden VECTORS OPS_FILE [--only TEXT]
 
 VECTORS   a folder with manifest.json and the .npz files it names: arrays `in_<name>` and `out_<name>` of each case
 OPS_FILE  a Python file that defines OPS: {operation id: function(inputs, params) -> outputs}, all of arrays by name
 
 A floating output agrees where |got - want| <= atol + rtol |want| (NaN equals NaN); integers and shapes must be equal.
-Prints a line for each case that fails and, last, 'N passed, N failed'. In tests: `cases`, `load_operations`, `difference`.
+Prints a line for each case that fails and, last, 'N passed, N failed'. Tests call `cases`, `load_operations` and
+`difference`.
 """
 
 from __future__ import annotations
