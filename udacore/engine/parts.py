@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 
 from udacore import ranks
 from udacore.config.schema import PartConfig, RoundConfig
-from udacore.engine.schedules import rate
 from udacore.errors import ConfigError, near_matches
+from udacore.schedules import rate
 
 SEGMENTER = "segmenter"
 

@@ -21,12 +21,12 @@ from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.overlays import require_overlay
-from udacore.engine.schedules import count_steps
 from udacore.engine.together import write_text
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
 from udacore.interface import Pixels
 from udacore.plugins import Method
+from udacore.schedules import count_steps
 
 
 @attrs.define(kw_only=True)

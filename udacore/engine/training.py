@@ -21,13 +21,13 @@ from udacore.engine.checkpoint import RunState, copy_state, random_states, set_r
 from udacore.engine.device import Machine, derive_seed, seed_everything
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
 from udacore.engine.parts import make_parts, set_modes, trained_parts
-from udacore.engine.schedules import count_steps
 from udacore.engine.session import Session
 from udacore.engine.starting import build_model, load_starting_weights
 from udacore.engine.step import Updater
 from udacore.errors import UdaError
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
 from udacore.models.weights import load_state
+from udacore.schedules import count_steps
 
 
 @attrs.define(kw_only=True)

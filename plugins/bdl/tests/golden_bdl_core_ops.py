@@ -11,17 +11,17 @@ import udacore_bdl
 from udacore_bdl.checkpoints import DEEPLAB, FCN8S
 from udacore_bdl.translation import translated_size
 
-from udacore.config.resolve import load_config
 from udacore.config.schema import PixelConfig, RoundConfig, ScheduleConfig
 from udacore.data import colour, geometry
 from udacore.data.labels import get_label_space, lookup_table, remap, subset_indices
-from udacore.engine.parts import make_parts
-from udacore.engine.schedules import rate
 from udacore.inference import predict_label
 from udacore.interface import Output, RoundInfo
 from udacore.metrics import confusion_matrix, score
 from udacore.models.layouts import convert_checkpoint
+from udacore.schedules import rate
 from udacore.testing.golden import Arrays, Operation
+from udacore.testing.runs import configure
+from udacore.testing.steps import make_optimizers
 from udacore.thresholds import ThresholdCounter, apply_thresholds, find_thresholds
 
 SPACE = get_label_space("cityscapes19")
@@ -31,7 +31,7 @@ LAYOUTS = {"DeepLab": DEEPLAB, "VGG": FCN8S}
 
 @functools.cache
 def preset_round(model: str, name: str = "adapt-1") -> RoundConfig:
-    config = load_config(PRESETS[model], packages=("udacore_bdl", "udacore"), method_settings=udacore_bdl.Settings)
+    config = configure("bdl", PRESETS[model])
     return config.rounds[name]
 
 
@@ -42,7 +42,7 @@ def optimizer_layout(inputs: Arrays, params: dict) -> Arrays:
     with torch.device("meta"):
         network = udacore_bdl.build_model(settings=config.method, architecture=config.model, round=info)
     named = dict(network.named_parameters())
-    optimizer = make_parts(network, config, ("segmenter",))["segmenter"].optimizer
+    optimizer = make_optimizers(network, config, ("segmenter",))["segmenter"]
     groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     rows = []
     for key, tensor in network.state_dict().items():

@@ -14,13 +14,11 @@ from udacore_bdl.checkpoints import DEEPLAB
 from udacore_bdl.settings import Settings
 
 from udacore.config.schema import ModelConfig, RoundConfig
-from udacore.engine.device import Machine
-from udacore.engine.parts import make_parts, set_modes
-from udacore.engine.step import Updater
 from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_children
 from udacore.testing.golden import Arrays, Operation, fill_state_dict
+from udacore.testing.steps import take_steps
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from golden_bdl_core_ops import SPACE, preset_round
@@ -78,18 +76,14 @@ def train_step(inputs: Arrays, params: dict) -> Arrays:
     filled(model.discriminator)
     model.double()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    parts = make_parts(model, config, round.trains)
-    machine = Machine(device=torch.device("cpu"))
-    updater = Updater(hooks=udacore_bdl, method="bdl", model=model, parts=parts, config=config, round=round, machine=machine, seed=0, epoch=1)
     names = ("loss/cross_entropy", "loss/pseudo_label", "unweighted_adversarial", "loss/discriminator/source", "loss/discriminator/target")
-    columns = []
+    sources, targets = [], []
     for j in range(len(inputs["source_images"])):
-        source = source_batch(torch.tensor(inputs["source_images"][j]).double(), torch.tensor(inputs["source_labels"][j]))
         labels = torch.tensor(inputs["target_labels"][j]) if params["use_pseudo_labels"] else None
-        set_modes(model, config, round.trains)
-        updater.run_step(j, [source], [target_batch(torch.tensor(inputs["target_images"][j]).double(), labels)])
-        numbers = updater.take_numbers()
-        columns.append([numbers.get(name, 0.0) for name in names])
+        sources.append(source_batch(torch.tensor(inputs["source_images"][j]).double(), torch.tensor(inputs["source_labels"][j])))
+        targets.append(target_batch(torch.tensor(inputs["target_images"][j]).double(), labels))
+    rows = take_steps(udacore_bdl, config, model, sources, targets, round=round)
+    columns = [[row.get(name, [0.0])[0] for name in names] for row in rows]
     after = model.state_dict()
     moved = {f"delta_{name}": (after[_ours(key)] - before[_ours(key)])[place].numpy() for name, (key, place) in CHANGES.items()}
     return {"losses": np.array(columns).T, **moved, **{name: after[_ours(key)].numpy() for name, key in STATISTICS.items()}}

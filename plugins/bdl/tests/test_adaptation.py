@@ -10,13 +10,12 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from udacore.cli.arguments import read_run
-from udacore.engine.run import run
 from udacore.plugins import load_plugin
 from udacore.testing.mutants import write_mutant
+from udacore.testing.runs import configure, train
 
 SHORT = (
-    "streets", "seed=11", "tensorboard=false", "log_every=100", "threads=1",
+    "seed=11", "tensorboard=false", "log_every=100", "threads=1",
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("pair=P", "data_seed=11")),
     *(f"{entry}.count=200" for entry in ("source", "target")),
     "source.transform.zoom=null", "source.transform.streets_jitter=null",
@@ -29,27 +28,27 @@ GAIN = 0.015
 
 
 def target_miou(config: object, method: object) -> float:
-    return next(result.scores.miou for result in run(config, method) if result.set == "target")  # type: ignore[arg-type]
+    return next(result.scores.miou for result in train(method, config).results if result.set == "target")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """mIoU on the target by run; all go on from one source round."""
     folder = tmp_path_factory.mktemp("adaptation")
-    method, config = read_run("bdl", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=bdl"))
-    found = {"bdl": target_miou(config, method)}
+    config = configure("bdl", "streets", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=bdl"))
+    found = {"bdl": target_miou(config, "bdl")}
     checkpoints = folder / "bdl" / "checkpoints"
     begun = ("rounds.source.steps=0", f"rounds.source.weights={checkpoints / '0-source.pt'}", f"folder={folder}")
-    _, control = read_run("bdl", (*SHORT, *begun, "name=control", "control=true"))
-    found["control"] = target_miou(control, method)
+    control = configure("bdl", "streets", (*SHORT, *begun, "name=control", "control=true"))
+    found["control"] = target_miou(control, "bdl")
     file = str(write_mutant(folder, "udacore_bdl", "shuffled"))
     words = tuple(word for word in SHORT if not word.startswith("rounds.adapt-1."))  # that round makes no labels: the mutant's is BDL's
     adapted = ("rounds.source.steps=0", f"rounds.source.weights={checkpoints / '1-adapt-1.pt'}", "rounds.adapt-1=null")
-    _, shuffled = read_run("bdl", (*words, *adapted, f"folder={folder}", "name=shuffled"))
+    shuffled = configure("bdl", "streets", (*words, *adapted, f"folder={folder}", "name=shuffled"))
     found["shuffled"] = target_miou(attrs.evolve(shuffled, plugin=file), load_plugin(file))
     # That a loss of 0 and a loss times 0 are the same needs few steps to be seen.
-    _, brief = read_run("bdl", (*SHORT, *begun, "rounds.adapt-1.steps=5", "rounds.self-training-1.steps=5", "name=brief"))
-    found["brief control"] = target_miou(attrs.evolve(brief, control=True), method)
+    brief = configure("bdl", "streets", (*SHORT, *begun, "rounds.adapt-1.steps=5", "rounds.self-training-1.steps=5", "name=brief"))
+    found["brief control"] = target_miou(attrs.evolve(brief, control=True), "bdl")
     file = str(write_mutant(folder, "udacore_bdl", "zeroed"))
     found["brief zeroed"] = target_miou(attrs.evolve(brief, plugin=file, name="zeroed"), load_plugin(file))
     return found

@@ -12,7 +12,7 @@ from udacore_bdl.translation import to_picture, translated_size
 from udacore import ConfigError
 from udacore.config.schema import PixelConfig, ScheduleConfig
 from udacore.data.colour import normalize
-from udacore.engine.schedules import rate
+from udacore.schedules import rate
 
 
 def random(*shape, seed=0, dtype=torch.float64):

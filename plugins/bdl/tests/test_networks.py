@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from udacore_bdl import Settings
 from udacore_bdl.checkpoints import DEEPLAB, FCN8S, LAYOUTS
 from udacore_bdl.discriminators import OutputDiscriminator, PatchDiscriminator
 from udacore_bdl.fcn8s import FCN8s
@@ -10,11 +9,11 @@ from udacore_bdl.generators import Generator
 from udacore_bdl.segmenters import BranchedHead, build_deeplab, count_branches
 
 from udacore import ConfigError
-from udacore.config.resolve import load_config
 from udacore.engine.scoring import score_checkpoint
 from udacore.models.layouts import convert_checkpoint, recognize_layout
 from udacore.models.weights import load_children, load_state
 from udacore.plugins import load_plugin
+from udacore.testing.runs import configure
 
 
 class Host(torch.nn.Module):
@@ -55,7 +54,7 @@ def test_a_released_file_is_evaluated_as_it_is(tmp_path):
     state = {key.removeprefix("backbone.").replace("classifier.", "layer5."): value for key, value in model.state_dict().items()}
     torch.save({key: value for key, value in state.items() if key != "layer5.branches"}, tmp_path / "released.pth")
     words = ("method.network=deeplab-caffe", "model.batch_norm=live", "evaluate.target.count=1", "evaluate.target.image_size=[32,32]", "device=cpu")
-    config = load_config("streets", words, packages=("udacore_bdl", "udacore"), method_settings=Settings)
+    config = configure("bdl", "streets", words)
     (result,) = score_checkpoint(config, load_plugin("bdl"), folder=None, only="adapt-1", checkpoint=tmp_path / "released.pth")
     assert len(result.scores.iou) == 12
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from udacore_bdl import Settings
 from udacore_bdl.settings import CAFFE_PIXELS
 
 from udacore.config.files import list_presets
-from udacore.config.resolve import load_config
 from udacore.config.transforms import Crop, Flip, Resize
+from udacore.testing.runs import configure
 
 PUBLISHED = ("gta5-cityscapes", "synthia-cityscapes", "gta5-cityscapes-vgg16", "synthia-cityscapes-vgg16")
 TRAINING = ("translate-1", "translate-2")
@@ -14,7 +13,7 @@ ROUNDS = ["source", "translate-1", "adapt-1", "self-training-1", "self-training-
 
 
 def preset(name):
-    return load_config(name, packages=("udacore_bdl", "udacore"), method_settings=Settings)
+    return configure("bdl", name)
 
 
 def test_there_is_a_preset_for_each_task_and_network():

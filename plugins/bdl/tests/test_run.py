@@ -8,18 +8,14 @@ import json
 import numpy as np
 import pytest
 import torch
-import udacore_bdl
 from PIL import Image
 
 from udacore import DataError, UdaError
-from udacore.config.resolve import load_config
 from udacore.data.datasets import open_table
 from udacore.data.labels import get_label_space
-from udacore.engine.folder import run_folder
-from udacore.engine.run import run
-from udacore.plugins import load_plugin
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 from udacore.testing.interruption import DeathError, dying_in, find_differences
+from udacore.testing.runs import configure, train
 
 STEPS = {"source": 2, "translate-1": 4, "adapt-1": 2, "self-training-1": 2, "self-training-2": 1}
 SMALL = (
@@ -32,13 +28,13 @@ SMALL = (
 
 
 def configured(preset, *words):
-    return load_config(preset, words, packages=("udacore_bdl", "udacore"), method_settings=udacore_bdl.Settings)
+    return configure("bdl", preset, words)
 
 
 def run_small(folder, *words, resume=False, preset="streets"):
     config = configured(preset, *SMALL, f"folder={folder}", "name=run", *words)
-    results = run(config, load_plugin("bdl"), resume=resume)
-    return run_folder(config), results
+    done = train("bdl", config, resume=resume)
+    return done.folder, list(done.results)
 
 
 def checkpoint(folder, name):
@@ -148,7 +144,7 @@ WITHOUT = tuple(word for word in SMALL if not word.startswith(("rounds.translate
 
 def with_folder(folder, tmp_path):
     config = configured("streets", *WITHOUT, *FOLDER, f"rounds.adapt-1.source.images={folder}", f"folder={tmp_path}", "name=given")
-    return run(config, load_plugin("bdl"))
+    return train("bdl", config).results
 
 
 def test_pictures_translated_elsewhere_may_have_another_size(whole, tmp_path):
@@ -184,7 +180,7 @@ def test_every_round_of_the_published_preset_runs_on_miniature_real_data(source,
         )), "evaluate.target.every=0", f"folder={tmp_path}/runs", "name=mini",
     )  # fmt: skip
     config = configured(preset, *words)
-    (result,) = run(config, load_plugin("bdl"))
+    (result,) = train("bdl", config).results
     assert (result.round, len(result.scores.iou)) == ("self-training-4", 19)
     assert set(result.row().get("subsets", {})) == ({"synthia16", "synthia13"} if source == "synthia" else set())
     for index, name in ((1, "translate-1"), (5, "translate-2")):

@@ -7,16 +7,15 @@ import itertools
 
 import numpy as np
 import torch
-import udacore_clp
 from udacore_clp.checkpoints import CLASSES
 
-from udacore.config.resolve import load_config
 from udacore.config.schema import PixelConfig, RoundConfig, ScheduleConfig
 from udacore.data import colour, geometry
 from udacore.data.labels import CLASSES19, get_label_space, lookup_table, remap, table_of
-from udacore.engine.schedules import rate
 from udacore.metrics import confusion_matrix, score
+from udacore.schedules import rate
 from udacore.testing.golden import Arrays, Operation
+from udacore.testing.runs import configure
 
 SPACES = {"GTAV": "cityscapes19", "SYNTHIA": "synthia16"}
 DATASETS = {"GTAV": "gta5", "Cityscapes": "cityscapes", "SYNTHIA": "synthia"}
@@ -25,7 +24,7 @@ LAST_ID = {"GTAV": 34, "Cityscapes": 33, "SYNTHIA": 22}
 
 @functools.cache
 def preset_round() -> RoundConfig:
-    config = load_config("gta5-cityscapes", packages=("udacore_clp", "udacore"), method_settings=udacore_clp.Settings)
+    config = configure("clp", "gta5-cityscapes")
     return config.rounds["associate"]
 
 

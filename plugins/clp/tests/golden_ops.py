@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -20,9 +19,6 @@ from udacore_clp.discriminator import Discriminator
 from udacore_clp.segmenters import AGGREGATED, AssociationSegmenter
 
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig, ScheduleConfig
-from udacore.engine.device import Machine
-from udacore.engine.parts import make_parts
-from udacore.engine.step import Updater
 from udacore.inference import predict_label, predict_probability
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
 from udacore.losses import upsample
@@ -31,6 +27,7 @@ from udacore.models.layouts import convert_checkpoint
 from udacore.models.normalization import DOMAINS
 from udacore.models.weights import load_state
 from udacore.testing.golden import Arrays, Operation, fill_state_dict
+from udacore.testing.steps import take_steps
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from golden_clp_core_ops import CORE_OPS
@@ -120,16 +117,13 @@ def training_steps(inputs: Arrays, params: dict) -> Arrays:
     parts = {"segmenter": part}
     config = RoundConfig(steps=params["steps"], update="joint", accumulation=params["accumulation"], parts=parts, method=settings)
     info = RoundInfo(name="any", index=0, steps=params["steps"], trains=("segmenter",), classes=("",) * model.num_classes)
-    updater = Updater(
-        hooks=SimpleNamespace(source_loss=udacore_clp.source_loss, target_loss=udacore_clp.target_loss), method="clp", model=model,
-        parts=make_parts(model, config, ("segmenter",)), config=config, round=info, machine=Machine(device=torch.device("cpu")), seed=0, epoch=1,
-    )  # fmt: skip
+    sources, targets = [], []
     for step in range(params["steps"]):
         micro = range(step * params["accumulation"], (step + 1) * params["accumulation"])
-        source = [source_batch(inputs["source_images"][number], inputs["source_labels"][number]) for number in micro]
-        target = [target_batch(inputs["target_images"][number % len(inputs["target_images"])]) for number in micro]
-        updater.run_step(step, source, target)
-    numbers = {name.removeprefix("loss/"): np.array(values) for name, values in updater.pending_numbers().items()}
+        sources.append([source_batch(inputs["source_images"][number], inputs["source_labels"][number]) for number in micro])
+        targets.append([target_batch(inputs["target_images"][number % len(inputs["target_images"])]) for number in micro])
+    rows = take_steps(udacore_clp, config, model, sources, targets, round=info)
+    numbers = {name.removeprefix("loss/"): np.array([row[name] for row in rows]).reshape(-1) for name in rows[0]}
     return {"losses": their_losses(numbers, settings), **{f"final_{key}": value.numpy() for key, value in model.state_dict().items()}}
 
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from udacore.cli.arguments import read_run
-from udacore.engine.run import run
 from udacore.plugins import load_plugin
 from udacore.testing.mutants import write_mutant
+from udacore.testing.runs import configure, train
 
 SHORT = (
-    "streets", "seed=11", "tensorboard=false", "log_every=100", "threads=1",
+    "seed=11", "tensorboard=false", "log_every=100", "threads=1",
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("pair=P", "data_seed=11")),
     *(f"{entry}.count=200" for entry in ("source", "target")),
     "source.transform.zoom=null", "source.transform.streets_jitter=null",
@@ -47,27 +46,27 @@ GAIN = 0.015
 
 
 def target_miou(config: object, method: object) -> float:
-    return next(result.scores.miou for result in run(config, method) if result.set == "target")  # type: ignore[arg-type]
+    return next(result.scores.miou for result in train(method, config).results if result.set == "target")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """mIoU on the target by run; all go on from one source round."""
     folder = tmp_path_factory.mktemp("adaptation")
-    method, config = read_run("clp", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=clp"))
-    found = {"clp": target_miou(config, method)}
+    config = configure("clp", "streets", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=clp"))
+    found = {"clp": target_miou(config, "clp")}
     begun = ("rounds.source.steps=0", f"rounds.source.weights={folder / 'clp' / 'checkpoints' / '0-source.pt'}", f"folder={folder}")
-    _, control = read_run("clp", (*SHORT, *begun, "name=control", "control=true"))
-    found["control"] = target_miou(control, method)
+    control = configure("clp", "streets", (*SHORT, *begun, "name=control", "control=true"))
+    found["control"] = target_miou(control, "clp")
     (folder / "astray.py").write_text(ASTRAY)
-    _, astray = read_run("clp", (*SHORT, *begun, "name=astray"))
+    astray = configure("clp", "streets", (*SHORT, *begun, "name=astray"))
     file = str(folder / "astray.py")
     found["astray"] = target_miou(attrs.evolve(astray, plugin=file), load_plugin(file))
     brief = (*SHORT, *begun, "rounds.associate.steps=5", "evaluate.target.head=null", "evaluate.target.upsample=logits")
-    _, control = read_run("clp", (*brief, "name=brief-control", "control=true"))
-    _, zeroed = read_run("clp", (*brief, "name=brief-zeroed"))
+    control = configure("clp", "streets", (*brief, "name=brief-control", "control=true"))
+    zeroed = configure("clp", "streets", (*brief, "name=brief-zeroed"))
     file = str(write_mutant(folder, "udacore_clp", "zeroed"))
-    found["brief control"] = target_miou(control, method)
+    found["brief control"] = target_miou(control, "clp")
     found["brief zeroed"] = target_miou(attrs.evolve(zeroed, plugin=file), load_plugin(file))
     return found
 

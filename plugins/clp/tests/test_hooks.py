@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import math
-from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -15,12 +14,10 @@ from udacore_clp.sampling import Maps, downsample_label, draw_grid
 
 from udacore import ranks
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
-from udacore.engine.device import Machine
-from udacore.engine.parts import make_parts
-from udacore.engine.step import Updater
 from udacore.errors import ConfigError, PluginError
 from udacore.interface import IGNORE, RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.losses import cross_entropy, lovasz_softmax, upsample
+from udacore.testing.steps import take_steps
 
 CLASSES = ("road", "sky", "car", "tree")
 INFO = RoundInfo(name="any", index=0, steps=10, trains=("segmenter",), classes=CLASSES)
@@ -62,15 +59,12 @@ def both(step):
     return clp.source_loss(step=step), clp.target_loss(step=step)
 
 
-def updater(model, settings, update="joint", control=False):
+def train(model, settings, source, target, update="joint", control=False):
+    """Take one step of the core."""
     trains = tuple(name for name in ("segmenter", "discriminator") if name == "segmenter" or settings.adversarial)
     parts = {"segmenter": PartConfig(lr=0.01), "discriminator": PartConfig(optimizer="Adam", lr=0.01)}
-    config = RoundConfig(steps=10, update=update, parts=parts, method=settings)
-    hooks = SimpleNamespace(source_loss=clp.source_loss, target_loss=clp.target_loss)
-    return Updater(
-        hooks=hooks, method="clp", model=model, parts=make_parts(model, config, trains), config=config, round=INFO,
-        machine=Machine(device=torch.device("cpu")), seed=0, epoch=1, control=control,
-    )  # fmt: skip
+    config = RoundConfig(steps=10, update=update, parts=parts, trains=trains, method=settings)
+    take_steps(clp, config, model, [source], [target], round=INFO, control=control)
 
 
 def test_the_target_goes_first_and_each_domain_once():
@@ -222,13 +216,13 @@ def test_batches_that_do_not_pair_are_refused():
 def test_a_round_that_frees_the_sources_graph_is_told_to_join_the_losses():
     source, target = batches()
     with pytest.raises(PluginError, match="`update: joint`"):
-        updater(build(), Settings(), "accumulate").run_step(0, [source], [target])
+        train(build(), Settings(), source, target, "accumulate")
 
 
 def test_the_control_differs_in_its_batch_norm_from_a_source_round_and_in_nothing_else():
     ours, alone = build(), build()
     source, target = batches()
-    updater(ours, Settings(), control=True).run_step(0, [source], [target])
+    train(ours, Settings(), source, target, control=True)
     optimizer = torch.optim.SGD(alone.parameters(), lr=0.01)
     alone.train()
     alone(target.image, domain="target")
@@ -256,7 +250,7 @@ def test_both_players_of_the_adversarial_option_learn_and_neither_for_the_other(
     assert set(target) == {"adversarial", "discriminator/domain"}
     assert target["discriminator/domain"].item() == pytest.approx(math.log(2), abs=0.05)
     assert target["adversarial"].item() == pytest.approx(0.001 * math.log(2), abs=1e-4)
-    updater(model, settings).run_step(0, *[[batch] for batch in batches(**what)])
+    train(model, settings, *batches(**what))
     before = frozen.state_dict()
     assert not torch.equal(model.state_dict()["discriminator.conv1.weight"], before["discriminator.conv1.weight"])
     assert not torch.equal(model.state_dict()["classifier.conv2d_list.0.weight"], before["classifier.conv2d_list.0.weight"])

@@ -4,15 +4,15 @@ import pytest
 from udacore_clp import Settings
 
 from udacore.config.files import list_presets
-from udacore.config.resolve import load_config
 from udacore.config.transforms import Crop, Flip, ResizeShortSide
+from udacore.testing.runs import configure
 
 PUBLISHED = ("gta5-cityscapes", "synthia-cityscapes")
 LENGTHS = {"gta5-cityscapes": (10416, 11160), "synthia-cityscapes": (2976, 3720)}
 
 
 def preset(name, *words):
-    return load_config(name, words, packages=("udacore_clp", "udacore"), method_settings=Settings)
+    return configure("clp", name, words)
 
 
 def associate(name, *words):

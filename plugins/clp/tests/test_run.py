@@ -10,15 +10,11 @@ import sys
 
 import pytest
 import torch
-from udacore_clp import Settings
 
 from udacore import ConfigError
 from udacore.cli import main
-from udacore.config.resolve import load_config
-from udacore.engine.folder import run_folder
-from udacore.engine.run import run
-from udacore.plugins import load_plugin
 from udacore.testing.interruption import DeathError, dying_in, find_differences
+from udacore.testing.runs import configure, train
 
 SMALL = (
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("count=4", "image_size=[64,32]")),
@@ -30,9 +26,9 @@ AGGREGATED = ("evaluate.target.head=aggregated", "evaluate.target.upsample=proba
 
 def run_small(folder, *overrides, resume=False):
     words = (*SMALL, f"folder={folder}", "name=run", *overrides)
-    config = load_config("streets", words, packages=("udacore_clp", "udacore"), method_settings=Settings)
-    results = run(config, load_plugin("clp"), resume=resume)
-    return run_folder(config), results
+    config = configure("clp", "streets", words)
+    done = train("clp", config, resume=resume)
+    return done.folder, list(done.results)
 
 
 def checkpoint(folder, name):

@@ -22,12 +22,12 @@ from udacore.data.reading import write_label
 from udacore.data.samplers import class_balanced_list, class_balanced_sub_epochs
 from udacore.data.statistics import count_pixels
 from udacore.data.transforms import Sample, apply_transforms
-from udacore.engine.schedules import rate
 from udacore.inference import predict_label, predict_probability
 from udacore.interface import Output
 from udacore.losses import segmentation_loss, soft_cross_entropy
 from udacore.metrics import confusion_matrix, score
 from udacore.models import FrozenBatchNorm2d
+from udacore.schedules import rate
 from udacore.testing.golden import Arrays, Operation
 
 SPACES = {19: "cityscapes19", 16: "synthia16"}

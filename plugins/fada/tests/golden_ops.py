@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,15 @@ from udacore_fada.discriminator import Discriminator
 from udacore_fada.losses import Encoding, domain_cross_entropy, segmentation_loss, soft_labels
 
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig, ScheduleConfig
-from udacore.engine.device import Machine
-from udacore.engine.parts import make_parts
 from udacore.engine.scoring import first_number
-from udacore.engine.step import Updater
-from udacore.interface import RoundInfo, SourceBatch, TargetBatch
+from udacore.interface import SourceBatch, TargetBatch
 from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
 from udacore.models import DeepLabHead, Segmenter, build_segmenter
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_state
 from udacore.testing.golden import Arrays, Operation, fill_state_dict
+from udacore.testing.steps import take_steps
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from golden_fada_core_ops import OPS as CORE_OPS
@@ -135,8 +132,8 @@ def stand_in_model(inputs: Arrays, params: dict) -> Segmenter:
     return model
 
 
-def updater_of(model: nn.Module, params: dict, draws: tuple[str, ...]) -> Updater:
-    """The engine's own step with the plugin's hooks, as the presets set them."""
+def round_of(params: dict, draws: tuple[str, ...]) -> RoundConfig:
+    """A round as the presets set it."""
     schedule = ScheduleConfig(name="poly", power=params["power"], horizon=params["max_iter"])
     options = {"momentum": params["momentum"], "weight_decay": params["weight_decay"]}
     adam = {"betas": params["adam_betas"]}
@@ -146,14 +143,10 @@ def updater_of(model: nn.Module, params: dict, draws: tuple[str, ...]) -> Update
     }
     adversarial = "target" in draws
     settings = Settings(adversarial=adversarial, temperature=params["temperature"], clip=params["clip"])
-    config = RoundConfig(steps=params["max_iter"], draws=draws, update="accumulate", parts=parts, method=settings)
     trains = ("segmenter", "discriminator") if adversarial else ("segmenter",)
-    info = RoundInfo(name="any", index=0, steps=params["max_iter"], trains=trains, classes=tuple(map(str, range(params["num_classes"]))))
-    hooks = SimpleNamespace(source_loss=udacore_fada.source_loss, target_loss=udacore_fada.target_loss)
-    return Updater(
-        hooks=hooks, method="fada", model=model, parts=make_parts(model, config, trains), config=config, round=info,
-        machine=Machine(device=torch.device("cpu")), seed=0, epoch=1,
-    )  # fmt: skip
+    return RoundConfig(
+        steps=params["max_iter"], draws=draws, update="accumulate", parts=parts, trains=trains, method=settings
+    )
 
 
 def iterations(names: dict[str, str]) -> Callable[[Arrays, dict], Arrays]:
@@ -162,14 +155,16 @@ def iterations(names: dict[str, str]) -> Callable[[Arrays, dict], Arrays]:
     def run(inputs: Arrays, params: dict) -> Arrays:
         model = stand_in_model(inputs, params).train()
         draws = ("source", "target") if "tgt_images" in inputs else ("source",)
-        updater = updater_of(model, params, draws)
+        sources, targets = [], []
         for number in range(params["iterations"]):
             image, label = torch.tensor(inputs["src_images"][number]), torch.tensor(inputs["src_labels"][number])
             common = {"name": ("",) * len(image), "valid": torch.ones_like(label, dtype=torch.bool)}
-            target = TargetBatch(image=torch.tensor(inputs["tgt_images"][number]), **common) if "target" in draws else None
-            updater.run_step(params["first_iteration"] + number, [SourceBatch(image=image, label=label, **common)], [target])
-        numbers = updater.pending_numbers()
-        losses = {name: np.array(numbers[f"loss/{ours}"]) for name, ours in names.items()}
+            sources.append(SourceBatch(image=image, label=label, **common))
+            is_adapted = "target" in draws
+            targets.append(TargetBatch(image=torch.tensor(inputs["tgt_images"][number]), **common) if is_adapted else None)
+        config, first = round_of(params, draws), params["first_iteration"]
+        rows = take_steps(udacore_fada, config, model, sources, targets, first=first)
+        losses = {name: np.array([row[f"loss/{ours}"] for row in rows]).reshape(-1) for name, ours in names.items()}
         return {**losses, **{name: model.state_dict()[key].numpy() for key, name in model_keys(model)}}
 
     return run

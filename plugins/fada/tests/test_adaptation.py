@@ -9,13 +9,12 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from udacore.cli.arguments import read_run
-from udacore.engine.run import run
 from udacore.plugins import load_plugin
 from udacore.testing.mutants import write_mutant
+from udacore.testing.runs import configure, train
 
 SHORT = (
-    "streets", "seed=11", "tensorboard=false", "log_every=100", "threads=1",
+    "seed=11", "tensorboard=false", "log_every=100", "threads=1",
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("pair=P", "data_seed=11")),
     *(f"{entry}.count=200" for entry in ("source", "target")),
     "source.transform.zoom=null", "source.transform.streets_jitter=null",
@@ -26,28 +25,28 @@ GAIN = 0.005
 """Least paired difference in mIoU that counts as adaptation: spec demo-domains B4 asks half a point of each seed of adversarial losses."""
 
 def target_miou(config: object, method: object) -> float:
-    return next(result.scores.miou for result in run(config, method) if result.set == "target")  # type: ignore[arg-type]
+    return next(result.scores.miou for result in train(method, config).results if result.set == "target")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """mIoU on the target by run; all go on from one source round."""
     folder = tmp_path_factory.mktemp("adaptation")
-    method, config = read_run("fada", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=fada"))
-    found = {"fada": target_miou(config, method)}
+    config = configure("fada", "streets", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=fada"))
+    found = {"fada": target_miou(config, "fada")}
     checkpoints = folder / "fada" / "checkpoints"
     begun = ("rounds.source.steps=0", f"rounds.source.weights={checkpoints / '0-source.pt'}", f"folder={folder}")
-    _, control = read_run("fada", (*SHORT, *begun, "name=control", "control=true"))
-    found["control"] = target_miou(control, method)
+    control = configure("fada", "streets", (*SHORT, *begun, "name=control", "control=true"))
+    found["control"] = target_miou(control, "fada")
     # That a loss of 0 and a loss times 0 are the same needs few steps to be seen.
-    _, brief = read_run("fada", (*SHORT, *begun, "rounds.adversarial.steps=5", "rounds.distill.steps=5", "name=brief"))
-    found["brief control"] = target_miou(attrs.evolve(brief, control=True), method)
+    brief = configure("fada", "streets", (*SHORT, *begun, "rounds.adversarial.steps=5", "rounds.distill.steps=5", "name=brief"))
+    found["brief control"] = target_miou(attrs.evolve(brief, control=True), "fada")
     file = str(write_mutant(folder, "udacore_fada", "zeroed"))
     found["brief zeroed"] = target_miou(attrs.evolve(brief, plugin=file, name="zeroed"), load_plugin(file))
     file = str(write_mutant(folder, "udacore_fada", "shuffled"))
     aligned = ("rounds.adversarial=null", f"rounds.source.weights={checkpoints / '1-adversarial.pt'}")
     words = tuple(word for word in SHORT if "adversarial" not in word)
-    _, shuffled = read_run("fada", (*words, *begun, *aligned, "name=shuffled"))
+    shuffled = configure("fada", "streets", (*words, *begun, *aligned, "name=shuffled"))
     found["shuffled"] = target_miou(attrs.evolve(shuffled, plugin=file), load_plugin(file))
     return found
 

@@ -11,14 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from udacore_fada import Settings
 
 from udacore.config.schema import ModelConfig, PartConfig, PseudoLabelConfig, RoundConfig
-from udacore.engine.device import Machine
-from udacore.engine.parts import make_parts
-from udacore.engine.step import Updater
 from udacore.inference import predict_label
 from udacore.interface import IGNORE, PassBatch, RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.losses import segmentation_loss
 from udacore.models import DomainBatchNorm2d
 from udacore.models import domain as of_domain
+from udacore.testing.steps import take_steps
 
 CLASSES = ("road", "sky", "car", "tree")
 SMALL = ModelConfig(name="small", batch_norm="eval")
@@ -52,15 +50,12 @@ def a_step(model, settings, **what):
     )  # fmt: skip
 
 
-def updater(model, settings, *, control=False, accumulation=1):
+def train(model, settings, *pairs, control=False, accumulation=1):
+    """Take a step of the core with each pair of a source and a target batch."""
     trains = BOTH if settings.adversarial else BOTH[:1]
     parts = {"segmenter": PartConfig(lr=0.1, options={"momentum": 0.9}), "discriminator": PartConfig(optimizer="Adam", lr=0.01, options={"betas": [0.9, 0.99]})}
-    config = RoundConfig(steps=10, parts=parts, method=settings, accumulation=accumulation)
-    hooks = SimpleNamespace(source_loss=fada.source_loss, target_loss=fada.target_loss)
-    return Updater(
-        hooks=hooks, method="fada", model=model, parts=make_parts(model, config, trains), config=config, round=INFO,
-        machine=Machine(device=torch.device("cpu")), seed=0, epoch=1, control=control,
-    )  # fmt: skip
+    config = RoundConfig(steps=10, parts=parts, trains=trains, method=settings, accumulation=accumulation)
+    take_steps(fada, config, model, *zip(*pairs, strict=True), round=INFO, control=control)
 
 
 def test_only_an_aligning_round_has_a_discriminator():
@@ -162,16 +157,15 @@ def classic_update(model, optimizers, source, target, settings):
 
 def test_three_updates_equal_those_in_the_classic_order():
     ours, theirs = build(ALIGN), build(ALIGN)
-    engine = updater(ours, ALIGN)
     groups = {"discriminator": list(theirs.discriminator.parameters()), "segmenter": [*theirs.backbone.parameters(), *theirs.classifier.parameters()]}
     optimizers = {
         "segmenter": torch.optim.SGD(groups["segmenter"], lr=0.1, momentum=0.9),
         "discriminator": torch.optim.Adam(groups["discriminator"], lr=0.01, betas=(0.9, 0.99)),
     }
     before = {key: value.clone() for key, value in ours.state_dict().items()}
-    for index in range(3):
-        source, target = batches(seed=index)
-        engine.run_step(index, [source], [target])
+    pairs = [batches(seed=index) for index in range(3)]
+    train(ours, ALIGN, *pairs)
+    for source, target in pairs:
         classic_update(theirs, optimizers, source, target, ALIGN)
     for key, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-4, atol=1e-5)
@@ -181,8 +175,8 @@ def test_three_updates_equal_those_in_the_classic_order():
 def test_one_micro_batch_of_two_counts_half():
     ours, theirs = build(ALIGN), build(ALIGN)
     source, target = batches()
-    updater(ours, ALIGN).run_step(0, [source], [target])
-    updater(theirs, ALIGN, accumulation=2).run_step(0, [source, source], [target, target])
+    train(ours, ALIGN, (source, target))
+    train(theirs, ALIGN, ([source, source], [target, target]), accumulation=2)
     for key, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-4, atol=1e-5)
 
@@ -204,7 +198,7 @@ def test_the_adversarial_pass_computes_no_gradient_of_the_discriminators_weights
     model = build(ALIGN)
     shapes = {tuple(parameter.shape) for parameter in model.discriminator.parameters() if parameter.dim() == 4}
     with Convolutions() as convolutions:
-        updater(model, ALIGN).run_step(0, *[[batch] for batch in batches()])
+        train(model, ALIGN, batches())
     masks = [mask for shape, mask in convolutions.seen if shape in shapes]
     to_weights = [mask for mask in masks if mask[1]]
     assert len(to_weights) == 2 * 4  # four convolutions, once for each domain
@@ -216,7 +210,7 @@ def test_the_adversarial_pass_computes_no_gradient_of_the_discriminators_weights
 def test_the_discriminator_sees_each_domain_once():
     model, calls = build(ALIGN), []
     model.discriminator.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
-    updater(model, ALIGN).run_step(0, *[[batch] for batch in batches()])
+    train(model, ALIGN, batches())
     assert len(calls) == 2
 
 
@@ -224,7 +218,7 @@ def test_the_control_learns_as_if_there_were_no_target():
     ours, theirs = build(ALIGN), build(ALIGN)
     theirs.discriminator = None
     source, target = batches()
-    updater(ours, ALIGN, control=True).run_step(0, [source], [target])
+    train(ours, ALIGN, (source, target), control=True)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
     segmentation_loss(theirs(source.image).logits / 1.8, source.label, align_corners=True).backward()
     optimizer.step()

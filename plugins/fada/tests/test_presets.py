@@ -4,8 +4,8 @@ import pytest
 from udacore_fada import Settings
 
 from udacore.config.files import list_presets
-from udacore.config.resolve import load_config
 from udacore.config.transforms import Crop, Flip, Jitter, Resize, Scale
+from udacore.testing.runs import configure
 
 PUBLISHED = ("gta5-cityscapes", "synthia-cityscapes")
 VGG = tuple(f"{name}-vgg16" for name in PUBLISHED)
@@ -15,7 +15,7 @@ OFF = Jitter(brightness=0, contrast=0, saturation=0, hue=0)
 
 
 def preset(name, *words):
-    return load_config(name, words, packages=("udacore_fada", "udacore"), method_settings=Settings)
+    return configure("fada", name, words)
 
 
 def test_there_is_a_preset_for_each_task_and_network():

@@ -6,14 +6,10 @@ import json
 
 import pytest
 import torch
-from udacore_fada import Settings
 
 from udacore import ConfigError, UdaError
-from udacore.config.resolve import load_config
-from udacore.engine.folder import run_folder
-from udacore.engine.run import run
-from udacore.plugins import load_plugin
 from udacore.testing.interruption import DeathError, dying_in, find_differences
+from udacore.testing.runs import configure, train
 
 SMALL = (
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("count=4", "image_size=[64,32]")),
@@ -25,13 +21,13 @@ SMALL = (
 
 def small(folder, *overrides):
     words = (*SMALL, f"folder={folder}", "name=run", *overrides)
-    return load_config("streets", words, packages=("udacore_fada", "udacore"), method_settings=Settings)
+    return configure("fada", "streets", words)
 
 
 def run_small(folder, *overrides, resume=False):
     config = small(folder, *overrides)
-    results = run(config, load_plugin("fada"), resume=resume)
-    return run_folder(config), results
+    done = train("fada", config, resume=resume)
+    return done.folder, list(done.results)
 
 
 def checkpoint(folder, name):

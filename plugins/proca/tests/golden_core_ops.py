@@ -11,11 +11,11 @@ from udacore.data import colour, geometry
 from udacore.data.labels import get_label_space, lookup_table, remap, synthia16_to_cityscapes19
 from udacore.data.samplers import class_balanced_list
 from udacore.data.statistics import count_pixels
-from udacore.engine.schedules import rate
 from udacore.inference import predict_probability
 from udacore.interface import Output
 from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
+from udacore.schedules import rate
 from udacore.testing.golden import Arrays, Operation
 from udacore.thresholds import ThresholdCounter, find_thresholds
 

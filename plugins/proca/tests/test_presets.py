@@ -4,14 +4,14 @@ import pytest
 from udacore_proca import Settings
 
 from udacore.config.files import list_presets
-from udacore.config.resolve import load_config
 from udacore.config.transforms import Blur, Crop, Flip, Grey, Jitter, Resize, Scale
+from udacore.testing.runs import configure
 
 PUBLISHED = ("gta5-cityscapes", "synthia-cityscapes")
 
 
 def preset(name):
-    return load_config(name, packages=("udacore_proca", "udacore"), method_settings=Settings)
+    return configure("proca", name)
 
 
 def test_there_is_a_preset_for_each_task_and_variant():

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import udacore_proca
 from udacore_proca.checkpoints import FEATURE_FILE
 
-from udacore.config.resolve import load_config
-from udacore.engine.folder import run_folder
-from udacore.engine.run import run
-from udacore.plugins import load_plugin
+from udacore.testing.runs import configure, train
 
 SMALL = (
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("count=4", "image_size=[64,32]")),
@@ -21,9 +17,9 @@ SMALL = (
 
 def run_small(folder, *overrides):
     words = (*SMALL, f"folder={folder}", "name=run", *overrides)
-    config = load_config("streets", words, packages=("udacore_proca", "udacore"), method_settings=udacore_proca.Settings)
-    results = run(config, load_plugin("proca"))
-    return run_folder(config), results
+    config = configure("proca", "streets", words)
+    done = train("proca", config)
+    return done.folder, list(done.results)
 
 
 def checkpoint(folder, name):

@@ -8,34 +8,33 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-import udacore_pycda
 from torch import Tensor, nn
 from udacore_pycda.checkpoints import LAYOUTS
 from udacore_pycda.normalization import CumulativeBatchNorm2d
 from udacore_pycda.ppm import build_ppm
 
-from udacore.config.resolve import load_config
 from udacore.config.schema import PartConfig, RoundConfig
 from udacore.config.transforms import Crop, Flip, Resize, Rotate, Scale
 from udacore.data import colour
 from udacore.data.labels import get_label_space, lookup_table, remap
 from udacore.data.transforms import Sample, apply_transforms
-from udacore.engine.parts import make_parts
-from udacore.engine.schedules import rate
 from udacore.inference import predict_label
 from udacore.interface import Output
 from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
 from udacore.models import load_state
 from udacore.models.layouts import convert_checkpoint, recognize_layout
+from udacore.schedules import rate
 from udacore.testing.golden import Arrays, Operation, fill_state_dict
+from udacore.testing.runs import configure
+from udacore.testing.steps import make_optimizers
 
 SPACE = get_label_space("cityscapes19")
 
 
 @functools.cache
 def preset_round(preset: str, name: str) -> RoundConfig:
-    return load_config(preset, packages=("udacore_pycda", "udacore"), method_settings=udacore_pycda.Settings).rounds[name]
+    return configure("pycda", preset).rounds[name]
 
 
 def label_map(dataset: str) -> Operation:
@@ -118,14 +117,13 @@ def sgd(inputs: Arrays, params: dict) -> Arrays:
     groups = dict.fromkeys(settings.groups, params["lr_decoder"] / params["lr_encoder"])
     config = attrs.evolve(config, parts={"segmenter": attrs.evolve(settings, lr=params["lr_encoder"], groups=groups, options=options)})
     model.load_state_dict({ours: torch.tensor(inputs[theirs]) for theirs, ours in model.names().items()}, strict=False)
-    (part,) = make_parts(model, config, ("segmenter",)).values()
-    part.set_rate(0, config.steps, 1)
+    (optimizer,) = make_optimizers(model, config, ("segmenter",)).values()
     named = dict(model.named_parameters())
     for step in range(params["steps"]):
         for theirs, ours in model.names().items():
             network, _, rest = theirs.partition("_")
             named[ours].grad = torch.tensor(inputs[f"{network}_grad_{rest}"][step])
-        part.optimizer.step()
+        optimizer.step()
     return {theirs: named[ours].detach().numpy() for theirs, ours in model.names().items()}
 
 

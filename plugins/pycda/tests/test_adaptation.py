@@ -10,13 +10,12 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from udacore.cli.arguments import read_run
-from udacore.engine.run import run
 from udacore.plugins import load_plugin
 from udacore.testing.mutants import write_mutant
+from udacore.testing.runs import configure, train
 
 SHORT = (
-    "streets", "seed=11", "tensorboard=false", "log_every=100", "threads=1",
+    "seed=11", "tensorboard=false", "log_every=100", "threads=1",
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("pair=P", "data_seed=11")),
     *(f"{entry}.count=200" for entry in ("source", "target")),
     "source.transform.zoom=null", "source.transform.streets_jitter=null",
@@ -50,18 +49,18 @@ def target_loss(step):
 
 
 def target_miou(config: object, method: object) -> float:
-    return next(result.scores.miou for result in run(config, method) if result.set == "target")  # type: ignore[arg-type]
+    return next(result.scores.miou for result in train(method, config).results if result.set == "target")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """mIoU on the target by run; all go on from one source round."""
     folder = tmp_path_factory.mktemp("adaptation")
-    method, config = read_run("pycda", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=pycda"))
-    found = {"pycda": target_miou(config, method)}
+    config = configure("pycda", "streets", (*SHORT, "rounds.source.steps=300", f"folder={folder}", "name=pycda"))
+    found = {"pycda": target_miou(config, "pycda")}
     begun = ("rounds.source.steps=0", f"rounds.source.weights={folder / 'pycda' / 'checkpoints' / '0-source.pt'}", f"folder={folder}")
-    _, again = read_run("pycda", (*SHORT, *begun, "name=again"))
-    found["control"] = target_miou(attrs.evolve(again, control=True), method)
+    again = configure("pycda", "streets", (*SHORT, *begun, "name=again"))
+    found["control"] = target_miou(attrs.evolve(again, control=True), "pycda")
     zeroed = write_mutant(folder, "udacore_pycda", "zeroed")
     (folder / "shuffled.py").write_text(SHUFFLED)
     for file in (str(zeroed), str(folder / "shuffled.py")):

@@ -11,13 +11,11 @@ from udacore_pycda import Settings, losses
 from udacore_pycda.pyramid import Pyramid, Weights, target_losses
 
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
-from udacore.engine.device import Machine
-from udacore.engine.parts import make_parts
-from udacore.engine.step import Updater
 from udacore.errors import ConfigError, DataError
 from udacore.interface import IGNORE, PassBatch, RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.losses import upsample
 from udacore.models import SyncBatchNorm2d
+from udacore.testing.steps import take_steps
 
 CLASSES = ("road", "sky", "car", "tree")
 INFO = RoundInfo(name="any", index=0, steps=10, trains=("segmenter",), classes=CLASSES)
@@ -57,13 +55,10 @@ def a_step(model, settings, index=0, **what):
     )  # fmt: skip
 
 
-def updater(model, settings, update="alternate", draws=("source", "target")):
+def train(model, settings, *pairs, update="alternate", draws=("source", "target")):
+    """Take a step of the core with each pair of a source and a target batch."""
     config = RoundConfig(steps=10, update=update, draws=draws, parts={"segmenter": PartConfig(lr=0.05)}, method=settings)
-    hooks = SimpleNamespace(source_loss=pycda.source_loss, target_loss=pycda.target_loss)
-    return Updater(
-        hooks=hooks, method="pycda", model=model, parts=make_parts(model, config, ("segmenter",)), config=config, round=INFO,
-        machine=Machine(device=torch.device("cpu")), seed=0, epoch=1,
-    )  # fmt: skip
+    take_steps(pycda, config, model, *zip(*pairs, strict=True), round=INFO)
 
 
 def means(model):
@@ -144,11 +139,9 @@ def test_the_layers_of_the_core_may_be_used():
 
 def test_an_alternating_step_is_two_updates_the_second_with_the_weights_of_the_first():
     ours, theirs = build(PYRAMID), build(PYRAMID)
-    engine = updater(ours, PYRAMID)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05)
+    train(ours, PYRAMID, *(batches(seed=index) for index in range(2)))
     for index in range(2):
-        source, target = batches(seed=index)
-        engine.run_step(index, [source], [target])
         for hook in (pycda.source_loss, pycda.target_loss):
             optimizer.zero_grad()
             torch.stack(list(hook(step=a_step(theirs, PYRAMID, seed=index)).values())).sum().backward()
@@ -161,7 +154,7 @@ def test_a_step_of_forwards_moves_no_parameter():
     model = build(STATISTICS)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     _, target = batches()
-    updater(model, STATISTICS, "accumulate", ("target",)).run_step(0, [None], [target])
+    train(model, STATISTICS, (None, target), update="accumulate", draws=("target",))
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 

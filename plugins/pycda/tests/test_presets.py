@@ -14,10 +14,10 @@ from udacore_pycda.prior import write_counts
 
 from udacore import ConfigError
 from udacore.config.files import list_presets
-from udacore.config.resolve import load_config
 from udacore.config.transforms import Crop, Flip, Resize, Rotate, Scale
 from udacore.data.lists import read_list
-from udacore.engine.schedules import rate
+from udacore.schedules import rate
+from udacore.testing.runs import configure
 
 GTA5 = ("gta5-cityscapes", "gta5-cityscapes-spatial", "gta5-cityscapes-adabn", "gta5-cityscapes-source-only")
 SYNTHIA = ("synthia-cityscapes", "synthia-cityscapes-spatial")
@@ -28,7 +28,7 @@ CROP = Crop(size=(560, 480), pad="centre", fill=(123, 116, 103))
 
 
 def preset(name, *words):
-    return load_config(name, words, packages=("udacore_pycda", "udacore"), method_settings=Settings)
+    return configure("pycda", name, words)
 
 
 def all_rounds(*names):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -14,10 +12,8 @@ from udacore_pycda.prior import cached_counts, count_positions, pool_prior, spat
 from udacore_pycda.pyramid import Pyramid, Weights, target_losses
 
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
-from udacore.engine.device import Machine
-from udacore.engine.parts import make_parts
-from udacore.engine.step import Updater
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
+from udacore.testing.steps import take_steps
 
 SIDES, CLASSES, SIZE = (2, 4), 5, (12, 17)
 
@@ -76,21 +72,16 @@ def _updated(share):
     model = pycda.build_model(settings=SETTINGS, architecture=ModelConfig(name="small"), round=INFO)
     model.source_statistics.fill(np.random.default_rng(0).integers(1, 9, (*SIZE, CLASSES)))
     config = RoundConfig(steps=10, update="alternate", parts={"segmenter": PartConfig(lr=0.05)}, method=SETTINGS)
-    updater = Updater(
-        hooks=SimpleNamespace(source_loss=pycda.source_loss, target_loss=pycda.target_loss), method="pycda", model=model, config=config,
-        parts=make_parts(model, config, ("segmenter",)), round=INFO, machine=Machine(device=torch.device("cpu")), seed=0, epoch=1,
-    )  # fmt: skip
     generator = torch.Generator().manual_seed(3)
     valid = _batch()[1]
-    for index in range(2):
+    sources, targets = [], []
+    for _ in range(2):
         source, target = torch.randn(2, 4, 3, *SIZE, generator=generator)
         label = torch.randint(0, CLASSES, (4, *SIZE), generator=generator)
         names = ("a", "b", "c", "d")[share]
-        batches = (
-            SourceBatch(image=source[share], label=label[share], name=names, valid=valid[share]),
-            TargetBatch(image=target[share], name=names, valid=valid[share]),
-        )
-        updater.run_step(index, [batches[0]], [batches[1]])
+        sources.append(SourceBatch(image=source[share], label=label[share], name=names, valid=valid[share]))
+        targets.append(TargetBatch(image=target[share], name=names, valid=valid[share]))
+    take_steps(pycda, config, model, sources, targets, round=INFO)
     return model.state_dict()
 
 

@@ -11,12 +11,10 @@ import udacore_pycda
 from udacore_pycda.prior import write_counts
 
 from udacore import ConfigError
-from udacore.config.resolve import load_config
 from udacore.engine.dry_run import dry_run
-from udacore.engine.folder import run_folder
-from udacore.engine.run import run
 from udacore.plugins import load_plugin
 from udacore.testing.interruption import DeathError, dying_in, find_differences
+from udacore.testing.runs import configure, train
 
 STEPS = {"source": 2, "pyramid": 3, "convert": 2}
 SMALL = (
@@ -38,9 +36,9 @@ def own_cache(tmp_path_factory):
 
 def run_small(folder, *words, resume=False):
     words = (*SMALL, f"folder={folder}", "name=run", *words)
-    config = load_config("streets", words, packages=("udacore_pycda", "udacore"), method_settings=udacore_pycda.Settings)
-    results = run(config, load_plugin("pycda"), resume=resume)
-    return run_folder(config), results
+    config = configure("pycda", "streets", words)
+    done = train("pycda", config, resume=resume)
+    return done.folder, list(done.results)
 
 
 def checkpoint(folder, name):
@@ -146,7 +144,7 @@ def test_a_prior_for_inputs_of_another_size_is_refused_before_anything_is_learne
 
 def test_a_dry_run_tries_every_round_before_anything_was_counted(tmp_path):
     words = (*SMALL, f"folder={tmp_path}", "name=run")
-    config = load_config("streets", words, packages=("udacore_pycda", "udacore"), method_settings=udacore_pycda.Settings)
+    config = configure("pycda", "streets", words)
     table = dry_run(config, load_plugin("pycda"))
     assert [line.split()[0] for line in table.splitlines()[1:]] == [*STEPS, "total"]
 

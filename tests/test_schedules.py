@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from udacore.config.schema import ScheduleConfig
-from udacore.engine.schedules import count_steps, rate
+from udacore.schedules import count_steps, rate
 
 
 def rates(steps: int, epoch: int = 0, **settings: Any) -> list[float]:

@@ -1,0 +1,54 @@
+"""Whole runs for tests of a method: a preset, changes to it, and what the run left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from torch import Tensor
+
+from udacore.config.resolve import CORE, load_config
+from udacore.config.schema import Config
+from udacore.engine.checkpoint import Checkpoints
+from udacore.engine.evaluation import Result
+from udacore.engine.folder import run_folder
+from udacore.engine.run import run
+from udacore.testing.checks.subject import load_method
+
+
+@attrs.frozen(kw_only=True)
+class FinishedRun:
+    """A run folder and the scores of its last round."""
+
+    folder: Path
+    results: tuple[Result, ...]
+
+    def state(self, checkpoint: str) -> dict[str, Tensor]:
+        """The model's state_dict in a checkpoint, such as `0-source` or `last`."""
+        return Checkpoints(self.folder / "checkpoints").load(checkpoint).model
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def configure(method: Any, preset: str | None = None, changes: Sequence[str] = ()) -> Config:
+    """The complete configuration of a method's preset, or of a file, with changes as on the command line.
+
+    method  name of an entry point, path of a .py file, `Method`, or the module that holds the hooks
+    preset  default: the method's own for the embedded domains
+    Raises ConfigError.
+    """
+    loaded = load_method(method)
+    packages = (CORE,) if loaded.package in (None, CORE) else (loaded.package, CORE)
+    words = (*changes, f"plugin={json.dumps(loaded.name)}")
+    return load_config(preset, words, packages=packages, method_settings=loaded.settings)
+
+
+def train(method: Any, config: Config, *, resume: bool = False) -> FinishedRun:
+    """Carry out a configuration in its run folder, as `uda run` does. Raises what a run raises."""
+    results = run(config, load_method(method), resume=resume)
+    return FinishedRun(folder=run_folder(config), results=tuple(results))
