@@ -24,6 +24,10 @@ sys.path.append(str(Path(__file__).resolve().parent))
 import docs_commands
 import public_api
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "docs" / "_ext"))
+
+import uda_architecture
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PLUGINS = ("source-only", *sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
@@ -164,3 +168,7 @@ def test_a_setting_that_does_not_exist_is_found() -> None:
     for wrong in ("batchs: 4", "rounds: {adapt: {steps: 1, weight: previous}}", "source: {rooot: x}"):
         with pytest.raises(ValueError, match="no setting"):
             docs_commands.check_file(wrong)
+
+
+def test_the_map_of_the_code_has_a_line_for_each_file() -> None:
+    assert uda_architecture.update(uda_architecture.PAGE.read_text()) == uda_architecture.PAGE.read_text()

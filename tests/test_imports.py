@@ -20,7 +20,7 @@ CORE = Path(udacore.__file__).parent
 PLUGINS = CORE.parent / "plugins"
 ROWS = (
     ("", "api", "errors", "options", "interface", "ranks"),
-    ("hookspecs", "config", "losses", "metrics", "thresholds"),
+    ("hookspecs", "config", "losses", "metrics", "schedules", "thresholds"),
     ("models", "data", "inference"),
     ("source_only", "plugins", "discovery", "catalogue", "pseudo_labels"),
     ("engine",),
@@ -81,6 +81,14 @@ def test_plugins_import_public_rows_only_and_the_core_imports_no_plugin() -> Non
     for path in files:
         assert [name for name in imported(path) if ROW[unit(name)] > 4] == [], path
     assert not [path for path in MODULES.values() if "import udacore_" in path.read_text() or "from udacore_" in path.read_text()]
+
+
+def test_neither_plugins_nor_their_tests_import_the_engine_the_command_line_or_this_repository() -> None:
+    files = [*PLUGINS.glob("*/udacore_*/**/*.py"), *PLUGINS.glob("*/tests/*.py"), *PLUGINS.parent.glob("examples/*/*/*.py")]
+    assert {path.parent.name for path in files} >= {"tests", "udacore_clp", "udacore_daformer_lite"}
+    for path in files:
+        assert [name for name in imported(path) if unit(name) in ("engine", "cli")] == [], path
+        assert ".parents[" not in path.read_text(), f"{path}: a plugin's folder must work where the repository is not"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

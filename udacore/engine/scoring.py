@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +21,7 @@ from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.layouts import convert_checkpoint, recognize_layout
-from udacore.models.weights import load_state
+from udacore.models.weights import first_number, load_state
 from udacore.plugins import Method, build_hooks
 
 
@@ -52,12 +51,6 @@ def score_folder(config: Config, method: Method, *, folder: Path | None, only: s
         for path in paths:
             (result,) = _Scorer(session, name).score(path, sets=1)
             yield result.step or first_number(path.name), result
-
-
-def first_number(name: str) -> int | None:
-    """The first number in a file's name: the steps of `model_iter004000.pth`."""
-    found = re.search(r"\d+", name)
-    return int(found[0]) if found else None
 
 
 def choose_checkpoint(config: Config, folder: Path | None, only: str | None, checkpoint: Path | None) -> tuple[str, Path]:

@@ -217,3 +217,9 @@ def _fetch_imagenet(architecture: ModelConfig) -> tuple[str, State]:
             raise
         raise ConfigError(f"initial: imagenet: {url} could not be fetched ({' '.join(str(error).split())}); {way_out}") from error
     return str(path), state
+
+
+def first_number(name: str) -> int | None:
+    """The first number in a file's name: the steps of `model_iter004000.pth`."""
+    found = re.search(r"\d+", name)
+    return int(found[0]) if found else None

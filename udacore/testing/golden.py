@@ -56,7 +56,7 @@ def fill_state_dict(layout: list[tuple[str, list[int], str]]) -> Arrays:
         elif len(shape) == 1:
             value = 0.1 * rng.standard_normal(shape)
         else:
-            value = rng.standard_normal(shape) * np.sqrt(2 / max(np.prod(shape[1:]), 1))
+            value = rng.standard_normal(shape) * np.sqrt(2 / max(float(np.prod(shape[1:])), 1.0))
         weights[key] = np.asarray(value, dtype=np.int64 if "int64" in dtype else np.float32)
     return weights
 

@@ -38,12 +38,16 @@ def dying_before_labels(round: str, die: Callable[[], object] | None = None) -> 
 
 
 @contextmanager
-def dying_in(round: str, die: Callable[[], object] | None = None) -> Iterator[None]:
-    """While this is open, the last optimiser step of that round calls `die`, by default raises DeathError, after its losses were computed."""
+def dying_in(round: str, die: Callable[[], object] | None = None, *, step: int | None = None) -> Iterator[None]:
+    """While this is open, a step of that round ends the run after its losses were computed.
+
+    die   called there; default: raises DeathError
+    step  index of the step, from 0; default: the last one of the round
+    """
     update = Updater._update
 
     def dying(self: Updater, index: int) -> None:
-        if self.round.name == round and index == self.round.steps - 1:
+        if self.round.name == round and index == (self.round.steps - 1 if step is None else step):
             if die is not None:
                 die()
             raise DeathError

@@ -10,12 +10,14 @@ from typing import Any
 import attrs
 from torch import Tensor
 
-from udacore.config.resolve import CORE, load_config
+from udacore.cli import main
+from udacore.config.resolve import load_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.evaluation import Result
 from udacore.engine.folder import run_folder
 from udacore.engine.run import run
+from udacore.engine.scoring import score_checkpoint
 from udacore.testing.checks.subject import load_method
 
 
@@ -43,7 +45,7 @@ def configure(method: Any, preset: str | None = None, changes: Sequence[str] = (
     Raises ConfigError.
     """
     loaded = load_method(method)
-    packages = (CORE,) if loaded.package in (None, CORE) else (loaded.package, CORE)
+    packages = tuple(dict.fromkeys(package for package in (loaded.package, "udacore") if package))
     words = (*changes, f"plugin={json.dumps(loaded.name)}")
     return load_config(preset, words, packages=packages, method_settings=loaded.settings)
 
@@ -52,3 +54,13 @@ def train(method: Any, config: Config, *, resume: bool = False) -> FinishedRun:
     """Carry out a configuration in its run folder, as `uda run` does. Raises what a run raises."""
     results = run(config, load_method(method), resume=resume)
     return FinishedRun(folder=run_folder(config), results=tuple(results))
+
+
+def score(method: Any, config: Config, checkpoint: Path, *, round: str) -> list[Result]:
+    """The scores of a file of weights on the evaluation sets of a round, as `uda eval --checkpoint` gives them."""
+    return score_checkpoint(config, load_method(method), folder=None, only=round, checkpoint=checkpoint)
+
+
+def uda(*words: object) -> int:
+    """Carry out a command as the program `uda` does, in this process, and return its exit code."""
+    return main([str(word) for word in words])

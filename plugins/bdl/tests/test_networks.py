@@ -9,11 +9,9 @@ from udacore_bdl.generators import Generator
 from udacore_bdl.segmenters import BranchedHead, build_deeplab, count_branches
 
 from udacore import ConfigError
-from udacore.engine.scoring import score_checkpoint
 from udacore.models.layouts import convert_checkpoint, recognize_layout
 from udacore.models.weights import load_children, load_state
-from udacore.plugins import load_plugin
-from udacore.testing.runs import configure
+from udacore.testing.runs import configure, score
 
 
 class Host(torch.nn.Module):
@@ -55,7 +53,7 @@ def test_a_released_file_is_evaluated_as_it_is(tmp_path):
     torch.save({key: value for key, value in state.items() if key != "layer5.branches"}, tmp_path / "released.pth")
     words = ("method.network=deeplab-caffe", "model.batch_norm=live", "evaluate.target.count=1", "evaluate.target.image_size=[32,32]", "device=cpu")
     config = configure("bdl", "streets", words)
-    (result,) = score_checkpoint(config, load_plugin("bdl"), folder=None, only="adapt-1", checkpoint=tmp_path / "released.pth")
+    (result,) = score("bdl", config, tmp_path / "released.pth", round="adapt-1")
     assert len(result.scores.iou) == 12
 
 

@@ -91,22 +91,11 @@ def test_later_rounds_train_segmenter_and_discriminator(whole):
     assert terms["translate-1"] == {f"loss/translators/{name}" for name in sides} | {"loss/critics/D_A", "loss/critics/D_B"}
 
 
-def test_resume_inside_translation_is_bit_identical_pool_included(whole, tmp_path, monkeypatch):
+def test_resume_inside_translation_is_bit_identical_pool_included(whole, tmp_path):
     """With three pictures in each pool the second step meets a full one; stopped before and after that."""
-    from udacore.engine import training
-
-    original = training.save_last
     for moment in (1, 3):
-
-        def save_and_die(work, moment=moment):
-            original(work)
-            if work.name == "translate-1" and work.step == moment:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(training, "save_last", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
+        with dying_in("translate-1", step=moment), pytest.raises(DeathError):
             run_small(tmp_path, "save_every=1", resume=moment > 1)
-    monkeypatch.setattr(training, "save_last", original)
     assert not list((tmp_path / "run" / "checkpoints").glob("1-*"))
     folder, _ = run_small(tmp_path, "save_every=1", resume=True)
     for name in ("1-translate-1", "4-self-training-2"):

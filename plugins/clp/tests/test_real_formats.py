@@ -10,9 +10,9 @@ import pytest
 import torch
 from udacore_clp.segmenters import build_network
 
-from udacore.cli import main
 from udacore.config.schema import ModelConfig
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
+from udacore.testing.runs import uda
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from clp_files import weights_file
@@ -61,7 +61,7 @@ def test_gta5_to_cityscapes_runs_whole_from_imagenet_weights_of_the_caffe_kind(p
     backbone = build_network(ModelConfig(), 19).backbone
     state = {f"Scale.{key}": value for key, value in backbone.state_dict().items()} | {"Scale.fc.weight": torch.zeros(1000, 2048)}
     torch.save({"model": state}, place / "here" / "resnet101-imagenet.pth")
-    assert main(["run", "--plugin", "clp", "gta5-cityscapes", *CUT]) == 0
+    assert uda("run", "--plugin", "clp", "gta5-cityscapes", *CUT) == 0
     run = place / "here" / "runs" / "clp-gta5-cityscapes"
     check_run(run, 19)
     trained = torch.load(run / "checkpoints" / "0-associate.pt", weights_only=True)["model"]
@@ -73,7 +73,7 @@ def test_gta5_to_cityscapes_runs_whole_from_imagenet_weights_of_the_caffe_kind(p
 def test_synthia_to_cityscapes_runs_whole_after_a_source_round(place):
     write_synthia(place / "data" / "synthia")
     words = ("initial=random", "rounds.source.draws=[source]", "rounds.source.evaluate=null", "model.batch_norm=domain")
-    assert main(["run", "--plugin", "clp", "synthia-cityscapes", *CUT, *words]) == 0
+    assert uda("run", "--plugin", "clp", "synthia-cityscapes", *CUT, *words) == 0
     run = place / "here" / "runs" / "clp-synthia-cityscapes"
     scores = check_run(run, 16)
     assert set(scores[0]["subsets"]) == {"synthia13"}
@@ -82,7 +82,7 @@ def test_synthia_to_cityscapes_runs_whole_after_a_source_round(place):
 
 
 def test_the_imagenet_file_that_the_presets_need_is_named(place, capsys):
-    assert main(["run", "--plugin", "clp", "gta5-cityscapes", *CUT]) == 2
+    assert uda("run", "--plugin", "clp", "gta5-cityscapes", *CUT) == 2
     err = capsys.readouterr().err
     assert "resnet101-imagenet.pth: no such file" in err
     assert len(err.splitlines()) == 1
@@ -96,11 +96,11 @@ def test_a_file_of_the_authors_is_imported_and_evaluated_with_the_same_result(pl
     content = weights_file(model)
     torch.save(content, place / "ckpt_final.weights")
     how = ["gta5-cityscapes", "--plugin", "clp", "model.name=small", *CUT, "--json"]
-    assert main(["eval", *how, "--checkpoint", str(place / "ckpt_final.weights")]) == 0
+    assert uda("eval", *how, "--checkpoint", str(place / "ckpt_final.weights")) == 0
     singly = json.loads(capsys.readouterr().out)
-    assert main(["import", "--plugin", "clp", str(place / "ckpt_final.weights"), str(place / "plca.pt")]) == 0
+    assert uda("import", "--plugin", "clp", str(place / "ckpt_final.weights"), str(place / "plca.pt")) == 0
     assert "clp-weights" in capsys.readouterr().out
-    assert main(["eval", *how, "--checkpoint", str(place / "plca.pt")]) == 0
+    assert uda("eval", *how, "--checkpoint", str(place / "plca.pt")) == 0
     imported = json.loads(capsys.readouterr().out)
     assert [row["iou"] for row in imported] == [row["iou"] for row in singly]
     assert [row["protocol"]["head"] for row in singly] == ["aggregated", "logits"]

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from udacore import ConfigError
-from udacore.cli import main
 from udacore.testing.interruption import DeathError, dying_in, find_differences
-from udacore.testing.runs import configure, train
+from udacore.testing.runs import configure, train, uda
 
 SMALL = (
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("count=4", "image_size=[64,32]")),
@@ -91,10 +90,10 @@ def test_the_control_differs_in_the_round_that_associates_only(plain, tmp_path):
 
 
 def test_aggregated_inference_is_a_protocol_and_written_into_its_result(plain, capsys):
-    assert main(["eval", str(plain[0]), *AGGREGATED, "--json"]) == 0
+    assert uda("eval", str(plain[0]), *AGGREGATED, "--json") == 0
     (aggregated,) = json.loads(capsys.readouterr().out)
     assert (aggregated["protocol"]["head"], aggregated["protocol"]["upsample"]) == ("aggregated", "probability")
-    assert main(["eval", str(plain[0]), "--json"]) == 0
+    assert uda("eval", str(plain[0]), "--json") == 0
     (usual,) = json.loads(capsys.readouterr().out)
     assert usual["protocol"]["head"] == "logits"
     assert aggregated["iou"] != usual["iou"]

@@ -21,13 +21,12 @@ from udacore_fada.discriminator import Discriminator
 from udacore_fada.losses import Encoding, domain_cross_entropy, segmentation_loss, soft_labels
 
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig, ScheduleConfig
-from udacore.engine.scoring import first_number
 from udacore.interface import SourceBatch, TargetBatch
 from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
 from udacore.models import DeepLabHead, Segmenter, build_segmenter
 from udacore.models.layouts import convert_checkpoint
-from udacore.models.weights import load_state
+from udacore.models.weights import first_number, load_state
 from udacore.testing.golden import Arrays, Operation, fill_state_dict
 from udacore.testing.steps import take_steps
 

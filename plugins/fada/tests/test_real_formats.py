@@ -15,10 +15,10 @@ from PIL import Image
 from torch import nn
 from udacore_fada.discriminator import Discriminator
 
-from udacore.cli import main
 from udacore.config.schema import ModelConfig
 from udacore.models import build_segmenter
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
+from udacore.testing.runs import uda
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from authors_files import released
@@ -85,7 +85,7 @@ def write_imagenet(path):
 @pytest.mark.slow
 def test_gta5_to_cityscapes_runs_whole(place):
     write_imagenet(place / "imagenet.pth")
-    assert main(["run", "--plugin", "fada", "gta5-cityscapes", *CUT, f"initial={place / 'imagenet.pth'}"]) == 0
+    assert uda("run", "--plugin", "fada", "gta5-cityscapes", *CUT, f"initial={place / 'imagenet.pth'}") == 0
     run = place / "here" / "runs" / "fada-gta5-cityscapes"
     check_run(run, 19)
     aligned = torch.load(run / "checkpoints" / "1-adversarial.pt", weights_only=True)["model"]
@@ -98,14 +98,14 @@ def test_gta5_to_cityscapes_runs_whole(place):
 @pytest.mark.slow
 def test_synthia_to_cityscapes_runs_whole_on_vgg(place):
     write_synthia(place / "data" / "synthia")
-    assert main(["run", "--plugin", "fada", "synthia-cityscapes-vgg16", *CUT]) == 0
+    assert uda("run", "--plugin", "fada", "synthia-cityscapes-vgg16", *CUT) == 0
     run = place / "here" / "runs" / "fada-synthia-cityscapes-vgg16"
     check_run(run, 16)
     assert set(rows(run)[-1].get("subsets", {"synthia13": 0})) == {"synthia13"}
 
 
 def test_the_file_that_the_variant_on_vgg_needs_is_named(place, capsys):
-    assert main(["run", "--plugin", "fada", "gta5-cityscapes-vgg16", *(word for word in CUT if word != "initial=random")]) == 2
+    assert uda("run", "--plugin", "fada", "gta5-cityscapes-vgg16", *(word for word in CUT if word != "initial=random")) == 2
     err = capsys.readouterr().err
     assert "vgg16-00b39a1b.pth: no such file" in err
     assert len(err.splitlines()) == 1
@@ -121,16 +121,16 @@ def test_authors_checkpoints_are_imported_and_evaluated_singly_and_as_a_folder(p
         model.discriminator = Discriminator(model.feature_channels, 19, width=8)
         torch.save(released(model, discriminator=number == 1), folder / name)
     how = ["gta5-cityscapes", "--plugin", "fada", "--round", "adversarial", "model.name=small", "method.width=8", *CUT]
-    assert main(["eval", *how, "--checkpoint", str(folder)]) == 0
+    assert uda("eval", *how, "--checkpoint", str(folder)) == 0
     header, *table = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header[:3] == ["iters", "mIoU", "road"]
     assert header[-1] == "bicycle"
     assert [row[0] for row in table] == ["2000", "4000"]
     for name, row in zip(names, table, strict=True):
         out = place / f"{name}.pt"
-        assert main(["import", "--plugin", "fada", str(folder / name), str(out)]) == 0
+        assert uda("import", "--plugin", "fada", str(folder / name), str(out)) == 0
         capsys.readouterr()
-        assert main(["eval", *how, "--checkpoint", str(out), "--json"]) == 0
+        assert uda("eval", *how, "--checkpoint", str(out), "--json") == 0
         (alone,) = json.loads(capsys.readouterr().out)
         assert alone["miou"] == float(row[1])
         assert list(alone["iou"].values()) == [float(value) for value in row[2:]]

@@ -11,9 +11,9 @@ from udacore_pycda.normalization import CumulativeBatchNorm2d
 from udacore_pycda.ppm import build_ppm
 
 from udacore import ConfigError
-from udacore.cli import main
 from udacore.models import load_state
 from udacore.models.layouts import convert_checkpoint, join_files, recognize_layout
+from udacore.testing.runs import uda
 
 PARTS = {"encoder": "backbone.", "decoder": "classifier."}
 
@@ -40,7 +40,7 @@ def save(folder, contents):
 
 
 def import_(*words):
-    return main(["import", "--plugin", "pycda", *map(str, words)])
+    return uda("import", "--plugin", "pycda", *map(str, words))
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

@@ -10,9 +10,9 @@ import torch
 from udacore_pycda.normalization import CumulativeBatchNorm2d
 from udacore_pycda.ppm import build_ppm
 
-from udacore.cli import main
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 from udacore.testing.interruption import DeathError, dying_in, find_differences
+from udacore.testing.runs import uda
 
 ODD = (131, 67)
 TINY = ("method.encoder=tiny", "initial=random")
@@ -44,7 +44,7 @@ def place(tmp_path, monkeypatch):
 def run(preset, *words):
     """The exit status of a run with the cut preset."""
     lists = ("target.except=held-out.txt", "evaluate.selection.list=held-out.txt")
-    return main(["run", "--plugin", "pycda", preset, *CUT, *lists, *words])
+    return uda("run", "--plugin", "pycda", preset, *CUT, *lists, *words)
 
 
 def folder(place, preset):
@@ -138,7 +138,7 @@ def test_the_best_model_by_held_out_labels_is_kept_on_demand_and_the_run_says_so
 
 def test_a_split_that_names_missing_pictures_is_refused_with_the_first_of_them(place, capsys):
     # One of the 500 is there, so `except` has something to leave out; the labelled set of all 500 is not complete.
-    assert main(["run", "--plugin", "pycda", "gta5-cityscapes", *CUT, *TINY, CONVERT]) == 3
+    assert uda("run", "--plugin", "pycda", "gta5-cityscapes", *CUT, *TINY, CONVERT) == 3
     err = capsys.readouterr().err
     assert "list udacore_pycda:lists/cityscapes_train_val500.txt: no image hanover/hanover_000000_046954_leftImg8bit.png in" in err
     assert "(498 more missing)" in err
@@ -177,10 +177,10 @@ def test_authors_files_are_imported_and_evaluated(place, capsys):
     for part, ours in (("encoder", "backbone."), ("decoder", "classifier.")):
         state = {key.removeprefix(ours): value for key, value in model.state_dict().items() if key.startswith(ours)}
         torch.save(state, f"{part}_i_itermodel_best.pth.tar")
-    assert main(["import", "--plugin", "pycda", "encoder_i_itermodel_best.pth.tar", "decoder_i_itermodel_best.pth.tar", "pycda.pt"]) == 0
+    assert uda("import", "--plugin", "pycda", "encoder_i_itermodel_best.pth.tar", "decoder_i_itermodel_best.pth.tar", "pycda.pt") == 0
     capsys.readouterr()
     words = [*CUT, *TINY, CONVERT, "target.except=null", "evaluate.selection=null", "best_on=null"]
-    assert main(["eval", "gta5-cityscapes", "--plugin", "pycda", "--checkpoint", "pycda.pt", "--json", *words]) == 0
+    assert uda("eval", "gta5-cityscapes", "--plugin", "pycda", "--checkpoint", "pycda.pt", "--json", *words) == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert 0 <= result["miou"] < 0.2
     assert result["protocol"]["align_corners"] is True

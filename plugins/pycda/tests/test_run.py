@@ -11,10 +11,8 @@ import udacore_pycda
 from udacore_pycda.prior import write_counts
 
 from udacore import ConfigError
-from udacore.engine.dry_run import dry_run
-from udacore.plugins import load_plugin
 from udacore.testing.interruption import DeathError, dying_in, find_differences
-from udacore.testing.runs import configure, train
+from udacore.testing.runs import configure, train, uda
 
 STEPS = {"source": 2, "pyramid": 3, "convert": 2}
 SMALL = (
@@ -142,10 +140,10 @@ def test_a_prior_for_inputs_of_another_size_is_refused_before_anything_is_learne
         run_small(tmp_path, f"method.prior={tmp_path / 'other.npz'}")
 
 
-def test_a_dry_run_tries_every_round_before_anything_was_counted(tmp_path):
+def test_a_dry_run_tries_every_round_before_anything_was_counted(tmp_path, capsys):
     words = (*SMALL, f"folder={tmp_path}", "name=run")
-    config = configure("pycda", "streets", words)
-    table = dry_run(config, load_plugin("pycda"))
+    assert uda("run", "--plugin", "pycda", "streets", *words, "--dry-run") == 0
+    table = capsys.readouterr().out
     assert [line.split()[0] for line in table.splitlines()[1:]] == [*STEPS, "total"]
 
 
