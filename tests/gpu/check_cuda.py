@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import udacore_proca  # noqa: E402
 from hot_spots import CASES, Place  # noqa: E402
 from speed import TOLERANCE, array, difference, distance  # noqa: E402
+from udacore_pycda.pyramid_pooling import PyramidHead  # noqa: E402
 
 from udacore.config.resolve import load_config  # noqa: E402
 from udacore.engine.folder import run_folder  # noqa: E402
 from udacore.engine.run import run  # noqa: E402
-from udacore.models import PyramidHead  # noqa: E402
 from udacore.plugins import load_plugin  # noqa: E402
 from udacore.testing import fast_checks  # noqa: E402
 

@@ -1,5 +1,9 @@
 """Networks: backbones, heads, batch-norm modes, the segmenter, and the weights they start from."""
 
+import importlib
+import warnings
+from typing import Any
+
 from udacore.config.schema import ModelConfig
 from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
 from udacore.models.deeplab import DeepLabHead, Segmenter
@@ -15,7 +19,6 @@ from udacore.models.normalization import (
     joint_statistics,
     make_batch_norm,
 )
-from udacore.models.ppm import PyramidHead, PyramidSegmenter
 from udacore.models.resnet import BasicBlock, Bottleneck, ResNet, ResNetSettings
 from udacore.models.vgg import VGG16
 from udacore.models.weights import Loaded, load_children, load_initial, load_state
@@ -36,8 +39,6 @@ __all__ = [
     "Loaded",
     "ModelConfig",
     "NormFactory",
-    "PyramidHead",
-    "PyramidSegmenter",
     "ResNet",
     "ResNetSettings",
     "Segmenter",
@@ -54,3 +55,18 @@ __all__ = [
     "make_batch_norm",
     "recognize_layout",
 ]
+
+_MOVED = dict.fromkeys(("PyramidHead", "PyramidSegmenter"), "udacore_pycda.pyramid_pooling")
+"""Names that left this package with version 0.2, and where they are; gone in 0.3."""
+
+
+def __getattr__(name: str) -> Any:
+    """A name that was moved, with a warning. Raises AttributeError for any other."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        found = getattr(importlib.import_module(_MOVED[name]), name)
+    except ModuleNotFoundError as error:
+        raise AttributeError(f"{name} moved to {_MOVED[name]}, which is not installed") from error
+    warnings.warn(f"{name} moved to {_MOVED[name]}; the old name goes in udacore 0.3", DeprecationWarning, stacklevel=2)
+    return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 
 from udacore.errors import ConfigError, near_matches
-from udacore.models import NormFactory, PyramidSegmenter, ResNet, ResNetSettings
+from udacore.models import NormFactory, ResNet, ResNetSettings
+from udacore_pycda.pyramid_pooling import PyramidSegmenter
 
 
 @attrs.frozen

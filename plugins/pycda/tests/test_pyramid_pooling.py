@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from udacore_pycda.pyramid_pooling import PyramidHead, PyramidSegmenter, multiplied_means
 
 from udacore.errors import ConfigError
 from udacore.inference import predict_label
-from udacore.models import PyramidHead, PyramidSegmenter, ResNet, ResNetSettings, domain, make_batch_norm
-from udacore.models.ppm import multiplied_means
+from udacore.models import ResNet, ResNetSettings, domain, make_batch_norm
 
 TINY = ResNetSettings(block="basic", blocks=(1, 1, 1, 1), widths=(8, 8, 16, 32), stem="deep")
 
