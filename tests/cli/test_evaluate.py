@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from udacore.cli import main
+from udacore.cli.arguments import open_run
 from udacore.config.schema import ModelConfig
+from udacore.engine.scoring import choose_checkpoint
 from udacore.models import build_segmenter
 
 SMALL = ("device=cpu", "threads=1", *(f"evaluate.{name}.{word}" for name in ("target", "source") for word in ("count=3", "image_size=[64,32]")))
@@ -81,3 +83,14 @@ def test_a_file_without_weights_is_an_error_of_one_line(content: object, plugin:
     torch.save(content, tmp_path / "odd.pt")
     assert main(["eval", "streets", "--plugin", plugin, "device=cpu", "--checkpoint", str(tmp_path / "odd.pt")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'odd.pt'}: no ")
+
+
+@pytest.mark.parametrize("preset", [f"{pair}-cityscapes{network}" for pair in ("gta5", "synthia") for network in ("", "-vgg16")])
+def test_a_released_file_of_proca_is_scored_at_the_size_of_its_last_stage_and_scales_refer_to_that(preset: str) -> None:
+    scales = "evaluate.target.scales=[0.5,0.75,1,1.25,1.5,1.75]"
+    released = Path("model_proca_ssl.pth")
+    _, config, run = open_run(preset, (scales, "evaluate.target.flip=true"), "proca", released)
+    name, path = choose_checkpoint(config, run, None, released)
+    protocol = config.rounds[name].evaluate["target"]
+    assert (name, path, protocol.size, protocol.flip) == ("distill", released, (2048, 1024), True)
+    assert protocol.scales == (0.5, 0.75, 1, 1.25, 1.5, 1.75)

@@ -8,6 +8,7 @@ from udacore.config.transforms import Blur, Crop, Flip, Grey, Jitter, Resize, Sc
 from udacore.testing.runs import configure
 
 PUBLISHED = ("gta5-cityscapes", "synthia-cityscapes")
+REAL = (*PUBLISHED, "gta5-cityscapes-vgg16", "synthia-cityscapes-vgg16", "gta5-cityscapes-memory-bank")
 
 
 def preset(name):
@@ -45,6 +46,7 @@ def test_the_published_schedule(name):
     assert [round.weights for round in rounds.values()] == ["initial", "previous", "initial"]
     assert [round.keep for round in rounds.values()] == ["last", "best", "last"]
     assert {round.initial for round in rounds.values()} == {"imagenet"}
+    assert preset(name).workers == 4
 
 
 @pytest.mark.parametrize(("name", "size", "classes"), [("gta5-cityscapes", (1280, 720), "cityscapes19"), ("synthia-cityscapes", (1280, 760), "synthia16")])
@@ -64,13 +66,20 @@ def test_the_published_data(name, size, classes):
         assert (round.model.name, round.model.batch_norm) == ("deeplab-resnet101", "train")
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", REAL)
 def test_the_published_evaluation(name):
-    for round in preset(name).rounds.values():
+    for key, round in preset(name).rounds.items():
         (protocol,) = round.evaluate.values()
-        assert (protocol.size, protocol.every, protocol.absent, protocol.split) == ((1024, 512), 1000, "zero", "val")
+        assert protocol.size == ((2048, 1024) if key == "distill" else (1024, 512))
+        assert (protocol.every, protocol.absent, protocol.split) == (1000, "zero", "val")
         assert (protocol.interpolation, protocol.upsample) == ("bicubic", "logits")
+        assert (protocol.scales, protocol.flip) == ((1.0,), False)
         assert protocol.subsets == (("synthia13",) if name.startswith("synthia") else ())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_labels_are_made_at_the_size_of_the_adaptation(name):
+    assert preset(name).rounds["adapt"].target.transform["resize"] == Resize(size=(1024, 512))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
