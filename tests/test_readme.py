@@ -57,6 +57,35 @@ def test_every_hook_stands_with_its_arguments(hook: str) -> None:
     assert f"`{hook}({arguments})`" in README
 
 
+def published_figures() -> list[dict[str, str]]:
+    """The table of published figures: a mapping from the head of a column to the cell, for each row."""
+    head, _, *rows = README[README.index("| plugin | GTA5") :].split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, *rows)]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+
+
+def test_every_published_figure_has_a_source_and_stands_on_its_methods_page() -> None:
+    rows = published_figures()
+    assert {row["plugin"].strip("`") for row in rows} == {path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")}
+    legend = re.findall(r"\[(\w)\] [a-z]", README)
+    for row in rows:
+        page = (ROOT / "docs/methods" / f"{row['plugin'].strip('`')}.md").read_text()
+        for cell in list(row.values())[1:]:
+            figures = re.findall(r"\d\d\.\d", cell)
+            marks = re.findall(r"\d\d\.\d \[(\w)\]", cell)
+            assert len(figures) == len(marks)
+            assert figures or cell == "-"
+            assert set(marks) <= set(legend)
+            assert all(figure in page for figure in figures)
+
+
+def test_each_column_of_published_figures_has_one_protocol() -> None:
+    heads = list(published_figures()[0])[1:]
+    assert len(set(heads)) == 6
+    for head in heads:
+        assert re.fullmatch(r"(GTA5|SYNTHIA), (19|16|13) classes, (one scale|several scales and mirrored)", head)
+
+
 def test_every_link_leads_somewhere() -> None:
     targets = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     missing = [link for link in targets if not (ROOT / link).exists()]
