@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -26,13 +29,13 @@ def sorted_thresholds(pictures: Pictures, counter: ThresholdCounter) -> np.ndarr
     return result
 
 
-def random_pictures(seed: int, *, ties: bool = False, power: float = 1.0, pictures: int = 3) -> Pictures:
+def random_pictures(seed: int, *, ties: bool = False, power: float = 1.0, pictures: int = 3, kind: torch.dtype = torch.float32) -> Pictures:
     """Pictures of odd and unequal size, seven classes: 5 never predicted, 6 at one pixel, some predictions ignored."""
     generator = torch.Generator().manual_seed(seed)
     result = []
     for n in range(pictures):
         shape = (1, 33 + n, 49)
-        confidence = torch.rand(shape, generator=generator) ** power
+        confidence = torch.rand(shape, generator=generator, dtype=kind) ** power
         if ties:
             confidence = (confidence * 20).round() / 20
         prediction = torch.randint(0, 5, shape, generator=generator)
@@ -42,11 +45,12 @@ def random_pictures(seed: int, *, ties: bool = False, power: float = 1.0, pictur
     return result
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize(("percent", "cap"), [(0.6, 0.9), (0.5, 0.9), (0.5, 1.0), (0.0, 0.9), (1.0, 1.0), (0.99, 0.25)])
-def test_thresholds_equal_those_by_sorting(precision, percent: float, cap: float) -> None:
-    for seed in range(6):
-        pictures = random_pictures(seed, ties=seed % 2 == 1, power=(1.0, 0.05, 4.0)[seed % 3])
+def test_thresholds_equal_those_by_sorting(kind: torch.dtype, precision, percent: float, cap: float) -> None:
+    for seed in range(3):
+        pictures = random_pictures(seed, ties=seed % 2 == 1, power=(1.0, 0.05, 4.0)[seed], kind=kind)
         counter = ThresholdCounter(7, percent, cap, precision)
         got = find_thresholds(counter, lambda pictures=pictures: pictures)
         want = sorted_thresholds(pictures, counter)
@@ -61,6 +65,68 @@ def test_neighbouring_float32_values_are_told_apart() -> None:
     for percent in (0.01, 0.33, 0.5, 0.98):
         counter = ThresholdCounter(1, percent)
         assert find_thresholds(counter, lambda: pictures).item() == values[round(100 * percent)]
+
+
+def test_neighbouring_float64_values_are_told_apart() -> None:
+    values = np.float64(0.7) + np.arange(-50, 50) * np.spacing(np.float64(0.7))
+    pictures = [(torch.from_numpy(np.random.default_rng(0).permutation(values)), torch.zeros(100, dtype=torch.int64))]
+    for percent in (0.01, 0.33, 0.5, 0.98):
+        found = find_thresholds(ThresholdCounter(1, percent, precision="float64"), lambda: pictures)
+        assert found.dtype == torch.float64
+        assert found.item() == values[round(100 * percent)]
+
+
+def test_labels_of_float64_are_those_by_sorting() -> None:
+    pictures = random_pictures(3, kind=torch.float64)
+    counter = ThresholdCounter(7, 0.5, 0.9, "float64")
+    want = sorted_thresholds(pictures, counter)
+    found = find_thresholds(counter, lambda: pictures)
+    for confidence, prediction in pictures:
+        label = apply_thresholds(confidence, prediction.clamp(max=6), found).numpy()
+        np.testing.assert_array_equal(label == 255, confidence.numpy() < want[prediction.clamp(max=6).numpy()])
+
+
+def test_a_float64_just_below_the_cap_is_dropped_and_one_at_the_cap_is_kept() -> None:
+    below, prediction = float(np.nextafter(0.9, 0)), torch.zeros(4, dtype=torch.int64)
+    confidence = torch.tensor([below, 0.9, 0.95, 0.96], dtype=torch.float64)
+    thresholds = find_thresholds(ThresholdCounter(1, 0.5, 0.9, "float64"), lambda: [(confidence, prediction)])
+    assert apply_thresholds(confidence, prediction, thresholds).tolist() == [255, 0, 0, 0]
+    assert find_thresholds(ThresholdCounter(1, 0.0, 0.9, "float64"), lambda: [(confidence, prediction)]).tolist() == [below]
+
+
+def test_confidences_of_two_dtypes_are_refused_where_they_would_not_be_exact() -> None:
+    counter = ThresholdCounter(7, 0.5, precision="float64")
+    counter.update(*random_pictures(0)[0])
+    with pytest.raises(TypeError, match=r"they were torch\.float32 first and are torch\.float64 now"):
+        counter.update(*random_pictures(0, kind=torch.float64)[0])
+
+
+class Ranks:
+    """Two ranks in two threads, in place of two processes: `all_sum` waits for both."""
+
+    def __init__(self) -> None:
+        self.barrier, self.parts = threading.Barrier(2, timeout=20), {}
+
+    def all_sum(self, x: Tensor) -> Tensor:
+        self.parts[threading.get_ident()] = x
+        self.barrier.wait()
+        total = torch.stack(list(self.parts.values())).sum(0)
+        self.barrier.wait()
+        return total
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_ranks_find_the_thresholds_of_all_pictures_even_if_one_has_none(kind, precision, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("udacore.thresholds.ranks.all_sum", Ranks().all_sum)
+    pictures = random_pictures(5, kind=kind)
+    counters = [ThresholdCounter(7, 0.5, 0.9, precision) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        shares = (pictures[:first], pictures[first:])
+        found = list(pool.map(lambda counter, share: find_thresholds(counter, lambda: share), counters, shares))
+    want = sorted_thresholds(pictures, counters[0])
+    assert all(np.array_equal(each.numpy(), want) for each in found)
 
 
 def test_halves_are_rounded_to_even_and_the_rank_stays_inside() -> None:
@@ -98,14 +164,15 @@ def test_a_pixel_at_its_threshold_stays_and_one_below_is_ignored() -> None:
     assert labels.tolist() == [[255, 0, 0, 1]]
 
 
-def test_memory_does_not_grow_with_the_pictures() -> None:
-    counter = ThresholdCounter(7, 0.5)
+@pytest.mark.parametrize(("kind", "passes"), [(torch.float32, 2), (torch.float64, 4)])
+def test_memory_does_not_grow_with_the_pictures(kind: torch.dtype, passes: int) -> None:
+    counter = ThresholdCounter(7, 0.5, precision="float64")
     sizes = []
-    for another in (True, False):
-        for confidence, prediction in random_pictures(0, pictures=4):
+    for number in range(passes):
+        for confidence, prediction in random_pictures(0, pictures=4, kind=kind):
             counter.update(confidence, prediction)
             sizes.append(sum(x.numel() for x in vars(counter).values() if isinstance(x, Tensor)))
-        assert counter.next_pass() is another
+        assert counter.next_pass() is (number < passes - 1)
     assert len(set(sizes)) == 2
 
 
