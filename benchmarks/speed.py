@@ -32,6 +32,9 @@ from hot_spots import CASES, Pair, Place
 TOLERANCE = 1e-4
 """Of what is not whole numbers: length of the difference by length of the vector."""
 MOST_REPEATS = 30
+HEAD = """\
+| hot spot | size | plain ms | ours ms | plain / ours | plain MiB | ours MiB | repeats | differs |
+| --- | --- | --: | --: | --: | --: | --: | --: | --: |"""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +69,7 @@ def main() -> None:
     if arguments.memory_of:
         print(host_memory(getattr(CASES[names[0]](place), arguments.memory_of)))
         return
+    print(f"{made_with(place)}\n\n{HEAD}", flush=True)  # a table that is copied from the terminal says what made it
     rows = []
     gc.freeze()  # what was there before need not be looked through ahead of every call
     try:
@@ -183,29 +187,35 @@ def line(row: Row) -> str:
 
 def report(rows: Sequence[Row], place: Place) -> str:
     """The table with how it was made."""
-    on_cpu = f"{processor()}, {torch.get_num_threads()} torch thread(s)"
-    device = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else on_cpu
     clock = "seconds of processor time of this process" if counts_own_time(place.device) else "seconds by the clock on the wall"
     slower = [row.name for row in rows if row.ours > row.plain]
     return "\n".join(
         [
             "# Speed of the hot spots",
             "",
-            f"Made on {datetime.date.today().isoformat()} by `python {shlex.join(['benchmarks/speed.py', *sys.argv[1:]])}`",
-            f"on {device}; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}.",
+            made_with(place),
             "",
             "Plain: the computation as the published programs are described to do it (`hot_spots/plain.py`). Both forms ran in",
             f"one process, in turns; medians over the repeats, {clock}. The machine may have been shared,",
             "so the ratio means more than the milliseconds. MiB: the most that a call takes beyond its inputs. Differs: length",
             "of the difference of an output (loss, gradient, label) by length of the plain one, the largest, checked first.",
             "",
-            "| hot spot | size | plain ms | ours ms | plain / ours | plain MiB | ours MiB | repeats | differs |",
-            "| --- | --- | --: | --: | --: | --: | --: | --: | --: |",
+            HEAD,
             *map(line, rows),
             "",
             f"Where ours is not faster: {', '.join(slower) if slower else 'nowhere in this table'}.",
             "",
         ]
+    )
+
+
+def made_with(place: Place) -> str:
+    """When, by which command, on what, and with which versions the rows are made."""
+    on_cpu = f"{processor()}, {torch.get_num_threads()} torch thread(s)"
+    device = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else on_cpu
+    return (
+        f"Made on {datetime.date.today().isoformat()} by `python {shlex.join(['benchmarks/speed.py', *sys.argv[1:]])}`\n"
+        f"on {device}; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}."
     )
 
 

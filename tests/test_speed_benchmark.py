@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ def speed():
 def test_quick_run_prints_a_row_for_every_case_and_finds_equal_numbers(speed, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["speed.py", "--quick"])
     speed.main()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
+    head, _, table = capsys.readouterr().out.partition("\n\n")
+    assert f"torch {torch.__version__}," in head
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     assert [row[0] for row in rows] == list(speed.CASES)
     assert all(row[-1] == "equal" or float(row[-1]) <= speed.TOLERANCE for row in rows)
 
@@ -34,6 +37,13 @@ def test_a_report_tells_device_threads_and_where_ours_is_not_faster(speed):
     assert "| a | 1 | 1000.00 | 500.00 | 2.0 | 1 | 0 | 2 | equal |" in text
     assert "Where ours is not faster: b." in text
     assert f"{torch.get_num_threads()} torch thread(s)" in text
+    assert f"torch {torch.__version__}," in text
+
+
+def test_every_table_of_speed_names_the_torch_it_was_made_with():
+    before = re.split(r"(?:^\|.*\n)+", (BENCHMARKS / "SPEED.md").read_text(), flags=re.MULTILINE)[:-1]
+    assert len(before) > 3
+    assert not [text for text in before if not re.search(r"torch \d+\.\d+\.\d+", text)]
 
 
 def test_other_numbers_end_the_benchmark_with_one_line(speed, monkeypatch):
