@@ -5,11 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
+from functools import cache
+from pathlib import Path
 
 ROW = re.compile(r"^(\S(?:\S| (?! ))*) {2,}(\S.*)$")
 """`name   what it means`, the form in which arguments and fields are explained."""
 SOURCE = re.compile(r"\s*\(spec[ /][^)]*\)|; spec [^)]*(?=\))")
 """Where in its written source a rule comes from: for those who read the code."""
+ALGORITHMS = Path(__file__).parent.parent / "algorithms"
+CITATION = re.compile(r"\balgorithms/([a-z-]+) (\d+(?:\.\d+)?(?:(?:, | and | to )\d+(?:\.\d+)?)*)")
+"""`algorithms/clp 5.2, 5.3`: sections of a page of docs/algorithms."""
 
 
 def escape(text: str) -> str:
@@ -21,7 +26,26 @@ def escape(text: str) -> str:
 def to_markdown(docstring: str | None) -> str:
     """A docstring: paragraphs, tables of names, examples."""
     text = SOURCE.sub("", inspect.cleandoc(docstring or ""))
-    return "\n\n".join(_block(block) for block in re.split(r"\n\s*\n", text) if block.strip())
+    return link_citations("\n\n".join(_block(block) for block in re.split(r"\n\s*\n", text) if block.strip()))
+
+
+def link_citations(text: str) -> str:
+    """Markdown in which each section that is cited is a link to its heading."""
+
+    def link(found: re.Match[str]) -> str:
+        page, sections = found.groups()
+        target, anchors = f"/algorithms/{page}.md", _anchors(page)
+        return f"{page} " + re.sub(r"\d+(?:\.\d+)?", lambda number: f"[{number[0]}]({target}#{anchors[number[0]]})", sections)
+
+    return CITATION.sub(link, text)
+
+
+@cache
+def _anchors(page: str) -> dict[str, str]:
+    """Number of a section -> the anchor that MyST gives its heading."""
+    text = (ALGORITHMS / f"{page}.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ ((\d+(?:\.\d+)?) .+)$", text, re.MULTILINE)
+    return {number: re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title, number in headings}
 
 
 def _block(block: str) -> str:
