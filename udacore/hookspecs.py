@@ -37,8 +37,9 @@ def build_model(settings: Any, architecture: ModelConfig, round: RoundInfo) -> n
     banks, counts, the weights of a teacher) as buffers. None: the core's segmenter.
 
     The core calls the network as `model(image)`, with `head=` only where an evaluation asks for one of its `head_names`. A hook
-    may pass more if its network takes it: that of `build_segmenter` takes `domain="source"` or `"target"`, which matters
-    under `batch_norm: domain` alone. `with udacore.models.domain(model, "target"):` says the same of all calls inside; so the
+    may pass `domain="source"` or `"target"` to any network, which matters under `batch_norm: domain` alone: a forward that
+    does not take it does not get it, and the layers of the domain are used all the same. What else a hook passes, its
+    network must take. `with udacore.models.domain(model, "target"):` says the same of all calls inside; so the
     core does when it evaluates, makes pseudo labels and learns from them.
 
     A direct child with an entry under `parts:` is trained by an optimiser of its own; all other parameters belong to

@@ -29,6 +29,17 @@ def upsample(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
+def match_features(features: Tensor, logits: Tensor, align_corners: bool) -> Tensor:
+    """Features (N A h w) at the size of the logits (N K h' w'), for losses that need both of a pixel; as they are where sizes agree.
+
+    The networks of the core give both at one size. One whose head works at a higher resolution than its features does not.
+    """
+    if features.shape[-2:] == logits.shape[-2:]:
+        return features
+    height, width = logits.shape[-2:]
+    return upsample(features, (height, width), align_corners)
+
+
 def _mean(loss: Tensor, valid: Tensor) -> Tensor:
     """Mean of `loss` where `valid`; the caller has put zeros elsewhere."""
     return loss.sum() / valid.sum().clamp(min=1)

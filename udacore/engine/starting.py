@@ -13,6 +13,7 @@ from udacore.engine.parts import SEGMENTER, part_of, present_parts
 from udacore.engine.session import Session
 from udacore.errors import ConfigError, PluginError, UdaError, near_matches
 from udacore.interface import RoundInfo
+from udacore.models.domain_argument import accept_domain
 from udacore.models.weights import load_children, load_initial, load_state, read_state
 from udacore.plugins import labelled
 
@@ -27,6 +28,7 @@ def build_model(session: Session, round: RoundInfo, config: RoundConfig) -> nn.M
     for attribute in ("align_corners", "num_classes"):
         if not hasattr(model, attribute):
             raise PluginError(f"plugin {session.method.name!r}: the model lacks {attribute!r}; begin with udacore.models.build_segmenter")
+    accept_domain(model)
     return model
 
 

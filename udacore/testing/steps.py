@@ -14,6 +14,7 @@ from udacore.engine.device import Machine
 from udacore.engine.parts import make_parts, set_modes, trained_parts
 from udacore.engine.step import Updater
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
+from udacore.models.domain_argument import accept_domain
 from udacore.plugins import build_hooks
 from udacore.testing.checks.subject import load_method
 
@@ -50,6 +51,7 @@ def take_steps(
     trains = trained_parts(model, config) if config.trains is not None or round is None else round.trains
     info = round or RoundInfo(name="round", index=0, steps=int(config.steps), trains=trains, classes=_classes(model))
     loaded = load_method(method)
+    accept_domain(model)
     updater = Updater(
         hooks=build_hooks(loaded), method=loaded.name, model=model, parts=make_parts(model, config, trains),
         config=config, round=info, machine=Machine(device=_device(model)), seed=0, epoch=1, control=control,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from udacore import hookimpl, ranks
 from udacore.config.schema import ModelConfig
 from udacore.interface import Losses, Output, RoundInfo, Step
-from udacore.losses import segmentation_loss, upsample
+from udacore.losses import match_features, segmentation_loss, upsample
 from udacore_clp.adversarial import discriminator_loss, generator_loss
 from udacore_clp.checkpoints import LAYOUTS as LAYOUTS
 from udacore_clp.diagnostics import association_statistics
@@ -100,7 +100,7 @@ def _association_losses(step: Step, source: Output, target: Output) -> dict[str,
     assert step.source is not None
     settings = step.settings
     pixels = choose_pixels(
-        Maps(source.features, source.logits), Maps(target.features, target.logits), step.source.label,
+        _maps(source, step.model.align_corners), _maps(target, step.model.align_corners), step.source.label,
         sampling=settings.sampling, factor=settings.sampling_factor, generators=_generators(step),
     )  # fmt: skip
     found = association_losses(*pixels, alpha=settings.alpha if settings.aggregation else None, multi_level=settings.multi_level)
@@ -110,6 +110,10 @@ def _association_losses(step: Step, source: Output, target: Output) -> dict[str,
             for name, value in association_statistics(association, label, targets.size[0] * targets.size[1]).items():
                 step.record(f"cycles/{level}/{name}", value)
     return {f"association_{level}": settings.association_weight * association.loss for level, association in found.items()}
+
+
+def _maps(output: Output, align_corners: bool) -> Maps:
+    return Maps(match_features(output.features, output.logits, align_corners), output.logits)
 
 
 def _generators(step: Step) -> tuple[Generators, Generators]:

@@ -26,6 +26,7 @@ from udacore import hookimpl
 from udacore.config.schema import ModelConfig
 from udacore.inference import predict_label
 from udacore.interface import Losses, Output, RoundEnd, RoundInfo, Step
+from udacore.losses import match_features
 from udacore.models import build_segmenter, domain
 from udacore_fada.checkpoints import LAYOUTS as LAYOUTS
 from udacore_fada.discriminator import Discriminator
@@ -75,7 +76,8 @@ def source_loss(step: Step) -> Losses:
     temperature = 1.0
     if step.settings.adversarial:
         temperature = step.settings.temperature
-        step.kept[KEPT] = Seen(_size(step.source.image), output.features.detach(), output.logits.detach())
+        features = match_features(output.features, output.logits, step.model.align_corners)
+        step.kept[KEPT] = Seen(_size(step.source.image), features.detach(), output.logits.detach())
     return {"cross_entropy": segmentation_loss(output.logits, step.source.label, temperature, align_corners=step.model.align_corners)}
 
 
@@ -107,7 +109,8 @@ def _adversarial_losses(step: Step, source: Seen, target: Output, size: tuple[in
         return domain_cross_entropy(model.discriminator(features), logits, encoding)
 
     source_as_source, _ = compare(source.features, source.logits, source.size)
-    target_as_source, target_as_target = compare(target.features, target.logits.detach(), size)
+    features = match_features(target.features, target.logits, model.align_corners)
+    target_as_source, target_as_target = compare(features, target.logits.detach(), size)
     return {
         "discriminator/source": settings.discriminator_weight * source_as_source,
         "discriminator/target": settings.discriminator_weight * target_as_target,

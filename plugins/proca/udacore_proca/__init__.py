@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from udacore import hookimpl, ranks
 from udacore.config.schema import ModelConfig
 from udacore.interface import IGNORE, Losses, RoundEnd, RoundInfo, Step
-from udacore.losses import segmentation_loss
+from udacore.losses import match_features, segmentation_loss
 from udacore.models import build_segmenter, make_batch_norm
 from udacore.pseudo_labels import make_thresholded_labels
 from udacore_proca.adaptation import Pixels, bank_losses, contrast_losses, source_pixels, target_pixels
@@ -71,7 +71,8 @@ def source_loss(step: Step) -> Losses:
         return {}
     output = step.model(step.source.image, domain="source")
     if step.settings.contrast and step.target is not None:
-        step.kept["source"] = source_pixels(output.features, output.logits, step.source.label)
+        features = match_features(output.features, output.logits, step.model.align_corners)
+        step.kept["source"] = source_pixels(features, output.logits, step.source.label)
     return supervised_loss(output.logits, step.source.label, step.settings.lovasz_weight, align_corners=step.model.align_corners)
 
 
@@ -84,7 +85,8 @@ def target_loss(step: Step) -> Losses:
     output = step.model(step.target.image, domain="target")
     losses: dict[str, Tensor] = {}
     if contrasts:
-        target = target_pixels(output.features, output.logits, step.settings.delta, step.target.valid)
+        features = match_features(output.features, output.logits, step.model.align_corners)
+        target = target_pixels(features, output.logits, step.settings.delta, step.target.valid)
         step.record("confident_target", (target.label != IGNORE).float().mean())
         losses |= _contrast(step, target)
     if step.target.pseudo_label is not None:
@@ -109,7 +111,7 @@ def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
         for batch in round.source(batch=INITIALISATION_BATCH):
             output = round.model(batch.image, domain="source")
             assert batch.label is not None
-            yield output.features, output.logits, batch.label
+            yield match_features(output.features, output.logits, round.model.align_corners), output.logits, batch.label
 
     prototypes: Prototypes = round.model.prototypes
     prototypes.initialise(batches())
