@@ -43,3 +43,13 @@ def near_matches(given: str, possible: Iterable[str]) -> str:
     if close:
         return "; did you mean " + " or ".join(repr(name) for name in close) + "?"
     return "; possible: " + ", ".join(names) if names else ""
+
+
+def list_names(names: Iterable[object], most: int = 3) -> str:
+    """The first names, and how many there are besides.
+
+    >>> list_names("abcde")
+    'a, b, c and 2 more'
+    """
+    every = [str(name) for name in names]
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

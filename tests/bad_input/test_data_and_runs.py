@@ -186,7 +186,7 @@ def test_a_run_folder_that_exists_is_kept(here: Path, capsys: Capture) -> None:
     assert {str(path): path.stat().st_mtime_ns for path in run.rglob("*")} == before
     Path("runs/mine").mkdir()
     Path("runs/mine/thesis.tex").touch()
-    assert "is no run folder (it has no config.yaml), so it is left alone" in complain(capsys, 2, *RUN, "--force", "name=mine")
+    assert "is not a run folder: it holds thesis.tex; it is left alone" in complain(capsys, 2, *RUN, "--force", "name=mine")
     assert Path("runs/mine/thesis.tex").exists()
 
 

@@ -44,12 +44,14 @@ def test_a_run_folder_holds_what_is_promised(finished: Any) -> None:
 def test_an_existing_folder_is_refused_and_force_begins_again(workshop: Any) -> None:
     changes = {"rounds": {"a": {"steps": 1, "draws": ["source"]}}}
     workshop.run(changes)
-    (workshop.path / "run" / "left.txt").touch()
+    left = workshop.path / "run" / "rounds" / "0-a" / "left.txt"
+    left.touch()
     with pytest.raises(ConfigError, match="the run folder exists; go on with --resume, begin again with --force, or choose another with name="):
         workshop.run(changes)
-    assert (workshop.path / "run" / "left.txt").exists()
+    assert left.exists()
     workshop.run(changes, force=True)
-    assert not (workshop.path / "run" / "left.txt").exists()
+    assert not left.exists()
+    assert not (workshop.path / "run" / ".replaced").exists()
 
 
 def test_of_two_runs_begun_at_once_one_gets_the_folder(workshop: Any) -> None:

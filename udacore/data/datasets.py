@@ -175,7 +175,7 @@ def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
 
     DataError, with number and examples, where pictures are missing. Sizes may differ from the originals'; labels stay.
     """
-    images = ImageFiles(_find_overlay(table, Path(folder), IMAGE_SUFFIXES, "image"))
+    images = ImageFiles(_find_overlay(table, Path(folder), IMAGE_SUFFIXES, "image"), overlay=True)
     labels = None if table.labels is None else attrs.evolve(table.labels, overlay=True)
     return attrs.evolve(table, images=images, labels=labels)
 

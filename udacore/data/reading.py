@@ -7,7 +7,6 @@ palette PNG into colours, and Pillow keeps the high byte of a 16-bit PNG (spec d
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from udacore.errors import DataError, near_matches
+from udacore.files import find_png_damage, write_bytes
 
 LabelKind = Literal["palette", "cityscapes", "synthia", "ids"]
 LABEL_KINDS = ("palette", "cityscapes", "synthia", "ids")
@@ -35,6 +35,16 @@ def _problem(path: Path, what: str, error: BaseException) -> DataError:
     if isinstance(error, IsADirectoryError | PermissionError):
         return DataError(f"{what} {path} cannot be read ({error.strerror})")
     return DataError(f"{what} {path} is broken or no picture ({' '.join(str(error).split()) or type(error).__name__})")
+
+
+def check_png(path: str | Path, what: str) -> None:
+    """DataError, naming the file, for a PNG of which a byte has changed since it was written, and for one that is gone."""
+    try:
+        damage = find_png_damage(Path(path).read_bytes())
+    except OSError as error:
+        raise _problem(Path(path), what, error) from error
+    if damage is not None:
+        raise DataError(f"{what} {path} is damaged: {damage}; an earlier round wrote it, --resume writes it anew")
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -118,21 +128,6 @@ def _read_synthia(path: Path) -> NDArray[Any]:
     if raw.dtype != np.uint16:
         raise DataError(f"label {path} has {raw.shape[2]} channels of 8 bit, expected 16-bit RGB or 8-bit ids; is it a coloured copy?")
     return np.ascontiguousarray(raw[..., 2])  # OpenCV's order is blue, green, red
-
-
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all: temporary name, flush, fsync, rename. Makes missing folders."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_label(path: str | Path, label: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]]) -> None:

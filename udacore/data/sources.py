@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.data.labels import IGNORE, Label, remap
-from udacore.data.reading import LabelKind, image_size, read_image, read_label
+from udacore.data.reading import LabelKind, check_png, image_size, read_image, read_label
 from udacore.errors import DataError
 
 Image = NDArray[np.uint8]
@@ -19,12 +19,18 @@ _SMALL = 256 * 128  # pixels of a drawn picture up to which it is kept
 
 @attrs.frozen(eq=False)
 class ImageFiles:
-    """Pictures in files: `read` gives RGB uint8 H W 3, `size` (height, width), `where` words for a message."""
+    """Pictures in files: `read` gives RGB uint8 H W 3, `size` (height, width), `where` words for a message.
+
+    overlay  the pictures were written by a run: their checksums are compared
+    """
 
     paths: tuple[str, ...]
+    overlay: bool = False
 
     def read(self, index: int) -> Image:
         """The picture; DataError if the file is missing or broken."""
+        if self.overlay:
+            check_png(self.paths[index], "image")
         return read_image(self.paths[index])
 
     def size(self, index: int) -> tuple[int, int]:
@@ -56,6 +62,8 @@ class LabelFiles:
 
     def raw(self, index: int) -> NDArray[Any]:
         """The ids as stored; DataError if the file is missing, broken or encoded in another way."""
+        if self.overlay:
+            check_png(self.paths[index], "label")
         return read_label(self.paths[index], self.kind)
 
     def read(self, index: int) -> Label:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import time
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore import ranks
+from udacore.files import atomic, find_zip_damage
 
 log = logging.getLogger(__name__)
 REPORT_SECONDS = 10.0
@@ -111,6 +111,8 @@ def _count(table: LabelTable, share: Sequence[int], classes: int) -> Iterator[ND
 def _load(path: Path, shape: tuple[int, int]) -> NDArray[np.int64] | None:
     """The kept counts, or None if there are none or the file is damaged."""
     try:
+        if find_zip_damage(path) is not None:
+            raise zipfile.BadZipFile
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             pixels: NDArray[np.int64] = arrays["pixels"]
     except FileNotFoundError:
@@ -123,14 +125,8 @@ def _load(path: Path, shape: tuple[int, int]) -> NDArray[np.int64] | None:
 
 def _save(path: Path, pixels: NDArray[np.int64]) -> None:
     """Write at once or not at all; a cache that cannot be written is only a loss of time."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
+        with atomic(path, shared=True) as file:
             np.savez_compressed(file, pixels=pixels)
-        os.replace(temporary, path)
     except OSError as error:
         log.warning("class statistics could not be kept: %s", error)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

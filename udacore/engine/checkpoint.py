@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import random
 from collections.abc import Iterator, Mapping
-from io import FileIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import attrs
 import numpy as np
@@ -18,11 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from udacore import ranks
+from udacore.engine.own_files import delete_replaced
 from udacore.engine.together import on_main
 from udacore.errors import UdaError
+from udacore.files import atomic, find_zip_damage
 from udacore.models.weights import load_plain
 
 FORMAT = 1
+BEST = "best"
+"""Name of the checkpoint of the model that a round with `keep: best` has chosen so far."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,29 +68,49 @@ class Checkpoints:
         """Write a checkpoint; called by all ranks, written by the main one."""
         check_equal_buffers(state.model)
         content = {field.name: getattr(state, field.name) for field in attrs.fields(RunState)}
-        on_main(lambda: write_atomically(self.path(name), {"format": FORMAT, **content}))
+
+        def write() -> None:
+            write_atomically(self.path(name), {"format": FORMAT, **content})
+            if name != BEST:  # from here the run can go on, so the one that it replaces is of no more use
+                delete_replaced(self.folder.parent)
+
+        on_main(write)
 
     def load(self, name: str) -> RunState:
-        """Read a checkpoint; UdaError if it is missing or broken."""
-        content = read_tensors(self.path(name))
+        """Read a checkpoint; UdaError if it is missing, or damaged: then it says from which one the run can go on."""
+        try:
+            content = read_tensors(self.path(name))
+        except UdaError as error:
+            raise UdaError(f"{error}{self._find_way_on(name)}") from error
         if content.pop("format", None) != FORMAT:
             raise UdaError(f"{self.path(name)}: not a checkpoint of this version of udacore")
         return RunState(**content)
 
 
+    def _find_way_on(self, name: str) -> str:
+        """What to do about a damaged checkpoint, by the newest other one that is sound."""
+        if not self.exists(name):
+            return ""
+        others = [path for path in self.folder.glob("*.pt") if path.stem not in (name, BEST) and ".stale" not in path.name]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        sound = next((path for path in others if find_zip_damage(path) is None), None)
+        if sound is None:
+            return "; no other checkpoint is sound: begin again with --force"
+        # the steps since `last` lead to another best model, so they are taken again
+        also = f" and {self.path('last')}" if name == BEST and self.exists("last") else ""
+        if also:
+            sound = next((path for path in others if path.stem != "last" and find_zip_damage(path) is None), None)
+        begins = "the run begins at its first step" if sound is None else f"the run goes on from {sound.name}, which is sound"
+        return f"; delete it{also} and start the same command with --resume: {begins}"
+
+
 def write_atomically(path: Path, content: Any) -> None:
-    """torch.save to a temporary name, flushed, renamed: the file is whole or not there. UdaError on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    """torch.save, so that the file is whole or not there. UdaError on a full disk."""
     refused: list[OSError] = []
     try:
-        with temporary.open("wb", buffering=0) as file:
+        with atomic(path) as file:
             torch.save(content, _Writing(file, refused))  # type: ignore[arg-type]  # it needs no more than write and flush
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         reason = error if isinstance(error, OSError) else refused[0] if refused else None
         if reason is None:
             raise
@@ -98,21 +120,17 @@ def write_atomically(path: Path, content: Any) -> None:
 class _Writing:
     """A file that remembers why it could not be written: torch tells only that the position is not what it expected."""
 
-    def __init__(self, file: FileIO, refused: list[OSError]) -> None:
+    def __init__(self, file: BinaryIO, refused: list[OSError]) -> None:
         self._file = file
         self._refused = refused
 
     def write(self, data: bytes) -> int:
         """All of `data`."""
-        rest = memoryview(data).cast("B")
-        size = len(rest)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            return self._file.write(data)
         except OSError as error:
             self._refused.append(error)
             raise
-        return size
 
     def flush(self) -> None:
         """Nothing is held back."""

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from udacore import ranks
-from udacore.engine.checkpoint import digest, read_json, undisturbed
+from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import derive_seed, seed_everything
 from udacore.engine.evaluation import Result
-from udacore.engine.overlays import MANIFEST, Overlay
+from udacore.engine.overlays import Overlay, read_manifest
 from udacore.engine.round_end import RoundHandle
 from udacore.engine.session import Session
+from udacore.engine.together import on_main
 from udacore.engine.training import Work, score_set
-from udacore.errors import PluginError
+from udacore.errors import PluginError, list_names
 from udacore.metrics import Scores
 from udacore.plugins import labelled
 
@@ -81,7 +82,7 @@ def make_labels(work: Work) -> None:
     if overlay.is_complete():
         return
     overlay.begin()
-    written = read_json(session.round_folder(name) / "images" / MANIFEST)
+    written = read_manifest(session.round_folder(name) / "images")
     handle = make_handle(work, overlay.source if written is None else written["source"])  # pictures join those of on_round_end
     counts = np.zeros(256, dtype=np.int64)
     with hook_at_end(work, "make_pseudo_labels"):
@@ -101,9 +102,31 @@ def make_labels(work: Work) -> None:
 def note_labels(session: Session, name: str) -> None:
     """What was recorded when the labels of a round that begins were made: metrics after that round's checkpoint would be cut off."""
     maker = session.maker(name)
-    manifest = read_json(session.round_folder(maker) / "labels" / MANIFEST) if maker else None
+    manifest = read_manifest(session.round_folder(maker) / "labels") if maker else None
     if manifest is not None and "target" in session.config.rounds[name].draws:
         session.tracker.note({"round": maker, "step": session.steps(str(maker)), "pseudo_labels": manifest["numbers"]})
+
+
+def remove_damaged_files(session: Session) -> list[str]:
+    """Remove what earlier rounds wrote and what changed on the disk since; returns the rounds that lack pictures then.
+
+    Labels are made anew by `make_labels`, which finds the manifest gone. Pictures come from the end of a round.
+    """
+    lacking: list[str] = []
+
+    def act() -> None:
+        for name in session.config.rounds:
+            for kind in ("labels", "images"):
+                damaged = Overlay(session.round_folder(name) / kind, "").remove_damaged()
+                if not damaged:
+                    continue
+                where = f"round {name!r}: {len(damaged)} of its {kind} were damaged or gone"
+                session.tracker.say(f"{where}, and are written anew: {list_names(damaged)}")
+                if kind == "images":
+                    lacking.append(name)
+
+    on_main(act)
+    return list(ranks.all_gather_object(lacking)[0])
 
 
 def labels_overlay(work: Work) -> Overlay:
@@ -115,7 +138,7 @@ def is_round_finished(session: Session, name: str) -> bool:
     """Whether the round's last checkpoint is there, and the labels that it was asked for."""
     if not session.checkpoints.exists(session.label(name)):
         return False
-    return not wants_labels(session, name) or (session.round_folder(name) / "labels" / MANIFEST).exists()
+    return not wants_labels(session, name) or read_manifest(session.round_folder(name) / "labels") is not None
 
 
 def recall_results(session: Session, name: str) -> list[Result]:

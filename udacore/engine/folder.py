@@ -16,15 +16,13 @@ from udacore.config.files import read_mapping
 from udacore.config.resolve import dump_config, load_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_json
-from udacore.engine.together import on_main, write_text
-from udacore.errors import ConfigError, UdaError, near_matches
+from udacore.engine.own_files import CONFIG, LOCK, find_foreign, has_own_config, is_begun, move_aside, put_back
+from udacore.engine.together import on_main
+from udacore.errors import ConfigError, UdaError, list_names, near_matches
+from udacore.files import write_text
 
 FREE_KEYS = {"workers", "log_every", "save_every", "tensorboard", "folder"}
 """What may change between a run and its resumption without changing the outcome."""
-
-LOCK = ".lock"
-"""File that the main process of a run holds locked; the system lets go of it however the process ends."""
-
 
 def run_folder(config: Config) -> Path:
     """`<folder>/<name>`; ConfigError for a name that would lie elsewhere."""
@@ -40,11 +38,15 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
         raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, config.rounds)}")
 
     def look() -> None:
-        if not _is_used(path):
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise ConfigError(f"{path} is a file, not a folder; choose another with name=...")
+        if not is_begun(path):
             return
         if not (resume or force or only):
             raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
-        _check_is_run(path)
+        _check_is_ours(path, whole=only is None and not resume)
         if resume or only is not None:
             check_same_config(path, config, None if resume else only)
         if resume:
@@ -53,10 +55,6 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
             raise ConfigError(f"--round {only}: it is finished in {path}; run it again with --force (later rounds become stale)")
 
     on_main(look)
-
-
-def _is_used(path: Path) -> bool:
-    return path.exists() and any(child.name != LOCK for child in path.iterdir())
 
 
 @contextlib.contextmanager
@@ -78,41 +76,29 @@ def held(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _claim(path: Path) -> None:
-    """Create the file `path`; of two runs that began at once and both found the folder free, one gets it."""
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        raise ConfigError(f"{path.parent}: another run has just begun in this folder; choose another with name=...") from None
-
-
 def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
     """Make a folder that was checked and is held ready on the main rank, emptied if the run begins again, and write config.yaml."""
 
     def act() -> None:
+        put_back(path)
         if only is not None and not resume:
             _make_stale(path, config, only)
-        elif force and not resume:
-            _empty(path)
-        if not resume and only is None:
-            _claim(path / "config.yaml")
+        elif force and not resume and is_begun(path):
+            _check_is_ours(path, whole=True)  # once more: the data was looked at in between
+            move_aside(path)
+        elif not resume and is_begun(path):  # it was free when it was checked, and is held now
+            raise ConfigError(f"{path}: another run has just begun in this folder; choose another with name=...")
         write_text(path / "config.yaml", dump_config(config))
 
     on_main(act)
 
 
-def _empty(path: Path) -> None:
-    for child in path.iterdir():
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        elif child.name != LOCK:
-            child.unlink()
-
-
-def _check_is_run(path: Path) -> None:
-    """ConfigError for a folder that no run has made: it is not ours to empty, nor to write into."""
-    if not any((path / name).exists() for name in ("config.yaml", "config.yaml.part")):
-        raise ConfigError(f"{path} is no run folder (it has no config.yaml), so it is left alone; choose another with name=...")
+def _check_is_ours(path: Path, *, whole: bool) -> None:
+    """ConfigError for a folder that no run has made and, if it is to be emptied as a `whole`, for one that holds more."""
+    foreign = find_foreign(path)
+    if foreign and (whole or not has_own_config(path)):
+        what = "a config.yaml that no run has written" if foreign[0] == CONFIG else list_names(foreign)
+        raise ConfigError(f"{path} is not a run folder: it holds {what}; it is left alone, choose another with name=...")
 
 
 def _make_stale(path: Path, config: Config, only: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +18,9 @@ from udacore import ranks
 from udacore.data.labels import LabelSpace
 from udacore.data.reading import write_image, write_label
 from udacore.engine.checkpoint import read_json
-from udacore.engine.together import on_main, write_text
+from udacore.engine.together import on_main
 from udacore.errors import PluginError, UdaError
+from udacore.files import PART, find_png_damage, write_text
 
 MANIFEST = "manifest.json"
 
@@ -36,19 +40,36 @@ class Overlay:
 
     def is_complete(self) -> bool:
         """Whether all of it was written from this source."""
-        manifest = read_json(self.folder / MANIFEST)
+        manifest = read_manifest(self.folder)
         return manifest is not None and manifest["source"] == self.source
+
+    def remove_damaged(self) -> list[str]:
+        """Remove the files that lost a byte since they were written, or are gone, and the manifest; returns their names.
+
+        Called by the main process. What is left is kept when the overlay is written again.
+        """
+        manifest = read_manifest(self.folder)
+        if manifest is None:
+            return []
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            sound = list(pool.map(lambda name: _is_sound(self.folder / f"{name}.png"), manifest["names"]))
+        damaged = [name for name, is_sound in zip(manifest["names"], sound, strict=True) if not is_sound]
+        if damaged:
+            (self.folder / MANIFEST).unlink()
+            for name in damaged:
+                (self.folder / f"{name}.png").unlink(missing_ok=True)
+        return damaged
 
     def begin(self) -> None:
         """Make the folder; empty it if what lies there came from other weights, and of files that a kill left half written."""
 
         def act() -> None:
-            begun, manifest = read_json(self.folder / "source.json"), read_json(self.folder / MANIFEST)
+            begun, manifest = read_json(self.folder / "source.json"), read_manifest(self.folder)
             self._earlier = manifest["names"] if begun == self.source and manifest is not None else []
             if self.folder.exists() and begun != self.source:
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
-            for half_written in self.folder.rglob(".*.tmp"):  # of a process that was killed before it could rename it
+            for half_written in [*self.folder.rglob(f"*{PART}"), *self.folder.rglob(".*.tmp")]:  # version 0.1: .tmp
                 half_written.unlink()
             write_text(self.folder / "source.json", json.dumps(self.source))
 
@@ -111,9 +132,25 @@ class Overlay:
         on_main(act)
 
 
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an overlay, or None if it is missing, cut off or of another form."""
+    content = read_json(folder / MANIFEST)
+    if not isinstance(content, dict) or not isinstance(content.get("names"), list):
+        return None
+    is_named = all(isinstance(name, str) for name in content["names"])
+    return content if is_named and {"source", "numbers", "count"} <= set(content) else None
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return find_png_damage(path.read_bytes()) is None
+    except OSError:
+        return False
+
+
 def require_overlay(folder: Path, what: str) -> Path:
     """The folder, if it was written to its end; else UdaError."""
-    if read_json(folder / MANIFEST) is None:
+    if read_manifest(folder) is None:
         raise UdaError(f"{what}: {folder} is missing or incomplete; run the round that writes it first")
     return folder
 

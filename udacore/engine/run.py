@@ -39,6 +39,8 @@ def run(config: Config, method: Method, *, resume: bool = False, force: bool = F
         with folder.held(path):
             folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
             with tracked(session):
+                for name in finish.remove_damaged_files(session) if resume else ():
+                    write_images_again(session, name)
                 for name in config.rounds:
                     if only in (None, name) and not finish.is_round_finished(session, name):
                         run_round(session, name)
@@ -51,18 +53,30 @@ def run_round(session: Session, name: str) -> None:
     work = training.set_up(session, name)
     if not session.has_begun(name):
         finish.note_labels(session, name)
-    if not session.checkpoints.exists(f"{session.label(name)}-steps"):
-        training.take_steps(work)
-        training.keep_model(work)
-        session.checkpoints.save(f"{session.label(name)}-steps", work.state())
+    steps_done, round_done = f"{session.label(name)}-steps", session.label(name)
+    if session.checkpoints.exists(round_done):
+        work.restore(session.checkpoints.load(round_done))
     else:
-        work.restore(session.checkpoints.load(f"{session.label(name)}-steps"))
-    if not session.checkpoints.exists(session.label(name)):
+        if session.checkpoints.exists(steps_done):
+            work.restore(session.checkpoints.load(steps_done))
+        else:
+            training.take_steps(work)
+            training.keep_model(work)
+            session.checkpoints.save(steps_done, work.state())
         finish.call_round_end(work)
-        session.checkpoints.save(session.label(name), work.state())
-    else:
-        work.restore(session.checkpoints.load(session.label(name)))
+        session.checkpoints.save(round_done, work.state())
     finish.make_labels(work)
+
+
+def write_images_again(session: Session, name: str) -> None:
+    """The end of a finished round once more, for its pictures alone: nothing is recorded twice."""
+    tracker, session.tracker = session.tracker, Tracker(None, tensorboard=False)
+    try:
+        work = training.set_up(session, name)
+        work.restore(session.checkpoints.load(f"{session.label(name)}-steps"))
+        finish.call_round_end(work)
+    finally:
+        session.tracker = tracker
 
 
 @contextlib.contextmanager

@@ -21,9 +21,9 @@ from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.overlays import require_overlay
-from udacore.engine.together import write_text
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
+from udacore.files import write_text
 from udacore.interface import Pixels
 from udacore.plugins import Method
 from udacore.schedules import count_steps

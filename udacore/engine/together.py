@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from udacore import ranks
 from udacore.errors import ConfigError, DataError, PluginError, UdaError
@@ -40,16 +38,3 @@ def as_user_error(error: OSError) -> UdaError:
 def is_disk_full(error: OSError) -> bool:
     """Whether the disk, the quota or the largest size of a file is reached, or nothing may be written at all."""
     return error.errno in _FULL
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

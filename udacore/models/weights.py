@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError
+from udacore.files import find_zip_damage
 from udacore.models.families import (
     DEEP_RESNET,
     OWN,
@@ -179,8 +180,12 @@ def read_file(path: Path, sha256: str | None = None) -> Any:
 def load_plain(path: Path) -> Any:
     """torch.load of tensors and plain values, on the CPU. Raises ValueError that says in a few words why a file is refused.
 
-    torch's own message on a file of objects advises to unpickle it, which is never done here.
+    torch compares no checksums, so they are compared here: a changed byte would be trained on in silence. Its own
+    message on a file of objects advises to unpickle it, which is never done here.
     """
+    damage = find_zip_damage(path)
+    if damage is not None:
+        raise ValueError(f"damaged: {damage}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch comments on files that it is about to refuse

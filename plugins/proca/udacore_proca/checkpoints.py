@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from udacore.data.reading import write_bytes
 from udacore.errors import ConfigError
+from udacore.files import write_bytes
 from udacore.models.layouts import Layout
 from udacore_proca.prototypes import Estimator, Prototypes
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from udacore import ranks
 from udacore.data.statistics import cache_folder
 from udacore.errors import ConfigError
+from udacore.files import atomic, find_zip_damage
 
 log = logging.getLogger(__name__)
 Counts = NDArray[np.int32]
@@ -202,6 +201,8 @@ def _pool(counts: Tensor) -> Tensor:
 
 def _load(path: Path) -> Counts | None:
     try:
+        if find_zip_damage(path) is not None:
+            raise zipfile.BadZipFile
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             counts: Counts = arrays["counts"]
     except FileNotFoundError:
@@ -214,15 +215,9 @@ def _load(path: Path) -> Counts | None:
 
 def write_counts(path: Path, counts: Counts) -> None:
     """Write at once or not at all; a file that cannot be written is only a loss of time."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
+        with atomic(path, shared=True) as file:
             np.savez_compressed(file, counts=counts)
-        os.replace(temporary, path)
     except OSError as error:
         log.warning("the spatial prior could not be kept: %s", error)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
