@@ -13,7 +13,7 @@ author = "the udacore developers"
 version = release = metadata.version("udacore")
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.mathjax", "uda_reference"]
+extensions = ["myst_parser", "uda_formulas", "uda_reference"]
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 exclude_patterns = ["_ext", "_build"]
@@ -23,9 +23,10 @@ nitpick_ignore_regex = [("py:.*", ".*")]  # torch and others are not linked: a b
 option_emphasise_placeholders = True
 smartquotes = False  # -- and ... are what they are in commands and code
 
+html_math_renderer = "uda_svg"
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["formulas.css"]
+html_css_files = ["pages.css"]
 html_title = f"udacore {release}"
 html_copy_source = False
 html_show_copyright = html_show_sphinx = False

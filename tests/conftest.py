@@ -11,9 +11,20 @@ from typing import Any
 
 import pytest
 
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import docs_pages
+
 from udacore.testing.checks.child import surroundings
 
 Install = Callable[..., Path]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says it where a part of the tests could not be what it should be."""
+    if docs_pages.BROWSER is None:
+        terminalreporter.section("no Chromium was found", sep="!", red=True)
+        terminalreporter.line("The web pages were judged by their text alone: install Chromium to see them as a reader does.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

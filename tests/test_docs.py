@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from udacore import hookspecs
+from udacore import ConfigError, hookspecs
 from udacore.config.describe import Setting, settings_table
 from udacore.config.schema import Config, RoundConfig
 from udacore.discovery import load_plugin
@@ -22,11 +22,15 @@ from udacore.plugins import hook_names
 sys.path.append(str(Path(__file__).resolve().parent))
 
 import docs_commands
+import docs_pages
 import public_api
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "docs" / "_ext"))
 
 import uda_architecture
+import uda_formulas
+import uda_layouts
+import uda_results
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -172,3 +176,78 @@ def test_a_setting_that_does_not_exist_is_found() -> None:
 
 def test_the_map_of_the_code_has_a_line_for_each_file() -> None:
     assert uda_architecture.update(uda_architecture.PAGE.read_text()) == uda_architecture.PAGE.read_text()
+
+
+FAULTY = """<!doctype html><html><head><link rel="stylesheet" href="https://styles.example/x.css">
+<style>pre { overflow: hidden; width: 200px } h1, h2 { font-size: 20px }</style></head><body><article><h1>A</h1><h2>B</h2><h2>B</h2>
+<p>Here $$x$$ is</p><span class="formula">\\frac{1}{2}</span><img src="nothing.png"><img src="https://pictures.example/y.png">
+<pre>WIDE</pre><div style="width: 2000px">wide</div><div class="toctree-wrapper"><ul><li>x</li></ul></div>
+<script>fetch("https://data.example/z")</script></article></body></html>""".replace("WIDE", "long " * 60)
+
+
+def problems_of(site: Path) -> list[str]:
+    """Where there is a Chromium, what it shows is judged too."""
+    return docs_pages.problems_in_text(site) + (docs_pages.problems_in_browser(site) if docs_pages.BROWSER else [])
+
+
+def test_pages_need_no_network_and_show_formulas_pictures_headings_and_bars_at_two_widths(site: Path) -> None:
+    assert not problems_of(site)
+
+
+def test_a_fault_of_a_page_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(FAULTY)
+    text = docs_pages.problems_in_text(tmp_path)
+    for words in ("styles.example", "nothing.png is missing", "pictures.example", "not rendered", "table of contents", "2 headings"):
+        assert any(words in problem for problem in text), words
+    seen = problems_of(tmp_path)[len(text) :]
+    wanted = ("styles.example", "nothing.png is missing", "data.example", "not rendered", "table of contents", "look alike", "too wide", "no bar")
+    for width in docs_pages.WIDTHS if docs_pages.BROWSER else ():
+        for words in wanted:
+            assert any(f"at {width}" in problem and words in problem for problem in seen), (words, width)
+
+
+def test_two_pages_of_one_name_are_found(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.html").write_text("<article><h1>Rounds</h1></article>")
+    assert docs_pages.problems_in_text(tmp_path) == ["2 pages are called 'Rounds'"]
+
+
+def test_the_landing_page_has_pictures_and_the_table_of_results(site: Path) -> None:
+    text = (site / "index.html").read_text()
+    assert len(re.findall(r"<img\b[^>]*src=\"_images/", text)) == 2
+    shown = simplify(read_text(site / "index.html").replace("\u00a0", " "))
+    summary = uda_results.render_summary()
+    assert summary in (ROOT / "README.md").read_text()
+    for row in summary.splitlines()[2:]:
+        assert simplify(row.replace("|", " ")) in shown
+
+
+def test_every_formula_of_the_sources_is_drawn(site: Path) -> None:
+    drawn = {page: page.read_text().count('class="formula"') for page in site.rglob("*.html")}
+    assert sum(drawn.values()) > 300
+    with pytest.raises(ValueError, match="Undefined control sequence"):
+        uda_formulas.to_svg(r"\nonsense{x}", False)
+
+
+LAYOUTS = uda_layouts.shipped_layouts()
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_every_layout_of_released_files_has_a_page_with_all_keys(name: str, site: Path) -> None:
+    shown = read_text(site / f"layouts/{name}.html")
+    for rules in LAYOUTS[name].layout.parts.values():
+        assert all(before in shown and after in shown for before, after in rules.items())
+    for lists in uda_layouts.LISTS[name].values():
+        for entry, path in lists.items():
+            for key, _, _ in uda_layouts.read_list(path):
+                shape = re.escape(entry + key)
+                assert re.search(re.sub(r"(?<=\.)\d+(?=\\)", r"(\\d+|\\{[\\d.,]+\\})", shape), shown), key
+
+
+def test_every_page_of_a_layout_belongs_to_one() -> None:
+    assert {path.stem for path in DOCS.glob("layouts/*.md")} == set(LAYOUTS) == set(uda_layouts.LISTS)
+
+
+def test_a_key_that_a_layout_does_not_know_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="does not know"):
+        list(uda_layouts.convert(LAYOUTS["fada"].layout, {"classifier.other.weight": (1,)}))

@@ -1,8 +1,8 @@
 """Sphinx extension: the reference pages, made from the code while the documentation is built.
 
 A line `<!-- generate: KIND ARGUMENT -->` in a page is replaced by Markdown: `hooks`, `settings SECTION`, `plugin NAME`,
-`commands`, `api MODULE`, `results METHOD`. Roles `{hook}`, `{setting}` and Sphinx's `{option}` link to what stands there; a name that does
-not exist is a warning, and so an error in `make docs`.
+`commands`, `api MODULE`, `results METHOD`, `summary`, `layout NAME`. Roles `{hook}`, `{setting}` and Sphinx's `{option}` link to
+what stands there; a name that does not exist is a warning, and so an error in `make docs`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import uda_api
 import uda_commands
 import uda_hooks
+import uda_layouts
 import uda_results
 import uda_settings
 from docutils import nodes
@@ -31,6 +32,8 @@ GENERATORS: dict[str, Callable[[str], str]] = {
     "commands": lambda argument: uda_commands.render_commands(),
     "api": uda_api.render_module,
     "results": uda_results.render_results,
+    "summary": lambda argument: uda_results.render_summary(),
+    "layout": uda_layouts.render_layout,
 }
 
 
@@ -52,7 +55,8 @@ def parse_hook(environment: BuildEnvironment, signature: str, node: addnodes.des
 
 def fill_in(app: Sphinx, name: str, source: list[str]) -> None:
     """Replace the markers of a page."""
-    source[0] = MARKER.sub(lambda found: GENERATORS[found[1]](found[2] or ""), source[0])
+    made = MARKER.sub(lambda found: GENERATORS[found[1]](found[2] or ""), source[0])
+    source[0] = made.replace(" ± ", "\u00a0±\u00a0")  # a figure and its deviation stay on one line
 
 
 def find_generated(app: Sphinx, environment: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:

@@ -7,6 +7,17 @@ from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "RESULTS.md"
 PICKED = ("source-only", "oracle")
+TITLES = {
+    "source-only": "source-only",
+    "adabn": "AdaBN",
+    "clp": "PLCA (`clp`)",
+    "pycda": "PyCDA (`pycda`)",
+    "fada": "FADA (`fada`)",
+    "proca": "ProCA (`proca`)",
+    "bdl": "BDL (`bdl`)",
+    "oracle": "oracle (trained on with the target's labels)",
+}
+"""Rows of the summary, in its order."""
 
 
 def render_results(method: str) -> str:
@@ -23,6 +34,18 @@ def render_results(method: str) -> str:
     rounds = re.search(rf"^{re.escape(method)}, after each round:\n\n((?:\|.*\n)+)", text, re.MULTILINE)
     after = ["", "After each round:", "", rounds[1].rstrip()] if rounds else []
     return "\n".join([head, "", *lines, *after])
+
+
+def render_summary() -> str:
+    """Every method beside its matched control, a row each, as on the front page of the repository."""
+    rows = {name: [cell.strip() for cell in row.strip("|").split("|")] for name, row in table_after(RESULTS.read_text(), "| run |").items()}
+    lines = ["| run | mIoU | its matched control | paired difference |", "| --- | --- | --- | --- |"]
+    for name, title in TITLES.items():
+        _, score, difference = rows[name]
+        control = rows[f"{name}-control"][1] if f"{name}-control" in rows else ""
+        short = re.sub(r" \(.*?\)", "", difference).replace(f" to {name}-control", "")
+        lines.append(f"| {title} | {score} | {control} | {short} |")
+    return "\n".join(lines)
 
 
 def table_after(text: str, head: str) -> dict[str, str]:
