@@ -77,7 +77,7 @@ def running(config: Config) -> Iterator[Machine]:
     if started:
         # Functions of this module take the group as a default. Imported later, by an optimiser say, they would keep it and its threads
         # until the interpreter is gone, and now and then such a thread aborts the process. In torch 2.6 it is the end of the group that hangs.
-        if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 15):
+        if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 14):
             importlib.import_module("torch.distributed.nn.functional")
         # Host tensors (agreements, names) travel by gloo, so that they never wait for the device.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
