@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,7 +12,7 @@ import pytest
 
 from udacore import MethodSettings, PluginError, source_only
 from udacore.discovery import list_plugins, load_plugin
-from udacore.plugins import build_hooks, hook_names, hooks_of, labelled, labelled_items
+from udacore.plugins import build_hooks, hook_names, hooks_of, labelled
 
 GOOD = """
     '''Entropy minimisation.'''
@@ -254,18 +254,3 @@ def test_an_exception_gains_plugin_hook_round_and_step() -> None:
     with pytest.raises(ZeroDivisionError) as caught, labelled("entropy", "target_loss", "adapt", 12):
         _ = 1 / 0
     assert caught.value.__notes__ == ["in hook target_loss of plugin 'entropy', round 'adapt', step 12"]
-
-
-def test_errors_of_a_generator_are_labelled_on_iteration_and_those_of_its_user_are_not() -> None:
-    def labels() -> Iterator[tuple[str, int]]:
-        yield "a", 1
-        raise ValueError("no label")
-
-    items = labelled_items(labels(), "entropy", "make_pseudo_labels", "adapt")
-    assert next(items) == ("a", 1)
-    with pytest.raises(ValueError, match="no label") as caught:
-        next(items)
-    assert caught.value.__notes__ == ["in hook make_pseudo_labels of plugin 'entropy', round 'adapt'"]
-    with pytest.raises(TypeError) as caught_type:
-        next(labelled_items(3, "entropy", "make_pseudo_labels", "adapt"))  # type: ignore[arg-type]
-    assert "make_pseudo_labels" in caught_type.value.__notes__[0]

@@ -6,6 +6,7 @@ nothing, so what is broken elsewhere never stops a run; only the method of the r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -157,7 +158,8 @@ def import_plugin(name_or_file: str) -> Method:
     where = f"{plugin.distribution} {plugin.version}"
     module_name, _, attribute = (part.strip() for part in plugin.module.partition(":"))
     try:
-        module = importlib.import_module(module_name)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            module = importlib.import_module(module_name)
         holder: Any = module
         for part in attribute.split(".") if attribute else ():
             holder = getattr(holder, part)
@@ -201,7 +203,8 @@ def _execute(name: str, path: Path, full: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs: attrs and pickle look classes up by their module
     try:
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(f"plugin {str(path)!r} does not import: {_cause(error)}") from error

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 import attrs
 import pluggy
@@ -46,16 +47,12 @@ __all__ = [
     "import_plugin",
     "is_file",
     "labelled",
-    "labelled_items",
     "list_plugins",
     "load_plugin",
 ]
 
 DEFAULT = "source-only"
 """Name of the core's own plugin, which answers where a method is silent."""
-
-Item = TypeVar("Item")
-
 
 def build_hooks(method: Method) -> pluggy.HookRelay:
     """The five hooks of one run: the method's answers first, the core's own plugin where it is silent.
@@ -225,23 +222,18 @@ def _say_preset(method: Method, preset: str) -> str:
 
 @contextmanager
 def labelled(method_name: str, hook: str, round: str, step: int | None = None) -> Iterator[None]:
-    """While this is open, an exception keeps its traceback and gains a note with plugin, hook, round and step."""
+    """While this is open, an exception keeps its traceback and gains a note with plugin, hook, round and step.
+
+    Raises PluginError in place of SystemExit: a hook that ends the program would end a run half done, as if it had
+    succeeded. What the hook prints goes to stderr, since stdout is for results.
+    """
+    place = f"round {round!r}" if step is None else f"round {round!r}, step {step}"
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except Exception as error:
-        place = f"round {round!r}" if step is None else f"round {round!r}, step {step}"
         error.add_note(f"in hook {hook} of plugin {method_name!r}, {place}")
         raise
-
-
-def labelled_items(items: Iterable[Item], method_name: str, hook: str, round: str) -> Iterator[Item]:
-    """The items of what a hook returned, its exceptions labelled: those of a generator appear only here."""
-    with labelled(method_name, hook, round):
-        iterator = iter(items)
-    end = object()
-    while True:
-        with labelled(method_name, hook, round):
-            item = next(iterator, end)
-        if item is end:
-            return
-        yield item  # type: ignore[misc]
+    except (SystemExit, GeneratorExit) as error:
+        said = f"{type(error).__name__}({', '.join(map(repr, error.args))})"
+        raise PluginError(f"plugin {method_name!r}, {hook}, {place}: raised {said}; a hook that cannot go on raises an error") from error

@@ -105,7 +105,7 @@ def test_a_release_is_scored_as_the_authors_network_would_be(tmp_path: Path, cap
     root = tmp_path / "cityscapes"
     names = write_cityscapes(root, {"val": 2}, size=SIZE)["val"]
 
-    sizes = ["evaluate.target.size=[130,66]", f"evaluate.target.root={root}"]
+    sizes = ["rounds.distill.evaluate.target.size=[130,66]", f"evaluate.target.root={root}"]
     words = ["eval", "gta5-cityscapes", "--plugin", "proca", "--checkpoint", str(tmp_path / "proca.pt"), "--json", *sizes, "device=cpu", "workers=0"]
     assert main(words) == 0
     (row,) = json.loads(capsys.readouterr().out)

@@ -47,7 +47,7 @@ def test_hooks_that_are_never_called_are_named_at_the_start(workshop: Any) -> No
 def test_a_folder_that_no_run_has_made_is_left_alone(workshop: Any, choice: dict[str, Any]) -> None:
     (workshop.path / "run").mkdir()
     (workshop.path / "run" / "log.txt").write_text("a diary\n")
-    with pytest.raises(ConfigError, match="no run folder"):
+    with pytest.raises(ConfigError, match=r"run is not a run folder: it holds log\.txt"):
         workshop.run({}, **choice)
     assert [path.name for path in (workshop.path / "run").iterdir()] == ["log.txt"]
     assert (workshop.path / "run" / "log.txt").read_text() == "a diary\n"
@@ -55,7 +55,7 @@ def test_a_folder_that_no_run_has_made_is_left_alone(workshop: Any, choice: dict
 
 def test_a_file_in_place_of_the_folder_is_one_line(workshop: Any) -> None:
     (workshop.path / "run").write_text("")
-    with pytest.raises(UdaError, match=r"run: .*"):
+    with pytest.raises(UdaError, match="run is a file, not a folder"):
         workshop.run({})
 
 

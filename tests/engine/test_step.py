@@ -223,7 +223,7 @@ def test_a_part_that_the_round_does_not_train_stands_still() -> None:
     [
         (lambda step: {"criitic/x": on_source(step)}, "loss 'criitic/x': this round trains no part 'criitic'; possible: segmenter, discriminator"),
         (lambda step: {"discriminatr/x": on_source(step)}, "this round trains no part 'discriminatr'; did you mean 'discriminator'?"),
-        (lambda step: {"x": step.model(step.source.image).logits}, "loss 'x' must be a scalar tensor, got (2, 4, 8, 8)"),
+        (lambda step: {"x": step.model(step.source.image).logits}, "loss 'x' must be a scalar tensor, got a tensor of shape (2, 4, 8, 8)"),
         (lambda step: 0.0, "loss 'source' must be a scalar tensor, got float"),
         (lambda step: {"x": on_source(step).detach()}, "loss 'x' has no graph; for nothing to average return a zero made from the logits"),
     ],
@@ -232,7 +232,7 @@ def test_a_part_that_the_round_does_not_train_stands_still() -> None:
 def test_a_loss_that_breaks_the_contract_is_named(loss: Loss, text: str) -> None:
     with pytest.raises(PluginError) as caught:
         after_steps(make_updater(loss, nothing))
-    assert str(caught.value).startswith("plugin 'mine', source_loss, round 'adapt': loss ")
+    assert str(caught.value).startswith("plugin 'mine', source_loss, round 'adapt', step 0: loss ")
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
 

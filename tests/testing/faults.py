@@ -132,11 +132,11 @@ STATIC = [
 
 CRITIC = build("model.critic = nn.Conv2d(len(round.classes), 1, 1)")
 FAST = [
-    Fault("five classes", "build", build().replace("len(round.classes)", "5"), "it must be N K h w with N = 2 images and K = 12"),
-    Fault("no model", "build", build().replace("return model", "return 3"), "build_model must return a torch.nn.Module, got int"),
+    Fault("five classes", "build", build().replace("len(round.classes)", "5"), "the model has num_classes 5, the round has 12 classes"),
+    Fault("no model", "build", build().replace("return model", "return 3"), "must return a torch.nn.Module, got int"),
     Fault("bare tensor", "build", build("forward = model.forward", "model.forward = lambda image, **named: forward(image).logits"), "return udacore.Output("),
     Fault("log of zero", "losses_finite", target("return see(step).relu().log().mean()"), "gives the loss 'target' = -inf on ordinary pictures"),
-    Fault("not a scalar", "losses_differentiable", target("return see(step).mean((1, 2, 3))"), "must be a scalar tensor, got (2,)"),
+    Fault("not a scalar", "losses_differentiable", target("return see(step).mean((1, 2, 3))"), "must be a scalar tensor, got a tensor of shape (2,)"),
     Fault("no graph", "losses_differentiable", target("return see(step).detach().mean()"), "has no graph"),
     Fault(
         "graph of the source", "losses_differentiable",

@@ -16,7 +16,7 @@ from importlib import metadata
 
 import click
 
-from udacore.errors import UdaError, near_matches
+from udacore.errors import PluginError, UdaError, near_matches
 
 COMMANDS = {
     "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
@@ -118,6 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:  # Ctrl-C, or the end of the input at a question
         return 130
+    except SystemExit as error:  # of a network, a setting or a library: a half-done command must not end with 0
+        if debug:
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"SystemExit({', '.join(map(repr, error.args))}) was raised in {place.filename}, line {place.lineno}"
+        _complain(PluginError(f"{said}; code that cannot go on raises an error"))
+        return PluginError.exit_code
     except OSError as error:
         is_plugins = bool(getattr(error, "__notes__", ()))  # which hook, which step: worth a traceback
         if error.errno not in _MENDABLE or is_plugins or debug:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import random
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -205,12 +206,15 @@ def set_random_states(states: list[dict[str, Any]]) -> None:
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradient inside; random states and train/eval modes as they were afterwards."""
+    """Evaluation mode without gradient inside; random states and train/eval modes as they were afterwards.
+
+    What the model prints goes to stderr, since stdout is for results.
+    """
     modes = {module: module.training for module in model.modules()}
     states = _global_states()
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         for module, mode in modes.items():

@@ -139,7 +139,7 @@ def format_difference(row: Row) -> str:
     each = list(row.differences().values())
     if not each or row.partner is None:
         return ""
-    listed = f" ({', '.join(f'{value:+.1f}' for value in each)})" if len(each) > 1 else ""
+    listed = f" ({', '.join(f'{value:+.1f}' if np.isfinite(value) else '-' for value in each)})" if len(each) > 1 else ""
     return f"{spread(each, '+')}{listed} to {row.partner.name}"
 
 
@@ -162,7 +162,9 @@ def format_rounds(row: Row) -> str:
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:
-    """Mean ± sample deviation, with one decimal; of a single value it says that there is one seed."""
+    """Mean ± sample deviation, with one decimal; of a single value it says that there is one seed, "-" for NaN."""
+    if not np.isfinite(values).all():
+        return "-"
     deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else " (one seed)"
     return f"{statistics.mean(values):{sign}.1f}{deviation}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import attrs
@@ -20,6 +21,7 @@ from udacore.data.labels import LabelSpace, subset_indices
 from udacore.data.workers import load
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
+from udacore.errors import DataError, UdaError
 from udacore.inference import predict_label
 from udacore.metrics import Scores, confusion_matrix, score
 from udacore.models import domain
@@ -65,16 +67,43 @@ def _number(value: float) -> float | None:
 
 
 def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: int = 0) -> Scores:
-    """Scores of the model on the whole set; every rank takes its share of the images, each counted once."""
+    """Scores of the model on the whole set; every rank takes its share of the images, each counted once.
+
+    Raises UdaError where an output of the model is not finite, and DataError where there is no labelled pixel: a mean of
+    such numbers would say nothing.
+    """
     config, classes = data.config, len(data.space.classes)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
-    with undisturbed(model), domain(model, data.domain):
+    with undisturbed(model), domain(model, data.domain), watched_outputs(model) as broken:
         for image, label in _batches(data, machine, workers):
             with machine.autocast():
                 prediction = predict_under(config, model, image, (label.shape[1], label.shape[2]))
             confusion += confusion_matrix(label, prediction, classes)
+    if any(ranks.all_gather_object(bool(broken.any()))):
+        raise UdaError(f"evaluate.{data.name}: outputs of the network are not finite, so there is nothing to score")
+    confusion = ranks.all_sum(confusion)
+    if not int(confusion.sum()):
+        raise DataError(f"evaluate.{data.name}: no pixel of its {len(data.table)} images has a class of {data.space.name}")
     subsets = {name: subset_indices(data.space, name) for name in config.subsets}
-    return score(ranks.all_sum(confusion), absent=config.absent, subsets=subsets)
+    return score(confusion, absent=config.absent, subsets=subsets)
+
+
+@contextmanager
+def watched_outputs(model: nn.Module) -> Iterator[Tensor]:
+    """A flag on the CPU or the device that is set once logits or features were not finite; nothing waits for it."""
+    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    broken = torch.zeros((), dtype=torch.bool, device=device)
+
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        logits = getattr(output, "logits", None)
+        if isinstance(logits, Tensor):
+            broken.logical_or_(~logits.isfinite().all().to(device))
+
+    handle = model.register_forward_hook(look)
+    try:
+        yield broken
+    finally:
+        handle.remove()
 
 
 def predict_under(protocol: EvaluationConfig, model: nn.Module, image: Tensor, size: tuple[int, int]) -> Tensor:

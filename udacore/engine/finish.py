@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from udacore import ranks
 from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import derive_seed, seed_everything
 from udacore.engine.evaluation import Result
+from udacore.engine.hook_results import read_numbers, read_pairs
 from udacore.engine.overlays import Overlay, read_manifest
 from udacore.engine.round_end import RoundHandle
 from udacore.engine.session import Session
@@ -29,9 +30,10 @@ def call_round_end(work: Work) -> None:
     before = digest(work.model.state_dict())
     handle = make_handle(work, before)
     with hook_at_end(work, "on_round_end"):
-        numbers = session.hooks.on_round_end(round=handle)
+        result = session.hooks.on_round_end(round=handle)
+        numbers = read_numbers(result, f"plugin {session.method.name!r}, on_round_end, round {name!r}")
     handle.images.finish_any(required=any(config.source.images == name for config in session.config.rounds.values()))
-    recorded = {**handle.numbers, **{key: float(value) for key, value in (numbers or {}).items()}}
+    recorded = {**handle.numbers, **numbers}
     if recorded:
         session.tracker.note({"round": name, "step": work.step, "on_round_end": recorded})
     is_changed = any(ranks.all_gather_object(digest(work.model.state_dict()) != before))  # else some would evaluate and some not
@@ -86,16 +88,18 @@ def make_labels(work: Work) -> None:
     handle = make_handle(work, overlay.source if written is None else written["source"])  # pictures join those of on_round_end
     counts = np.zeros(256, dtype=np.int64)
     with hook_at_end(work, "make_pseudo_labels"):
-        made: Iterable[tuple[str, Any]] | None = session.hooks.make_pseudo_labels(round=handle)
+        made = session.hooks.make_pseudo_labels(round=handle)
         if made is None:
             raise PluginError(f"plugin {session.method.name!r}: round {name!r} must make pseudo labels, but no plugin did")
-        for image, label in made:
+        where = f"plugin {session.method.name!r}, make_pseudo_labels, round {name!r}"
+        names = session.target(name, overlay=False).names
+        for image, label in read_pairs(made, names, where):
             overlay.write_label(image, label, session.space(name))
             counts += np.bincount(np.asarray(label).reshape(-1), minlength=256)
     total = np.sum(ranks.all_gather_object(counts.tolist()), axis=0)
     labelled_share = float(1 - total[255] / max(1, total.sum()))
     handle.images.finish_any(required=False)
-    overlay.finish(session.target(name, overlay=False).names, {"labelled": labelled_share, **handle.numbers})
+    overlay.finish(names, {"labelled": labelled_share, **handle.numbers})
     session.tracker.say(f"round {name!r}: pseudo labels for {100 * labelled_share:.1f} % of the target's pixels")
 
 

@@ -96,7 +96,8 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
 def _check_is_ours(path: Path, *, whole: bool) -> None:
     """ConfigError for a folder that no run has made and, if it is to be emptied as a `whole`, for one that holds more."""
     foreign = find_foreign(path)
-    if foreign and (whole or not has_own_config(path)):
+    is_named = has_own_config(path) or (path / CONFIG).exists()  # a broken or another one is named when it is compared
+    if foreign and (whole or not is_named):
         what = "a config.yaml that no run has written" if foreign[0] == CONFIG else list_names(foreign)
         raise ConfigError(f"{path} is not a run folder: it holds {what}; it is left alone, choose another with name=...")
 

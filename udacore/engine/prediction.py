@@ -23,7 +23,7 @@ from udacore.data.layouts import IMAGE_SUFFIXES
 from udacore.data.reading import read_image, write_image, write_label
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
-from udacore.engine.evaluation import predict_under
+from udacore.engine.evaluation import predict_under, watched_outputs
 from udacore.engine.scoring import choose_checkpoint, load_model, opened
 from udacore.engine.together import as_user_error
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
@@ -53,8 +53,11 @@ class Predictor:
         size = self.protocol.size
         resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
         batch = torch.from_numpy(normalize(resized, self.pixels))[None].to(self.machine.device, memory_format=self.machine.memory_format)
-        with undisturbed(self.model), domain(self.model, self.domain), self.machine.autocast():
-            prediction = predict_under(self.protocol, self.model, batch, image.shape[:2])
+        with undisturbed(self.model), domain(self.model, self.domain), watched_outputs(self.model) as broken:
+            with self.machine.autocast():
+                prediction = predict_under(self.protocol, self.model, batch, image.shape[:2])
+            if broken:
+                raise UdaError("outputs of the network are not finite, so there is nothing to label")
         return prediction[0].to(torch.uint8).cpu().numpy()
 
     def overlay(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from udacore.config.schema import PseudoLabelConfig, RoundConfig
 from udacore.data.loading import pass_batches
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
+from udacore.engine.hook_results import check_image_name, read_number
 from udacore.engine.overlays import Overlay
 from udacore.engine.session import Session
 from udacore.interface import PassBatch, RoundInfo
@@ -73,8 +74,8 @@ class RoundHandle:
 
     def write_image(self, name: str, image: np.ndarray) -> None:
         """Write a picture for the overlay of a later round: H W 3 uint8 under the image's name."""
-        self.images.write_image(name, image)
+        self.images.write_image(check_image_name(name), image)
 
     def record(self, name: str, value: Any) -> None:
         """Note a number of this round's end."""
-        self.numbers[name] = float(value)
+        self.numbers[str(name)] = read_number(value, f"round {self.round.name!r}: record({name!r})")

@@ -14,11 +14,12 @@ from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_tensors
 from udacore.engine.device import running
 from udacore.engine.evaluation import Result, describe_protocol, evaluate
+from udacore.engine.hook_results import find_not_finite
 from udacore.engine.parts import SEGMENTER, part_of
 from udacore.engine.session import Session
 from udacore.engine.starting import build_model
 from udacore.engine.tracking import Tracker
-from udacore.errors import ConfigError, UdaError, near_matches
+from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.layouts import convert_checkpoint, recognize_layout
 from udacore.models.weights import first_number, load_state
@@ -112,6 +113,9 @@ def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, dict
     held = {key.partition(".")[0] for key in state}
     spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, session.config.rounds[name]) != SEGMENTER and k.partition(".")[0] not in held}
     load_state(model, {**spared, **state}, where=str(path))
+    broken = find_not_finite(model)
+    if broken:
+        raise UdaError(f"{path}: its weights are not finite: {list_names(broken)}")
     machine = session.machine
     return model.to(machine.device).to(memory_format=machine.memory_format), content
 

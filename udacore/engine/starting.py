@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from udacore.config.schema import RoundConfig
 from udacore.engine.device import derive_seed
+from udacore.engine.hook_results import check_model
 from udacore.engine.parts import SEGMENTER, part_of, present_parts
 from udacore.engine.session import Session
-from udacore.errors import ConfigError, PluginError, UdaError, near_matches
+from udacore.errors import ConfigError, UdaError, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.domain_argument import accept_domain
 from udacore.models.weights import load_children, load_initial, load_state, read_state
@@ -23,13 +24,10 @@ def build_model(session: Session, round: RoundInfo, config: RoundConfig) -> nn.M
     with torch.random.fork_rng(devices=[]), labelled(session.method.name, "build_model", round.name, 0):
         torch.default_generator.manual_seed(derive_seed(session.config.seed, round.name, "model"))
         model = session.hooks.build_model(settings=config.method, architecture=config.model, round=round)
-    if not isinstance(model, nn.Module):
-        raise PluginError(f"plugin {session.method.name!r}: build_model must return a torch.nn.Module, got {type(model).__name__}")
-    for attribute in ("align_corners", "num_classes"):
-        if not hasattr(model, attribute):
-            raise PluginError(f"plugin {session.method.name!r}: the model lacks {attribute!r}; begin with udacore.models.build_segmenter")
-    accept_domain(model)
-    return model
+    where = f"plugin {session.method.name!r}, build_model, round {round.name!r}"
+    checked = check_model(model, where, len(round.classes))
+    accept_domain(checked)
+    return checked
 
 
 def load_starting_weights(session: Session, model: nn.Module, name: str, config: RoundConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -14,6 +14,7 @@ from udacore import ranks
 from udacore.config.schema import RoundConfig
 from udacore.engine.device import Machine, derive_seed
 from udacore.engine.health import Health
+from udacore.engine.hook_results import check_loss, checked_outputs, name_losses, reaches
 from udacore.engine.parts import SEGMENTER, Part, average_gradients
 from udacore.errors import PluginError, near_matches
 from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch
@@ -38,9 +39,22 @@ class Updater:
     control: bool = False
     health: Health = attrs.field(factory=Health)
     numbers: dict[str, list[Any]] = attrs.field(factory=dict)
+    is_checked: bool = attrs.field(default=False, init=False)  # set once all losses and outputs of a step were looked at
 
     def run_step(self, index: int, source: Sequence[SourceBatch | None], target: Sequence[TargetBatch | None]) -> None:
-        """One optimiser step over the micro-batches of both domains, as the round's `update` says."""
+        """One optimiser step over the micro-batches of both domains, as the round's `update` says.
+
+        What the hooks give is checked in the first one: a look at every graph would cost too much at each.
+        """
+        if self.is_checked:
+            self._run_step(index, source, target)
+            return
+        where = f"plugin {self.method!r}, round {self.round.name!r}"
+        with checked_outputs(self.model, where, len(self.round.classes)):
+            self._run_step(index, source, target)
+        self.is_checked = True
+
+    def _run_step(self, index: int, source: Sequence[SourceBatch | None], target: Sequence[TargetBatch | None]) -> None:
         steps = [self._make_step(index, micro, pair) for micro, pair in enumerate(zip(source, target, strict=True))]
         for learner in self.parts.values():
             learner.set_rate(index, self.round.steps, self.epoch)
@@ -55,8 +69,8 @@ class Updater:
                         for part, terms in losses.items():
                             joint.setdefault(part, []).extend(terms)
                     else:
-                        self._backward(losses)
-                self._backward(joint)
+                        self._backward(losses, index)
+                self._backward(joint, index)
                 if phase is phases[-1]:
                     step.kept.clear()  # a later micro-batch needs the memory of the graphs that hang here
             self._update(index)
@@ -77,35 +91,34 @@ class Updater:
         name = f"{domain}_loss"
         with labelled(self.method, name, self.round.name, step.index), self._graph_advice(), self.machine.autocast():
             result = getattr(self.hooks, name)(step=step)
-        named = result if isinstance(result, Mapping) else {} if result is None else {domain: result}
+        where = f"plugin {self.method!r}, {name}, round {self.round.name!r}, step {step.index}"
         weight = (0.0 if self.control and domain == "target" else 1.0) / self.config.accumulation
         losses: PartLosses = {}
-        for term, value in named.items():
-            part = self._part_of_loss(term, value, name)
-            value = value.float()
+        for term, given in name_losses(result, domain, where).items():
+            part = self._part_of_loss(term, given, where)
+            value = given.float()
             self.health.see(f"loss {term!r}", value, step.index)
             self.record(f"loss/{term}", value)
             losses.setdefault(part, []).append(weight * value)
         return losses
 
-    def _part_of_loss(self, term: str, value: Tensor, hook: str) -> str:
-        """Whom a loss trains; PluginError for anything that is no scalar with a graph, or trains nobody."""
-        where = f"plugin {self.method!r}, {hook}, round {self.round.name!r}: loss {term!r}"
-        if not isinstance(value, Tensor) or value.dim() != 0:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise PluginError(f"{where} must be a scalar tensor, got {shape}")
+    def _part_of_loss(self, term: str, value: Any, where: str) -> str:
+        """The part that a loss trains; PluginError for anything but a real scalar whose graph reaches that part."""
+        where = f"{where}: loss {term!r}"
         part = term.partition("/")[0] if "/" in term else SEGMENTER
         if part not in self.parts:
             raise PluginError(f"{where}: this round trains no part {part!r}{near_matches(part, self.parts)}")
-        if not value.requires_grad:
-            raise PluginError(f"{where} has no graph; for nothing to average return a zero made from the logits, or leave it out")
+        loss = check_loss(value, where)
+        if not self.is_checked and not reaches(loss, self.parts[part].parameters):
+            raise PluginError(f"{where} reaches no parameter of its part {part!r}; do not detach what it is made of")
         return part
 
-    def _backward(self, losses: PartLosses) -> None:
+    def _backward(self, losses: PartLosses, index: int) -> None:
         """Each part's sum into this part's parameters only; the graph is kept until the last part is done."""
         for number, (part, terms) in enumerate(losses.items()):
             total = torch.stack(terms).sum() if len(terms) > 1 else terms[0]
-            with self._graph_advice():
+            place = f"the backward pass of part {part!r}"
+            with labelled(self.method, place, self.round.name, index), self._graph_advice():
                 torch.autograd.backward(total, inputs=self.parts[part].parameters, retain_graph=number < len(losses) - 1)
 
     @contextlib.contextmanager

@@ -20,11 +20,12 @@ from udacore.data.loading import stream_batches
 from udacore.engine.checkpoint import RunState, copy_state, random_states, set_random_states
 from udacore.engine.device import Machine, derive_seed, seed_everything
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
+from udacore.engine.hook_results import find_not_finite
 from udacore.engine.parts import make_parts, set_modes, trained_parts
 from udacore.engine.session import Session
 from udacore.engine.starting import build_model, load_starting_weights
 from udacore.engine.step import Updater
-from udacore.errors import UdaError
+from udacore.errors import UdaError, list_names
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
 from udacore.models.weights import load_state
 from udacore.schedules import count_steps
@@ -88,6 +89,9 @@ def set_up(session: Session, name: str) -> Work:
     finished = any(session.checkpoints.exists(label) for label in (session.label(name), f"{session.label(name)}-steps"))
     if not finished:
         load_starting_weights(session, model, name, config)
+        broken = find_not_finite(model)
+        if broken:
+            raise UdaError(f"round {name!r} would begin with weights that are not finite: {list_names(broken)}")
     model.to(machine.device).to(memory_format=machine.memory_format)
     if session.config.compile:
         for child in model.children():  # in place; not the model itself: torch cannot trace how its `Output` is made
