@@ -118,3 +118,17 @@ def test_absent_classes_are_noted(tmp_path: Path) -> None:
     assert [note for note in report.notes if "occurs in no label" in note] == [
         f"class {name} occurs in no label" for name in ("terrain", "truck", "train")
     ]
+
+
+def test_turned_pictures_and_other_formats_are_noted(tmp_path: Path) -> None:
+    write_gta5(tmp_path / "gta5")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = tmp_path / "gta5" / "images" / "00001.png"
+    with Image.open(path) as picture:
+        picture.save(path, exif=exif)
+    (tmp_path / "gta5" / "images" / "movie.gif").touch()
+    config = DataConfig(dataset="gta5", root=str(tmp_path / "gta5"))
+    notes = check_data(config, get_label_space("cityscapes19"), domain="source", labels=True).notes
+    assert f"gta5: 1 of 3 images looked at are turned by their EXIF orientation, first {path}; their labels must be upright too" in notes
+    assert any("images: passed over: 1 .gif (read are .png" in note for note in notes)

@@ -82,7 +82,7 @@ def test_grey_labels_are_read_as_they_are(tmp_path: Path, raw: np.ndarray, kind:
 @pytest.mark.parametrize("kind", ["palette", "cityscapes", "ids", "synthia"])
 def test_a_coloured_copy_is_refused_as_a_label(tmp_path: Path, kind: str) -> None:
     Image.fromarray(np.zeros((5, 6, 3), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"a\.png has .*is it a coloured copy\?"):
+    with pytest.raises(DataError, match=r"a\.png ha?o?.*; is it a coloured copy\?"):
         read_label(tmp_path / "a.png", kind)  # type: ignore[arg-type]
 
 
@@ -147,7 +147,7 @@ def test_corrupt_bytes_in_the_middle_are_found(tmp_path: Path, mode: str, reader
 def test_missing_files_and_folders_are_named(tmp_path: Path, mode: str, reader: object) -> None:
     with pytest.raises(DataError, match=r"none\.png does not exist"):
         reader(tmp_path / "none.png")  # type: ignore[operator]
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, not a file"):
         reader(tmp_path)  # type: ignore[operator]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from udacore.config.schema import DataConfig
 from udacore.data.datasets import MISALIGNED, Domain, ImageTable, open_table
 from udacore.data.labels import IGNORE, LabelSpace, remap
-from udacore.data.layouts import find_root
-from udacore.data.preflight import id_problem, no_class, spread
+from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layout, find_root
+from udacore.data.preflight import describe_orientations, id_problem, no_class, spread
 from udacore.data.reading import label_mode
 from udacore.data.sources import LabelFiles
 from udacore.errors import DataError
@@ -137,8 +137,21 @@ def check_data(
             progress(index + 1, todo)
     if table.dataset == "gta5" and report.encodings["L"]:
         report.notes.append(f"{report.encodings['L']} labels are grey; GTA5 ships palette PNGs, so these are copies: do they hold ids?")
+    if turned := describe_orientations(table):
+        report.notes.append(turned)
+    if passed_over := _passed_over(config):
+        report.notes.append(passed_over)
     _decode(table, [index for index in chosen if index in sound], report, lambda done: progress and progress(len(table) + done, todo))
     return report
+
+
+def _passed_over(config: DataConfig) -> str:
+    """A note on files in the folder of images that are not read; empty where there are none."""
+    if config.dataset == "streets":
+        return ""
+    layout = find_layout(config)
+    words = describe_passed_over(layout.images, IMAGE_SUFFIXES)
+    return f"{layout.images}{words.replace('; passed over:', ': passed over:')}" if words else ""
 
 
 def _where(config: DataConfig) -> str:

@@ -90,9 +90,10 @@ class ImageTable:
 
     def size_error(self, index: int, image: tuple[int, ...], label: tuple[int, ...]) -> DataError:
         """The error for a pair of (height, width) that differ; sizes are written width x height."""
-        return DataError(
-            f"image {self.where(index)} is {image[1]} x {image[0]}, but its label {self._labels().where(index)} is {label[1]} x {label[0]}"
-        )
+        where = self._labels().where(index)
+        said = f"image {self.where(index)} is {image[1]} x {image[0]}, but its label {where} is {label[1]} x {label[0]}"
+        turn = self.images.orientation(index)
+        return DataError(said if turn == 1 else f"{said}; the picture is turned by its EXIF orientation ({turn}), the label is not")
 
     def source_hash(self) -> str:
         """Key for caches: SHA-256 of names, classes, label map, and the bytes of up to 16 labels spread over the list."""

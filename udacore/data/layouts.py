@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
 
 from udacore.config.schema import DataConfig
 from udacore.data.reading import LabelKind
-from udacore.errors import DataError, near_matches
+from udacore.errors import DataError, list_names, near_matches
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png",)
@@ -47,7 +48,7 @@ def find_root(config: DataConfig) -> Path:
         root, hint = Path(data).expanduser() / config.dataset, " (from $UDACORE_DATA; or set `root`)"
     else:
         root, hint = Path("datasets") / config.dataset, " (set `root`, or $UDACORE_DATA to the folder that holds the data sets)"
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"{config.dataset}: no folder {root}{hint}")
     return root
 
@@ -60,7 +61,7 @@ def find_layout(config: DataConfig) -> Layout:
 def _existing(dataset: str, candidates: tuple[Path, ...]) -> Path:
     """The first folder that is there."""
     for candidate in candidates:
-        if candidate.is_dir():
+        if is_folder(candidate):
             return candidate
     raise DataError(f"{dataset}: no folder of images {' or '.join(str(each) for each in candidates)}")
 
@@ -118,24 +119,81 @@ def _folder(config: DataConfig, root: Path) -> Layout:
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     """Key (path below `folder` without suffix, `/` between) -> path of each file with one of the suffixes, sorted by key.
 
-    Hidden files are left out. DataError where two files have one key, or the folder may not be read.
+    Hidden files are left out. DataError where two files have one key, a name is not UTF-8, or the folder may not be read.
     """
-
-    def refuse(error: OSError) -> None:
-        if error.filename == str(folder):  # one inside it, such as lost+found, is passed over
-            raise DataError(f"{folder} cannot be read ({error.strerror})") from error
-
     found: dict[str, str] = {}
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        below = Path(place).relative_to(folder).as_posix()
-        for name in files:
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() not in suffixes or name.startswith("."):
-                continue
-            key = stem if below == "." else f"{below}/{stem}"
-            path = os.path.join(place, name)
-            if key in found:
-                raise DataError(f"two files for one name: {found[key]} and {path}")
-            found[key] = path
+    for key, path in _walk(folder):
+        stem, suffix = os.path.splitext(key)
+        if suffix.lower() not in suffixes:
+            continue
+        if stem in found:
+            raise DataError(f"two files for one name: {found[stem]} and {path}")
+        found[stem] = path
     return dict(sorted(found.items()))
+
+
+def count_passed_over(folder: Path, suffixes: tuple[str, ...]) -> dict[str, int]:
+    """How many files below a folder have other suffixes, by suffix ("" for none), the most frequent first."""
+    others = Counter(suffix for key, _ in _walk(folder) if (suffix := os.path.splitext(key)[1].lower()) not in suffixes)
+    return dict(others.most_common())
+
+
+def describe_passed_over(folder: Path, suffixes: tuple[str, ...]) -> str:
+    """Words on the files that are not read, to append to a message; empty where there are none."""
+    counts = count_passed_over(folder, suffixes) if folder.is_dir() else {}
+    parts = [f"{count} {suffix or 'without a suffix'}" for suffix, count in counts.items()]
+    return f"; passed over: {list_names(parts)} (read are {', '.join(suffixes)})" if parts else ""
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, str]]:
+    """(path below `folder`, full path) of each file that is not hidden; links are followed, no folder is seen twice.
+
+    Folders come before links to folders, so that a link to a folder above, or beside, adds nothing.
+    """
+    seen: set[tuple[int, int]] = set()
+    left, links = [(str(folder), "")], list[tuple[str, str]]()
+    while left or links:
+        place, below = left.pop() if left else links.pop()
+        try:
+            state = os.stat(place)
+            with os.scandir(place) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
+        except OSError as error:
+            if below:  # one inside it, such as lost+found, is passed over
+                continue
+            raise DataError(f"{folder} cannot be read ({error.strerror})") from error
+        if (state.st_dev, state.st_ino) in seen:
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            key = f"{below}{entry.name}"
+            if _is_folder(entry):
+                (links if entry.is_symlink() else left).append((entry.path, f"{key}/"))
+            else:
+                yield _named(key, entry.path), entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _named(key: str, path: str) -> str:
+    """The key, if it is text: names go into files of a run, which are UTF-8."""
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path!a}: the name of this file is not UTF-8; rename it") from error
+    return key
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at `path`. DataError where that cannot be found out."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error

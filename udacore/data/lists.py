@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import importlib.resources
 from importlib.resources.abc import Traversable
@@ -10,8 +11,8 @@ from pathlib import Path
 import attrs
 
 from udacore.config.schema import DataConfig
-from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, list_files
-from udacore.errors import DataError
+from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, describe_passed_over, list_files
+from udacore.errors import DataError, list_names
 
 
 @attrs.frozen
@@ -76,7 +77,8 @@ def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
     available = {key: path for key, path in list_files(layout.images, IMAGE_SUFFIXES).items() if layout.is_image(key)}
     if config.list_ is None:
         if not available:
-            raise DataError(f"{config.dataset}: no image in {layout.images}")
+            passed_over = describe_passed_over(layout.images, IMAGE_SUFFIXES)
+            raise DataError(f"{config.dataset}: no image in {layout.images}{passed_over}")
         entries = [Entry(key, path) for key, path in available.items()]
     else:
         entries = _listed(config.list_, available, layout)
@@ -117,6 +119,13 @@ def _without(entries: list[Entry], where: str, available: dict[str, str], layout
     return left
 
 
+def _beside(wanted: str) -> str:
+    """Files of the wanted name in another format, which are not read as labels."""
+    path = Path(wanted)
+    found = sorted(each.name for each in path.parent.glob(f"{glob.escape(path.stem)}.*")) if path.parent.is_dir() else []
+    return f"; beside it lies {list_names(found)}: labels are read from PNG only" if found else ""
+
+
 def _more(count: int) -> str:
     """How many beside the one that is named."""
     return f" ({count - 1} more missing)" if count > 1 else ""
@@ -143,5 +152,6 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
         else:
             paths.append(path)
     if missing:
-        raise DataError(f"image {missing[0][0]} has no label {missing[0][1]}{_more(len(missing))}")
+        image, wanted = missing[0]
+        raise DataError(f"image {image} has no label {wanted}{_more(len(missing))}{_beside(wanted)}")
     return tuple(paths)

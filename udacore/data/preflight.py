@@ -61,6 +61,27 @@ def check_pairs(table: ImageTable) -> None:
         raise DataError(f"{table.dataset}: {no_class(table.labels, sorted(found), table.space.name)}")
 
 
+def describe_orientations(table: ImageTable) -> str:
+    """A line on pictures that are turned by their EXIF orientation, among up to 500; empty where there are none.
+
+    Half a turn leaves the size as it is, so a label that was made for the picture as stored cannot be told by it.
+    """
+    looked_at = spread(len(table), _HEADERS)
+    turned = [index for index in looked_at if _orientation(table, index) != 1]
+    if not turned:
+        return ""
+    labels = "; their labels must be upright too" if table.labels is not None else ""
+    count = f"{len(turned)} of {len(looked_at)} images looked at are"
+    return f"{table.dataset}: {count} turned by their EXIF orientation, first {table.where(turned[0])}{labels}"
+
+
+def _orientation(table: ImageTable, index: int) -> int:
+    try:
+        return table.images.orientation(index)
+    except DataError:  # named where the picture is read
+        return 1
+
+
 def _sample(count: int) -> list[int]:
     """First, last and a few others, drawn by a generator of their own: evenly spread ones might all be alike."""
     if count <= _DECODED:

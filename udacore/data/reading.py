@@ -6,10 +6,14 @@ palette PNG into colours, and Pillow keeps the high byte of a 16-bit PNG (spec d
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import stat
 import struct
+import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from udacore.data.decoding import UnreadableError, as_ids, as_rgb, orientation_of, upright_size
 from udacore.errors import DataError, near_matches
 from udacore.files import find_png_damage, write_bytes
 
@@ -47,31 +52,60 @@ def check_png(path: str | Path, what: str) -> None:
         raise DataError(f"{what} {path} is damaged: {damage}; an earlier round wrote it, --resume writes it anew")
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """The picture as RGB uint8 H W 3. DataError, naming the file, if it is missing, truncated or no picture."""
-    path = Path(path)
+@contextlib.contextmanager
+def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """A picture whose header was read; DataError, naming the file, for whatever is wrong with it in here."""
     try:
-        with Image.open(path) as picture:
-            return np.array(_eight_bit(picture).convert("RGB"))  # decodes here: opening reads the header only
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for somebody to write
+            raise DataError(f"{what} {path} is {_kind(path)}, not a file")
+        with quiet_tiff(path), Image.open(path) as picture:
+            yield picture
+    except UnreadableError as error:
+        raise DataError(f"{what} {path} holds {error}") from error
     except _BROKEN as error:
-        raise _problem(path, "image", error) from error
+        raise _problem(path, what, error) from error
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    """The high bytes of a 16-bit grey picture, which Pillow would cut at 255 and so make white; others as they are."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    return picture
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a pipe" if path.is_fifo() else "a socket or device"
+
+
+@contextlib.contextmanager
+def quiet_tiff(path: Path) -> Iterator[None]:
+    """Keep what libtiff prints about odd tags, from C, away from stderr. Files of other formats are read as they are."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """The picture as it looks, RGB uint8 H W 3, upright as its EXIF orientation says.
+
+    DataError, naming the file, if it is missing, truncated, not a picture, or holds pixels that have no agreed look.
+    """
+    with _opened(Path(path), "image") as picture:
+        return as_rgb(picture)
 
 
 def image_size(path: str | Path, *, what: str = "image") -> tuple[int, int]:
-    """(height, width) from the header, without decoding. DataError, naming the file (`what` it is), if it is missing or no picture."""
-    path = Path(path)
-    try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
-    except _BROKEN as error:
-        raise _problem(path, what, error) from error
+    """(height, width) of the upright picture from the header, without decoding. DataError as `read_image`, naming `what`."""
+    with _opened(Path(path), what) as picture:
+        return upright_size(picture) if what == "image" else (picture.height, picture.width)
+
+
+def orientation(path: str | Path) -> int:
+    """The EXIF orientation of a picture, 1 to 8; 1 is upright as stored. DataError as `read_image`."""
+    with _opened(Path(path), "image") as picture:
+        return orientation_of(picture)
 
 
 def read_label(path: str | Path, kind: LabelKind) -> NDArray[Any]:
@@ -92,28 +126,33 @@ def read_label(path: str | Path, kind: LabelKind) -> NDArray[Any]:
 
 def label_mode(path: str | Path) -> str:
     """Pillow's word for the encoding of a label file: P palette, L grey, RGB, ... DataError if it is missing or broken."""
-    path = Path(path)
-    try:
-        with Image.open(path) as picture:
-            return picture.mode
-    except _BROKEN as error:
-        raise _problem(path, "label", error) from error
+    with _opened(Path(path), "label") as picture:
+        return picture.mode
+
+
+_EXPECTED = {
+    "palette": "a palette PNG whose indices are the ids",
+    "cityscapes": "8-bit grey labelIds",
+    "ids": "one 8-bit number a pixel",
+}
 
 
 def _read_indices(path: Path, kind: str) -> NDArray[np.uint8]:
     """Palette indices or grey values, without conversion to colours."""
-    expected = {"palette": "palette PNG whose indices are the ids", "cityscapes": "8-bit grey labelIds", "ids": "one 8-bit number a pixel"}
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in ("P", "L"):
-                raise DataError(f"label {path} has mode {picture.mode}, expected {expected[kind]}; is it a coloured copy?")
-            return np.array(picture)
-    except _BROKEN as error:
-        raise _problem(path, "label", error) from error
+        with _opened(path, "label") as picture:
+            return as_ids(picture)
+    except DataError as error:
+        if isinstance(error.__cause__, UnreadableError):
+            hint = "; is it a coloured copy?" if "colours" in str(error) else ""
+            raise DataError(f"{error}; expected {_EXPECTED[kind]}{hint}") from error
+        raise
 
 
 def _read_synthia(path: Path) -> NDArray[Any]:
     """The red channel of a 16-bit RGB PNG, or a single channel as it is."""
+    with _opened(path, "label"):
+        pass
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as picture:

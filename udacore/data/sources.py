@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.data.labels import IGNORE, Label, remap
-from udacore.data.reading import LabelKind, check_png, image_size, read_image, read_label
+from udacore.data.reading import LabelKind, check_png, image_size, orientation, read_image, read_label
 from udacore.errors import DataError
 
 Image = NDArray[np.uint8]
@@ -40,6 +40,10 @@ class ImageFiles:
     def where(self, index: int) -> str:
         """The file's path."""
         return self.paths[index]
+
+    def orientation(self, index: int) -> int:
+        """The EXIF orientation that `read` applies; 1 is upright as stored."""
+        return orientation(self.paths[index])
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -153,6 +157,10 @@ class DrawnImages:
     def where(self, index: int) -> str:
         """Words for a message."""
         return self.drawing.where(index)
+
+    def orientation(self, index: int) -> int:
+        """1: drawn upright."""
+        return 1
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -11,7 +11,7 @@ from torch import nn
 
 from udacore.config.schema import RoundConfig
 from udacore.data.labels import subset_indices
-from udacore.data.preflight import check_pairs
+from udacore.data.preflight import check_pairs, describe_orientations
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.parts import create_optimizer
@@ -118,6 +118,9 @@ def advise(session: Session) -> None:
             if config.batch > len(table):
                 what = f"batch {config.batch} is larger than the {domain} ({len(table)} images)"
                 session.tracker.say(f"round {name!r}: {what}; images repeat within a batch")
+    for turned in dict.fromkeys(describe_orientations(table) for table in session.tables.values()):
+        if turned:
+            session.tracker.say(f"note: {turned}")
     if method.name == DEFAULT:
         return
     uncalled = {
