@@ -100,7 +100,7 @@ def test_a_folder_that_is_damaged_or_another_programs_is_said_in_one_line(runs: 
             ("config.yaml", "seed: 1\nrounds: {}\n", "no run folder: its config.yaml is not one"),
             ("config.yaml", "- 1\n", "must be a mapping of settings"),
             ("config.yaml", "[", "config.yaml, line 1, column 2: "),
-            ("metrics.jsonl", metrics[:-40], "metrics.jsonl: cannot be read (damaged)"),
+            ("metrics.jsonl", metrics[:-40], "metrics.jsonl, line 2: cut off"),
             ("metrics.jsonl", None, "metrics.jsonl: cannot be read (No such file or directory)"),
         )
     ):

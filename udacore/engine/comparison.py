@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import attrs
 import numpy as np
 
 from udacore.config.files import read_mapping
-from udacore.engine.finish import read_result
+from udacore.engine.metrics_file import read_result, read_rows
 from udacore.errors import ConfigError, UdaError, near_matches
 from udacore.metrics import Scores, align, format_scores
 
@@ -75,10 +74,7 @@ def read_run_folder(folder: Path, data: str = "target") -> FinishedRun:
         raise UdaError(f"{folder}: no run folder: its config.yaml is not one that a run has written")
     if not (folder / "checkpoints" / f"{len(rounds) - 1}-{rounds[-1]}.pt").is_file():
         raise UdaError(f"{folder}: round {rounds[-1]!r} is not finished; go on with uda run ... --resume")
-    try:
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise UdaError(f"{folder / 'metrics.jsonl'}: cannot be read ({error.strerror if isinstance(error, OSError) else 'damaged'})") from error
+    lines = read_rows(folder)
     scored = [line for line in lines if "miou" in line]
     on_set = [line for line in scored if line["set"] == data]
     if not on_set:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -14,13 +12,13 @@ from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import derive_seed, seed_everything
 from udacore.engine.evaluation import Result
 from udacore.engine.hook_results import read_numbers, read_pairs
+from udacore.engine.metrics_file import read_result, read_rows
 from udacore.engine.overlays import Overlay, read_manifest
 from udacore.engine.round_end import RoundHandle
 from udacore.engine.session import Session
 from udacore.engine.together import on_main
 from udacore.engine.training import Work, score_set
 from udacore.errors import PluginError, list_names
-from udacore.metrics import Scores
 from udacore.plugins import labelled
 
 
@@ -147,25 +145,5 @@ def is_round_finished(session: Session, name: str) -> bool:
 
 def recall_results(session: Session, name: str) -> list[Result]:
     """The newest scores of each evaluation set of a round, from metrics.jsonl."""
-    newest: dict[str, dict[str, Any]] = {}
-    for line in (session.folder / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["round"] == name and "miou" in row:
-            newest[row["set"]] = row
+    newest = {row["set"]: row for row in read_rows(session.folder) if row["round"] == name and "miou" in row}
     return [read_result(row) for row in newest.values()]
-
-
-def read_result(row: dict[str, Any]) -> Result:
-    """A line of metrics.jsonl that holds scores, as `Result.row` wrote it."""
-
-    def number(value: float | None) -> float:
-        return float("nan") if value is None else value
-
-    iou = tuple(number(value) for value in row["iou"].values())
-    scores = Scores(
-        iou=iou, accuracy=tuple(number(v) for v in row["accuracy"]), miou=number(row["miou"]), mean_accuracy=number(row["mean_accuracy"]),
-        pixel_accuracy=number(row["pixel_accuracy"]), counted=row["counted"], absent=row["protocol"]["absent"],
-        subsets={key: number(value) for key, value in row["subsets"].items()},
-    )  # fmt: skip
-    return Result(round=row["round"], step=row["step"], set=row["set"], scores=scores, classes=tuple(row["iou"]), protocol=row["protocol"])
-
