@@ -142,6 +142,7 @@ def test_two_processes_make_the_labels_of_one(tmp_path: Path) -> None:
     program = f"""
 import importlib.util, sys
 import numpy as np, torch.distributed as dist
+from udacore.testing.processes import part
 spec = importlib.util.spec_from_file_location("pseudo_label_test", {__file__!r})
 module = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = module
@@ -150,7 +151,7 @@ rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method="file://{tmp_path}/meet", rank=rank, world_size=2)
 labels = dict(module.make_thresholded_labels(module.Ending(rank, 2), percent=0.6))
 np.savez("{tmp_path}/" + str(rank), **{{name.replace("/", "-"): label for name, label in labels.items()}})
-dist.destroy_process_group()
+part()
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     workers = [subprocess.Popen([sys.executable, "-c", program, str(rank)], env=environment) for rank in range(2)]

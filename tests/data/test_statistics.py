@@ -15,6 +15,7 @@ import torch
 from udacore.data.labels import get_label_space
 from udacore.data.statistics import cache_folder, class_statistics, count_pixels
 from udacore.errors import DataError
+from udacore.testing.processes import part
 
 SPACE = get_label_space("streets")
 Table = Callable[..., Any]
@@ -94,7 +95,7 @@ def test_the_cache_lies_in_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp
 def count_on(rank: int, folder: Path, table: Any) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     np.save(folder / f"{rank}.npy", class_statistics(table, SPACE).pixels)
-    torch.distributed.destroy_process_group()
+    part()
 
 
 def test_two_ranks_share_the_counting_and_agree(cache: Path, make_table: Table, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from udacore.cli import main
 from udacore.engine.together import on_main
 from udacore.errors import ConfigError
+from udacore.testing.processes import part
 
 pytestmark = pytest.mark.slow
 
@@ -203,7 +204,7 @@ def refuse_in_a_rank(rank: int, path: str, told: Any) -> None:
         on_main(refuse)
     except ConfigError as error:
         told.put((rank, str(error)))
-    dist.destroy_process_group()
+    part()
 
 
 def test_a_refusal_of_the_main_process_is_raised_in_all(tmp_path: Path) -> None:

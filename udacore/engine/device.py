@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import random
 import zlib
@@ -13,10 +12,10 @@ from contextlib import AbstractContextManager
 import attrs
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from udacore import ranks
 from udacore.config.schema import Config
+from udacore.engine import processes
 from udacore.errors import ConfigError
 
 
@@ -73,19 +72,10 @@ def running(config: Config) -> Iterator[Machine]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
-    if started:
-        # Functions of this module take the group as a default. Imported later, by an optimiser say, they would keep it and its threads
-        # until the interpreter is gone, and now and then such a thread aborts the process. In torch 2.6 it is the end of the group that hangs.
-        if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 14):
-            importlib.import_module("torch.distributed.nn.functional")
-        # Host tensors (agreements, names) travel by gloo, so that they never wait for the device.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Machine(device=device, amp=config.amp == "bf16", channels_last=config.channels_last)
+        with processes.group(device):
+            yield Machine(device=device, amp=config.amp == "bf16", channels_last=config.channels_last)
     finally:
-        if started:
-            dist.destroy_process_group()
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
         torch.backends.cudnn.benchmark = before[2]

@@ -6,6 +6,8 @@ import torch.multiprocessing as mp
 from udacore_proca.memory_bank import MemoryBank
 from udacore_proca.prototypes import Estimator, Prototypes
 
+from udacore.testing.processes import part
+
 CLASSES, CHANNELS = 4, 6
 
 
@@ -39,7 +41,7 @@ def _remember(share):
 def _on_one_of_two_ranks(rank, file):
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     together = _remember(slice(rank, None, 2))
-    dist.destroy_process_group()
+    part()
     alone = _remember(slice(None))
     for name, value in together.items():
         torch.testing.assert_close(value, alone[name])

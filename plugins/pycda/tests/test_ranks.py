@@ -13,6 +13,7 @@ from udacore_pycda.pyramid import Pyramid, Weights, target_losses
 
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
+from udacore.testing.processes import part
 from udacore.testing.steps import take_steps
 
 SIDES, CLASSES, SIZE = (2, 4), 5, (12, 17)
@@ -48,7 +49,7 @@ def _on_one_of_two_ranks(rank, file):
     share = slice(2 * rank, 2 * rank + 2)
     together = [_losses(share, merge) for merge in (False, True)]
     counts = {name: cached_counts((file.name, name), lambda of=of: _counts(of)) for name, of in (("both", slice(rank, None, 2)), ("one", slice(3 * rank, 3)))}
-    dist.destroy_process_group()
+    part()
     for merge, (losses, gradient) in zip((False, True), together, strict=True):
         alone, whole = _losses(slice(None), merge)
         torch.testing.assert_close(losses, alone)
@@ -88,7 +89,7 @@ def _updated(share):
 def _train_on_one_of_two_ranks(rank, file):
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     together = _updated(slice(2 * rank, 2 * rank + 2))
-    dist.destroy_process_group()
+    part()
     for name, value in _updated(slice(None)).items():
         torch.testing.assert_close(together[name], value, rtol=2e-4, atol=1e-5)
 
