@@ -26,6 +26,8 @@ from udacore.api import UDACORE_API
 from udacore.config.convert import misfits
 from udacore.errors import PluginError, near_matches
 from udacore.options import MethodSettings
+from udacore.places import is_dir as is_folder
+from udacore.places import is_file as is_there
 
 GROUP = "udacore.plugins"
 CORE = "udacore"
@@ -121,7 +123,7 @@ def find_plugin(name: str) -> InstalledPlugin:
         message = f"no plugin {name!r} is installed{near_matches(short, names)}" if short not in names else f"the plugin is called {short!r}, not {name!r}"
         if short not in names and re.fullmatch(r"[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?", short):
             message += f"; to install it: pip install udacore-{short}"
-        if Path(f"{name}.py").is_file():
+        if is_there(f"{name}.py"):
             message += f"; to load the file: --plugin ./{name}.py"
         raise PluginError(message)
     if len(claims) > 1:
@@ -185,8 +187,8 @@ class _FileLoader(machinery.SourceFileLoader):
 
 
 def _import_file(path: Path) -> Method:
-    if path.suffix != ".py" or not path.is_file():
-        files = sorted(str(file) for file in path.parent.glob("*.py")) if path.parent.is_dir() else []
+    if path.suffix != ".py" or not is_there(path):
+        files = sorted(str(file) for file in path.parent.glob("*.py")) if is_folder(path.parent) else []
         raise PluginError(f"plugin {str(path)!r}: no such Python file{near_matches(str(path), files) if len(files) < 20 else ''}")
     full = path.resolve()
     # The name tells path and content: two files never meet, an unchanged file is imported once.

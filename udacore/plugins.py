@@ -31,7 +31,7 @@ from udacore.discovery import (
     load_plugin,
     settings_class,
 )
-from udacore.errors import PluginError, UdaError, near_matches
+from udacore.errors import PluginError, UdaError, list_names, near_matches
 from udacore.options import HELP
 
 __all__ = [
@@ -146,8 +146,8 @@ def _signature_problem(method: Method) -> str | None:
         asked = [p.name for p in given if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         unknown = [name for name in asked if name not in possible]
         if unknown:
-            mine = f"{function.__name__}({', '.join(asked)})"
-            said = f"plugin {method.name!r}: {mine} asks for {', '.join(map(repr, unknown))}, but the hook is {hook}({', '.join(possible)})"
+            mine = f"{function.__name__}({list_names(asked, most=8)})"
+            said = f"plugin {method.name!r}: {mine} asks for {list_names(map(repr, unknown))}, but the hook is {hook}({', '.join(possible)})"
             return said + near_matches(unknown[0], possible)
     return None
 
@@ -204,7 +204,7 @@ def silent_settings(cls: type) -> list[str]:
 def _say_help(method: Method) -> str:
     silent = silent_settings(method.settings)
     if silent:
-        raise PluginError(f"settings without help: {', '.join(silent)}; write option(default, 'what it does, and its unit')")
+        raise PluginError(f"settings without help: {list_names(silent)}; write option(default, 'what it does, and its unit')")
     return "every setting has a line of help"
 
 

@@ -16,7 +16,7 @@ from importlib import metadata
 
 import click
 
-from udacore.errors import PluginError, UdaError, near_matches
+from udacore.errors import LONGEST_LINE, PluginError, SeveralProblemsError, UdaError, near_matches, one_line
 
 COMMANDS = {
     "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
@@ -38,6 +38,8 @@ _MENDABLE = {
     errno.EDQUOT: "could not be written",
     errno.EROFS: "could not be written",
     errno.EACCES: "no access",
+    errno.ENAMETOOLONG: "no file can have such a name",
+    errno.ELOOP: "no file can have such a name",
 }
 """Errors of the system that a user can mend, wherever they are met."""
 
@@ -143,11 +145,15 @@ def _leave_output() -> int:
 
 
 def _complain(error: click.ClickException | UdaError) -> None:
-    """One line on stderr; which process says so, if there are several."""
+    """One line on stderr, cut where it is too long; which process says so, if there are several."""
     rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else None
     text = str(error)
     if isinstance(error, click.ClickException):
         text = error.format_message()
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else "uda"
-        text = f"{text.rstrip('.')}; see {command} --help"
-    click.echo(f"error{'' if rank is None else f' (process {rank})'}: {text}", err=True)
+        end = f"; see {command} --help"
+        text = one_line(text.rstrip("."), LONGEST_LINE - 40 - len(end)) + end
+    first, *further = error.lines if isinstance(error, SeveralProblemsError) else [text]
+    click.echo(one_line(f"error{'' if rank is None else f' (process {one_line(rank, 60)})'}: {first}"), err=True)
+    for line in further:
+        click.echo("  " + one_line(line, LONGEST_LINE - 2), err=True)

@@ -14,6 +14,7 @@ from udacore.config.resolve import CORE, load_config, peek_plugin
 from udacore.config.schema import Config
 from udacore.discovery import Method, load_plugin
 from udacore.errors import ConfigError
+from udacore.places import is_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PLUGIN_HELP = "Method: an installed plugin or a Python file. [default: what CFG says, else source-only]"
@@ -55,7 +56,7 @@ def open_run(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
     Raises ConfigError where it is neither, and what `read_run` raises.
     """
     folder = Path(run_or_config)
-    is_run = (folder / "config.yaml").is_file()
+    is_run = is_file(folder / "config.yaml")
     if not is_run and checkpoint is None:
         raise ConfigError(f"{run_or_config}: no run folder (it has no config.yaml); give one, or a preset with --checkpoint FILE")
     words = (str(folder / "config.yaml") if is_run else run_or_config, *_spread(overrides, is_run, folder))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from udacore.errors import one_line
+
 
 @click.command(short_help="Put finished runs into one table.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
@@ -33,7 +35,7 @@ def compare(runs: tuple[Path, ...], data: str, to: str | None, style: str | None
     found = [comparison.read_run_folder(folder, data) for folder in comparison.find_runs(runs)]
     rows = comparison.group(found, to)
     for line in comparison.differing_protocols(rows):
-        click.echo(f"warning: {line}", err=True)
+        click.echo(one_line(f"warning: {line}"), err=True)
     if style == "json":
         click.echo(json.dumps(comparison.plain(rows)))
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -56,7 +57,8 @@ def list_(as_json: bool, check_too: bool) -> None:
 
 def _short(origin: str) -> str:
     """A file as one in this folder or in the user's home would be written."""
-    for start, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
+    home = Path(os.path.expanduser("~"))  # stays "~" where no home is known
+    for start, sign in ((Path.cwd(), ""), (home, "~/")):
         if Path(origin).is_relative_to(start):
             return f"{sign}{Path(origin).relative_to(start)}"
     return origin

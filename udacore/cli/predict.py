@@ -9,6 +9,7 @@ import click
 
 from udacore.cli.arguments import open_run
 from udacore.errors import ConfigError
+from udacore.places import exists
 
 
 @click.command(short_help="Label pictures, folders or videos.")
@@ -38,7 +39,7 @@ def predict(
     palette PNG files: any viewer shows the classes' colours, the index of a
     pixel is its class id. A video always becomes an overlay, as MP4.
     """
-    inputs = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    inputs = [Path(word) for word in words if "=" not in word or exists(word)]
     changes = tuple(word for word in words if Path(word) not in inputs)
     if not inputs:
         raise ConfigError("nothing to label; give pictures, folders or videos")

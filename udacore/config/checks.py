@@ -10,8 +10,9 @@ from typing import Any
 from udacore.config.counts import parse_count
 from udacore.config.problems import Problem, join
 from udacore.config.schema import RoundConfig
-from udacore.errors import ConfigError, near_matches
+from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
+from udacore.places import exists
 
 SEGMENTER = "segmenter"
 NO_STEPS = ("0", "0.0")
@@ -164,11 +165,11 @@ def check_overlays(config: RoundConfig, earlier: Sequence[str], names: Sequence[
 
 def _check_earlier(name: str, earlier: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     if name in names and name not in earlier:
-        yield f"the round {name!r} does not come before this one; earlier: {', '.join(earlier) or 'none'}"
+        yield f"the round {name!r} does not come before this one; earlier: {list_names(earlier) or 'none'}"
     elif name not in earlier:
         yield f"there is no round {name!r}{near_matches(name, earlier)}"
 
 
 def is_path(word: str) -> bool:
     """Whether a word is meant as a file or folder: it has a slash or a suffix, or something of that name exists."""
-    return "/" in word or "\\" in word or bool(Path(word).suffix) or word.startswith("~") or Path(word).exists()
+    return "/" in word or "\\" in word or bool(Path(word).suffix) or word.startswith("~") or exists(word)

@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from udacore.config.problems import Problem, describe_type, join, raise_problems, show
-from udacore.errors import ConfigError, near_matches
+from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import KEYED
 
 NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -223,7 +223,7 @@ def _convert_dict(value: Any, kind: Any, path: str, problems: list[Problem]) -> 
 def _convert_keyed(value: Any, table: Mapping[str, type], path: str, problems: list[Problem]) -> Any:
     """Entries whose key names their settings class; `{}` and true stand for the class's defaults."""
     if not isinstance(value, Mapping):
-        problems.append(Problem(path, f"must be a mapping with any of: {', '.join(table)}; got {show(value)}"))
+        problems.append(Problem(path, f"must be a mapping with any of: {list_names(table, most=12)}; got {show(value)}"))
         return INVALID
     before = len(problems)
     result = {}
@@ -244,7 +244,7 @@ def _convert_class(value: Any, cls: type, path: str, problems: list[Problem]) ->
     if isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
-        keys = f" with any of: {', '.join(names)}" if names else ""
+        keys = f" with any of: {list_names(names, most=12)}" if names else ""
         problems.append(Problem(path, f"must be a mapping{keys}; got {show(value)}"))
         return INVALID
     before = len(problems)

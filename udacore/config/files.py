@@ -17,6 +17,7 @@ import yaml
 
 from udacore.config.problems import show
 from udacore.errors import ConfigError, near_matches
+from udacore.places import expand, is_dir, is_file
 
 EXTENDS = "extends"
 SUFFIXES = (".yaml", ".yml")
@@ -120,11 +121,11 @@ def find_preset(name: str, packages: Sequence[str]) -> Traversable:
 
 def locate(argument: str, packages: Sequence[str], folder: Path | None = None) -> Path | Traversable:
     """A file (relative to `folder`), if it exists or ends with .yaml or .yml; else the preset of that name."""
-    path = Path(argument).expanduser()
+    path = expand(argument)
     path = folder / path if folder is not None else path
-    if path.is_file():
+    if is_file(path):
         return path
-    if path.is_dir() and (argument.endswith(SUFFIXES) or not any(argument in list_presets(package) for package in packages)):
+    if is_dir(path) and (argument.endswith(SUFFIXES) or not any(argument in list_presets(package) for package in packages)):
         inside = path / "config.yaml"
         raise ConfigError(f"{argument} is a folder, not a configuration file{f'; did you mean {inside}?' if inside.is_file() else ''}")
     if argument.endswith(SUFFIXES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -9,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from udacore.errors import ConfigError
+from udacore.errors import ConfigError, SeveralProblemsError, list_names, one_line
 
 
 @attrs.frozen
@@ -36,7 +37,7 @@ def raise_problems(problems: Sequence[Problem], where: str = "") -> None:
         raise ConfigError(f"{where}: {lines[0]}" if where else lines[0])
     if lines:
         place = f" in {where}" if where else ""
-        raise ConfigError("\n  ".join([f"{len(lines)} problems{place}:", *lines]))
+        raise SeveralProblemsError(f"{len(lines)} problems{place}:", lines)
 
 
 def join(path: str, key: Any) -> str:
@@ -44,13 +45,26 @@ def join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
+def _short_repr() -> reprlib.Repr:
+    """Lists of lists have more entries than any memory holds, where YAML's anchors wrote them."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxlist, short.maxtuple, short.maxdict = 4, 12, 12, 4
+    short.maxstring = short.maxlong = short.maxother = 200
+    return short
+
+
+_SHORT = _short_repr()
+
+
 def show(value: Any) -> str:
-    """A value as a user would write it, cut after 60 characters."""
+    """A value as a user would write it, cut after 60 characters; what is cut is never spelt out first."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
-        return "a mapping with " + ", ".join(str(key) for key in value) if value else "an empty mapping"
-    text = repr(list(value) if isinstance(value, tuple) else value)
+        return f"a mapping with {list_names(value)}" if value else "an empty mapping"
+    if isinstance(value, str):
+        value = value[:200]
+    text = one_line(_SHORT.repr(list(value) if isinstance(value, tuple) else value), 200)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -15,8 +15,9 @@ from udacore.config.dump import dump_config
 from udacore.config.files import EXTENDS, SUFFIXES, list_presets, locate, merge, override, parse_override, read_file, read_mapping
 from udacore.config.problems import Problem, join, raise_problems, show
 from udacore.config.schema import Config, PartConfig, RoundConfig
-from udacore.errors import ConfigError, near_matches
+from udacore.errors import ConfigError, list_names, near_matches, one_line
 from udacore.options import MethodSettings
+from udacore.places import expand, is_file
 
 CORE = "udacore"
 STREETS = "streets"
@@ -55,14 +56,14 @@ def peek_plugin(argument: str | None, overrides: Sequence[str] = ()) -> str | No
         if keys == ("plugin",) and value is not None:
             return _plugin_name(value, "plugin")
     seen: set[Path] = set()
-    path = Path(argument).expanduser() if argument else None
-    while path is not None and path.is_file() and path.resolve() not in seen:
+    path = expand(argument) if argument else None
+    while path is not None and is_file(path) and path.resolve() not in seen:
         seen.add(path.resolve())
         data = read_mapping(path)
         if data.get("plugin") is not None:
             return _plugin_name(data["plugin"], f"{path}: plugin")
         base = data.get(EXTENDS)
-        path = path.parent / Path(base).expanduser() if isinstance(base, str) else None
+        path = path.parent / expand(base) if isinstance(base, str) else None
     if argument and argument.endswith(SUFFIXES) and not seen:
         locate(argument, ())  # says that there is no such file
     return None
@@ -141,7 +142,7 @@ class _Resolver:
             elif own is not None:
                 self.problems.append(Problem(f"rounds.{name}", "must be a mapping of settings ({} if it has none of its own)"))
         if not given and not self.problems:
-            empty = f" ({', '.join(map(str, rounds))}: nothing behind the name removes a round; write {{}})" if rounds else ""
+            empty = f" ({list_names(rounds)}: nothing behind the name removes a round; write {{}})" if rounds else ""
             self.problems.append(Problem("rounds", f"a run needs at least one round{empty}"))
         return given
 
@@ -214,8 +215,8 @@ def _shadowed(data: Mapping[str, Any], changes: Sequence[Override], texts: Seque
             continue
         inner = None if isinstance(value, Mapping) else value
         if all(_sets(own, leaf, inner) for own in given.values() for leaf in _leaves(keys, value)):
-            instead = " or ".join(f"rounds.{name}.{text}" for name in given)
-            path, names = ".".join(keys), ", ".join(given)
+            instead = " or ".join(f"rounds.{name}.{one_line(text, 80)}" for name in list(given)[:3])
+            path, names = ".".join(keys), list_names(given)
             yield Problem(path, f"every round sets this itself ({names}), so {text!r} changes nothing; write {instead}")
 
 

@@ -18,7 +18,7 @@ from udacore.data.lists import choose_entries, find_labels
 from udacore.data.preflight import check_pairs as check_pairs
 from udacore.data.preflight import spread
 from udacore.data.sources import Drawing, DrawnImages, DrawnLabels, Image, ImageFiles, Images, LabelFiles, Labels
-from udacore.errors import DataError, near_matches
+from udacore.errors import DataError, list_names, near_matches
 
 Domain = Literal["source", "target"]
 
@@ -209,6 +209,5 @@ def _find_overlay(table: ImageTable, folder: Path, suffixes: tuple[str, ...], wh
         else:
             paths.append(path)
     if missing:
-        examples = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
-        raise DataError(f"{folder} lacks {len(missing)} of {len(table)} {what}s: {examples}")
+        raise DataError(f"{folder} lacks {len(missing)} of {len(table)} {what}s: {list_names(missing)}")
     return tuple(paths)

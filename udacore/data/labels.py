@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.config.files import parse_yaml
-from udacore.errors import ConfigError, near_matches
+from udacore.errors import ConfigError, list_names, near_matches
+from udacore.places import find_place
 
 IGNORE = 255
 """The label of pixels that count nowhere (`udacore.interface.IGNORE`, here without torch)."""
@@ -138,7 +139,7 @@ def get_label_space(name: str | Path) -> LabelSpace:
     if text in LABEL_SPACES:
         return LABEL_SPACES[text]
     if Path(text).suffix in (".yaml", ".yml"):
-        return _read_space(Path(text).expanduser())
+        return _read_space(find_place(text))
     raise ConfigError(f"label space {text!r} is unknown{near_matches(text, LABEL_SPACES)} (or a .yaml file with `classes`)")
 
 
@@ -271,7 +272,7 @@ def subset_indices(space: LabelSpace, subset: str) -> tuple[int, ...]:
     smaller = get_label_space(subset)
     missing = [name for name in smaller.classes if name not in space.classes]
     if missing:
-        raise ConfigError(f"{subset} is no subset of {space.name}: {', '.join(missing)} missing")
+        raise ConfigError(f"{subset} is no subset of {space.name}: {list_names(missing)} missing")
     return tuple(space.classes.index(name) for name in smaller.classes)
 
 

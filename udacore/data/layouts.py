@@ -12,6 +12,7 @@ import attrs
 from udacore.config.schema import DataConfig
 from udacore.data.reading import LabelKind
 from udacore.errors import DataError, list_names, near_matches
+from udacore.places import expand, find_place
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png",)
@@ -43,9 +44,9 @@ def find_root(config: DataConfig) -> Path:
     """The folder of the data set: `root`, else $UDACORE_DATA/<dataset>, else datasets/<dataset>. DataError if it is not there."""
     data = os.environ.get("UDACORE_DATA")
     if config.root is not None:
-        root, hint = Path(config.root).expanduser(), ""
+        root, hint = find_place(config.root), ""
     elif data:
-        root, hint = Path(data).expanduser() / config.dataset, " (from $UDACORE_DATA; or set `root`)"
+        root, hint = expand(data) / config.dataset, " (from $UDACORE_DATA; or set `root`)"
     else:
         root, hint = Path("datasets") / config.dataset, " (set `root`, or $UDACORE_DATA to the folder that holds the data sets)"
     if not is_folder(root):

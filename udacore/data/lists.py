@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import glob
-import importlib
-import importlib.resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import attrs
 
 from udacore.config.schema import DataConfig
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, describe_passed_over, list_files
-from udacore.errors import DataError, list_names
+from udacore.errors import ConfigError, DataError, list_names
+from udacore.places import find_place
 
 
 @attrs.frozen
@@ -29,13 +27,10 @@ def read_list(where: str) -> list[tuple[str, str | None]]:
 
     `where` is a path, or `package:path` for a file in an importable package. DataError if there is none, or it is empty.
     """
-    place: Path | Traversable = Path(where).expanduser()
-    package, colon, inside = where.partition(":")
-    if colon and not place.is_file():
-        try:
-            place = importlib.resources.files(package).joinpath(inside)
-        except (ImportError, TypeError, ValueError) as error:
-            raise DataError(f"list {where}: no package {package!r} can be imported ({error})") from error
+    try:
+        place = find_place(where)
+    except ConfigError as error:
+        raise DataError(f"list {error}") from error
     try:
         text = place.read_text(encoding="utf-8-sig")
     except OSError as error:

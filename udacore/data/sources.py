@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from udacore.data.labels import IGNORE, Label, remap
 from udacore.data.reading import LabelKind, check_png, image_size, orientation, read_image, read_label
-from udacore.errors import DataError
+from udacore.errors import DataError, list_names
 
 Image = NDArray[np.uint8]
 _SMALL = 256 * 128  # pixels of a drawn picture up to which it is kept
@@ -107,7 +107,7 @@ def unknown_ids(raw: NDArray[Any], known: NDArray[np.bool_]) -> list[int]:
 
 def listed(ids: list[int]) -> str:
     """The first few ids in words."""
-    return ", ".join(str(each) for each in ids[:8]) + (" ..." if len(ids) > 8 else "")
+    return list_names(ids, most=8)
 
 
 @attrs.frozen(kw_only=True)

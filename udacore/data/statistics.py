@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from udacore import ranks
 from udacore.files import atomic, find_zip_damage
+from udacore.places import expand
 
 log = logging.getLogger(__name__)
 REPORT_SECONDS = 10.0
@@ -88,8 +89,8 @@ def cache_folder() -> Path:
     """$UDACORE_CACHE, else $XDG_CACHE_HOME/udacore, else ~/.cache/udacore."""
     own, general = os.environ.get("UDACORE_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
-        return Path(own).expanduser()
-    return Path(general or "~/.cache").expanduser() / "udacore"
+        return expand(own)
+    return expand(general or "~/.cache") / "udacore"
 
 
 def _key(table: LabelTable, classes: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from udacore.engine.own_files import CONFIG, LOCK, find_foreign, has_own_config,
 from udacore.engine.together import on_main
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.files import write_text
+from udacore.places import expand
 
 FREE_KEYS = {"workers", "log_every", "save_every", "tensorboard", "folder"}
 """What may change between a run and its resumption without changing the outcome."""
@@ -29,7 +30,7 @@ def run_folder(config: Config) -> Path:
     name = config.name or Path(config.plugin).stem
     if name != Path(name).name or name in (".", ".."):
         raise ConfigError(f"name: {name!r} must be the name of a folder, without slashes; where run folders lie is set by folder=...")
-    return Path(config.folder).expanduser() / (f"{name}-control" if config.control else name)
+    return expand(config.folder) / (f"{name}-control" if config.control else name)
 
 
 def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
@@ -131,7 +132,7 @@ def check_same_config(path: Path, config: Config, only: str | None = None) -> No
     differing = [key for key in _differences(before, now) if key.split(".")[0] not in FREE_KEYS and ".".join(key.split(".")[:2]) not in free]
     if differing:
         option = "--resume" if only is None else f"--round {only}"
-        raise ConfigError(f"{option}: {path} was begun with other settings: {', '.join(differing[:6])}; use those, or --force to begin again")
+        raise ConfigError(f"{option}: {path} was begun with other settings: {list_names(differing, most=6)}; use those, or --force to begin again")
 
 
 def _complete(file: Path, config: Config) -> Any:

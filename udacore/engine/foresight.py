@@ -23,6 +23,7 @@ from udacore.interface import RoundInfo
 from udacore.models import domain as run_as
 from udacore.models.families import describe_expected
 from udacore.models.weights import read_state
+from udacore.places import find_place, is_file
 from udacore.plugins import DEFAULT, hooks_of
 
 WORDS = ("initial", "previous", "best", "imagenet", "random")
@@ -46,7 +47,7 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
         for place, word in _weights(config):
             if word == "best" and not any(rounds[earlier].keep == "best" for earlier in list(rounds)[: session.index(name)]):
                 raise ConfigError(f"rounds.{name}.{place}: best, but no earlier round keeps its best model; set keep: best there")
-            if word not in WORDS and not word.startswith("round ") and not Path(word).expanduser().is_file():
+            if word not in WORDS and not word.startswith("round ") and not is_file(find_place(word)):
                 expected = _expected(session, name) if place in ("initial", "initial.segmenter") else ""
                 raise ConfigError(f"rounds.{name}.{place}: {word}: no such file of weights{expected}")
             if word not in WORDS and not word.startswith("round "):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from udacore import ranks
 from udacore.engine.parts import Part
-from udacore.errors import UdaError
+from udacore.errors import UdaError, list_names
 
 
 class Health:
@@ -48,8 +48,8 @@ class Health:
             step, term, _ = everywhere[0]
             terms = sorted({row[1] for row in everywhere if row[0] == step}, key=lambda name: name.startswith("gradient"))
             names = sorted({name for row in everywhere if row[0] == step for name in row[2]})
-            images = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            images = list_names(names, most=8)
             raise UdaError(
-                f"round {round_name!r}, step {step}: not finite: {', '.join(terms) or term}; "
+                f"round {round_name!r}, step {step}: not finite: {list_names(terms, most=8) or term}; "
                 f"images: {images or 'none'}; last good checkpoint: {last_good}"
             )

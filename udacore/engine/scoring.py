@@ -64,7 +64,7 @@ def choose_checkpoint(config: Config, folder: Path | None, only: str | None, che
     name = only or (finished[-1] if finished else names[-1])
     path = checkpoint or checkpoints.path(f"{names.index(name)}-{name}")
     if checkpoint is None and not path.exists():
-        raise UdaError(f"{folder}: round {name!r} is not finished; finished: {', '.join(finished) or 'none'}")
+        raise UdaError(f"{folder}: round {name!r} is not finished; finished: {list_names(finished) or 'none'}")
     return name, path
 
 
@@ -132,7 +132,7 @@ def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module
     if layouts and not (is_plain and any(key.partition(".")[0] in children for key in state)):
         return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
     if not is_plain:
-        raise ConfigError(f"{path}: no state_dict of tensors but {', '.join(map(str, list(content)[:5]))}")
+        raise ConfigError(f"{path}: no state_dict of tensors but {list_names(content)}")
     return cast("dict[str, Tensor]", state)
 
 

@@ -25,6 +25,7 @@ from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
 from udacore.files import write_text
 from udacore.interface import Pixels
+from udacore.places import find_place
 from udacore.plugins import Method
 from udacore.schedules import count_steps
 
@@ -136,7 +137,7 @@ class Session:
         if word == "make" or word in self.config.rounds:
             word = self.maker(name) or word if kind == "labels" else word
             return require_overlay(self.round_folder(word) / kind, f"{kind} of round {word!r}")
-        return Path(word).expanduser()
+        return find_place(word)
 
     def maker(self, name: str) -> str | None:
         """The round that makes the pseudo labels of this one, or None."""

@@ -12,7 +12,7 @@ from udacore.engine.device import derive_seed
 from udacore.engine.hook_results import check_model
 from udacore.engine.parts import SEGMENTER, part_of, present_parts
 from udacore.engine.session import Session
-from udacore.errors import ConfigError, UdaError, near_matches
+from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.domain_argument import accept_domain
 from udacore.models.weights import load_children, load_initial, load_state, read_state
@@ -103,4 +103,4 @@ def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfi
     loaded = load_children(model, offered, where=origin)
     built = sorted({key.partition(".")[0] for key in loaded.missing if part_of(key, model, config) == part})
     if built:
-        session.tracker.say(f"part {part!r}: {', '.join(built)} left as built: not in {origin}")
+        session.tracker.say(f"part {part!r}: {list_names(built, most=8)} left as built: not in {origin}")

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from udacore import ranks
+from udacore.errors import one_line
 
 FILES = ("metrics.jsonl", "log.txt")
 LOGGER = logging.getLogger("udacore")
@@ -54,6 +55,7 @@ class Tracker:
         """A line for log.txt and stderr."""
         if not self._main:
             return
+        text = "\n".join(one_line(line) for line in text.split("\n"))
         self._files["log.txt"].write(text + "\n")
         self._files["log.txt"].flush()
         print(("\r\x1b[K" if self._bar else "") + text, file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from udacore.errors import ConfigError
+from udacore.errors import ConfigError, list_names
 from udacore.models.resnet import ResNet
 from udacore.models.vgg import VGG16
 
@@ -96,7 +96,7 @@ def convert_backbone(state: State, family: str, backbone: nn.Module, where: str)
     Raises ConfigError if the family is not one for this backbone.
     """
     if family not in accepted_families(backbone):
-        keys = ", ".join(list(state)[:3])
+        keys = list_names(state)
         raise ConfigError(f"{where}: {family} (keys {keys} ...); expected {describe_expected(backbone)}")
     if isinstance(backbone, VGG16):
         return {_vgg_key(key): value for key, value in state.items() if not key.startswith("classifier.")}

@@ -25,7 +25,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from udacore.errors import ConfigError, near_matches
+from udacore.errors import ConfigError, list_names, near_matches
 from udacore.models.weights import read_file
 
 _DISTRIBUTED = "module."
@@ -69,7 +69,7 @@ def join_files(files: Mapping[str, Any], layouts: Iterable[Layout]) -> Any:
         entries = {_entry_of(content, layout): content for content in files.values()}
         if None not in entries and len(entries) == len(files):
             return entries
-    raise ConfigError(f"{', '.join(files)}: no known layout has one entry for each of these files")
+    raise ConfigError(f"{list_names(files)}: no known layout has one entry for each of these files")
 
 
 def _entry_of(content: Any, layout: Layout) -> str | None:

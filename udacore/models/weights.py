@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
-from udacore.errors import ConfigError
+from udacore.errors import ConfigError, list_names
 from udacore.files import find_zip_damage
 from udacore.models.families import (
     DEEP_RESNET,
@@ -30,6 +30,7 @@ from udacore.models.families import (
     recognize_family,
     untouched_by_imagenet,
 )
+from udacore.places import find_place, is_file
 
 _SEGMENTER = ("backbone", "classifier")
 
@@ -69,7 +70,7 @@ def load_initial(model: nn.Module, source: str, architecture: ModelConfig, sha25
             raise ConfigError(f"initial: imagenet: torchvision's weights do not fit this network; give a file: {describe_expected(backbone)}")
         where, state = _fetch_imagenet(architecture)
     else:
-        if backbone is not None and not Path(source).expanduser().is_file():
+        if backbone is not None and not is_file(find_place(source)):
             raise ConfigError(f"{source}: no such file of weights; expected {describe_expected(backbone)}")
         where, state = source, read_state(Path(source), sha256)
     family = recognize_family(state)
@@ -154,15 +155,15 @@ def read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        keys = list_names(content) if isinstance(content, Mapping) else type(content).__name__
         raise ConfigError(f"{path}: no state_dict of tensors but {keys or 'an empty one'}; a method's own release is read by `uda import`")
     return dict(content)
 
 
 def read_file(path: Path, sha256: str | None = None) -> Any:
     """What torch.save wrote: tensors and plain values only. Raises ConfigError as `read_state` does."""
-    path = path.expanduser()
-    if not path.is_file():
+    path = find_place(str(path))
+    if not is_file(path):
         raise ConfigError(f"{path}: no such file of weights")
     named = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", path.name)
     expected = sha256 or (named[1] if named else "")

@@ -17,7 +17,7 @@ from udacore.config.resolve import CORE, load_config
 from udacore.config.schema import Config
 from udacore.discovery import Method, import_plugin
 from udacore.engine.foresight import try_optimizers
-from udacore.errors import UdaError
+from udacore.errors import UdaError, list_names
 from udacore.plugins import build_hooks, hook_names, hooks_of, silent_settings
 from udacore.testing.checks.report import ContractError, flat
 from udacore.testing.checks.subject import Subject, load_method
@@ -58,7 +58,7 @@ def check_settings(subject: Subject) -> None:
     method = subject.method
     silent = silent_settings(method.settings)
     if silent:
-        raise ContractError(f"settings without help: {', '.join(silent)}; write option(default, 'what it does, and its unit')")
+        raise ContractError(f"settings without help: {list_names(silent)}; write option(default, 'what it does, and its unit')")
     try:
         default = method.settings()
     except TypeError as error:
