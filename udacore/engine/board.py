@@ -15,10 +15,23 @@ from tensorboardX.summary import scalar
 class Board:
     """Scalars of one run in a file of its own; files of one folder are shown as one run."""
 
-    def __init__(self, folder: Path, *, purge_step: int) -> None:
-        """`purge_step`: what earlier files of the folder hold from this step on is hidden; it is trained again."""
+    def __init__(self, folder: Path, *, written: Mapping[str, int], purge_step: int) -> None:
+        """Begin a file, after earlier ones were cut back to where the run goes on.
+
+        written     bytes of each file, by its name, that belong to the checkpoint; what follows is recorded again
+        purge_step  for files of version 0.1, of which no lengths are known: what they hold from this step on is hidden
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")  # two starts within a second must not share a file
+        self._kept = {name: size for name, size in written.items() if (folder / name).is_file()}
+        if written:
+            for path in folder.glob("events.out.tfevents.*"):
+                if path.name in written:
+                    os.truncate(path, min(path.stat().st_size, written[path.name]))
+                else:  # begun after the checkpoint
+                    path.unlink()
+        before = set(folder.iterdir())
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{time.time_ns()}")  # no two starts share a file
+        (self._path,) = set(folder.iterdir()) - before
         self._write(Event(session_log=SessionLog(status=SessionLog.START)), purge_step)
 
     def add(self, values: Mapping[str, float], step: int) -> None:
@@ -30,9 +43,10 @@ class Board:
         event.wall_time, event.step = time.time(), step
         self._writer.write_event(event)
 
-    def flush(self) -> None:
-        """To the disk."""
+    def written(self) -> dict[str, int]:
+        """Bytes of this file and of the earlier ones, by name; they are on the disk."""
         self._writer.flush()
+        return {**self._kept, self._path.name: self._path.stat().st_size}
 
     def close(self) -> None:
         """Finish the file."""

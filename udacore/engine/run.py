@@ -15,6 +15,7 @@ from udacore.engine.evaluation import Result
 from udacore.engine.foresight import advise, check_ahead
 from udacore.engine.metrics_file import METRICS, check_length
 from udacore.engine.session import Session
+from udacore.engine.signals import explained_signals
 from udacore.engine.together import is_disk_full, on_main
 from udacore.engine.tracking import Tracker
 from udacore.errors import UdaError
@@ -42,13 +43,22 @@ def run(config: Config, method: Method, *, resume: bool = False, force: bool = F
             on_main(lambda: check_length(path, written.get(METRICS, 0)))
         with folder.held(path):
             folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
-            with tracked(session):
+            with tracked(session), explained_signals(lambda: describe_place(session)):
                 for name in finish.remove_damaged_files(session) if resume else ():
                     write_images_again(session, name)
                 for name in config.rounds:
                     if only in (None, name) and not finish.is_round_finished(session, name):
                         run_round(session, name)
                 return finish.recall_results(session, only or name)
+
+
+def describe_place(session: Session) -> str:
+    """Where a run stands, by what it has saved."""
+    finished = [name for name in session.config.rounds if session.checkpoints.exists(session.label(name))]
+    under_way = [name for name in session.config.rounds if name not in finished and session.has_begun(name)]
+    if under_way:
+        return f"round {under_way[0]!r}, whose last checkpoint is kept"
+    return f"the end of round {finished[-1]!r}, which is saved" if finished else "a point before the first checkpoint"
 
 
 def run_round(session: Session, name: str) -> None:

@@ -18,6 +18,9 @@ from udacore import ranks
 from udacore.errors import one_line
 
 FILES = ("metrics.jsonl", "log.txt")
+BOARD = "tensorboard/"
+"""Begins the names of TensorBoard's files among the lengths that a checkpoint holds."""
+
 LOGGER = logging.getLogger("udacore")
 """What a method has to say in words goes to a child of it, such as `logging.getLogger("udacore.fada").info(...)`."""
 
@@ -49,7 +52,8 @@ class Tracker:
         if tensorboard:
             from udacore.engine.board import Board
 
-            self._board = Board(folder / "tensorboard", purge_step=(written or {}).get("steps", 0) + 1)
+            begun = {name.removeprefix(BOARD): size for name, size in (written or {}).items() if name.startswith(BOARD)}
+            self._board = Board(folder / "tensorboard", written=begun, purge_step=(written or {}).get("steps", 0) + 1)
 
     def say(self, text: str) -> None:
         """A line for log.txt and stderr."""
@@ -99,9 +103,8 @@ class Tracker:
         """Bytes of each file so far; they are on the disk."""
         for file in self._files.values():
             os.fsync(file.fileno())
-        if self._board is not None:
-            self._board.flush()
-        return {name: file.tell() for name, file in self._files.items()}
+        board = {} if self._board is None else self._board.written()
+        return {**{name: file.tell() for name, file in self._files.items()}, **{BOARD + name: size for name, size in board.items()}}
 
     def close(self) -> None:
         """Finish all files."""

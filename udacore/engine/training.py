@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import threading
-from collections.abc import Generator, Iterator
-from types import FrameType
+from collections.abc import Generator
 from typing import Any, Literal
 
 import attrs
@@ -23,6 +20,7 @@ from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, 
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.parts import make_parts, set_modes, trained_parts
 from udacore.engine.session import Session
+from udacore.engine.signals import StoppedError, stop_signals
 from udacore.engine.starting import build_model, load_starting_weights
 from udacore.engine.step import Updater
 from udacore.errors import UdaError, list_names
@@ -226,37 +224,3 @@ def keep_model(work: Work) -> None:
         judge = next((data for data in work.sets if data.name == work.config.best_on), work.sets[0])
         by = ", chosen by labels of the target" if judge.domain == "target" else ""
         work.session.tracker.say(f"round {work.name!r} keeps the model of step {best.step}: best on {judge.name!r}{by}")
-
-
-class StoppedError(UdaError):
-    """A signal ended the run after a checkpoint; exit code 128 + signal."""
-
-    def __init__(self, number: int, where: str) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} at {where}; go on with --resume")
-        self.exit_code = 128 + number
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that holds SIGTERM or SIGINT once it came; a second one ends the process at once.
-
-    Several processes would stop at different steps, so there the signal keeps its usual effect and the last periodic
-    checkpoint serves.
-    """
-    received: list[int] = []
-    if ranks.size() > 1 or threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, before[number])
-
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
