@@ -98,7 +98,7 @@ def test_a_video_becomes_an_overlay_of_as_many_frames(weights: Path, tmp_path: P
         frames.append(read[1])
     assert [frame.shape for frame in frames] == [(40, 72, 3)] * 3
     assert video.get(cv2.CAP_PROP_FPS) == 10.0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive.mp4"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".uda-predict.jsonl", "drive.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_video_becomes_an_overlay_of_as_many_frames(weights: Path, tmp_path: P
         ([], 2, "nothing to label"),
         (["in", "--set", "traget"], 2, "did you mean 'target'"),
         (["in/aachen", "--out", "in/aachen"], 2, "is the picture itself"),
-        (["in/one.png", "--out", "notes.txt"], 1, "notes.txt: could not be written: "),
+        (["in/one.png", "--out", "notes.txt"], 2, "--out: notes.txt is a file; name a folder"),
         (["in/one.png", "--out", "notes.txt/deeper", "--as", "overlay"], 1, "could not be written: Not a directory"),
         (["broken.png"], 3, "broken.png is broken or no picture"),
         (["broken.mp4"], 3, "broken.mp4 is broken or has no frame"),
@@ -149,3 +149,73 @@ def test_no_input_is_replaced_and_what_would_replace_one_is_refused_before_anyth
         assert predict(weights, word, "--out", ".") == 2
         assert said in capsys.readouterr().err
         assert {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()} == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_goes_on_past_what_cannot_be_read(weights: Path, pictures: Path, capsys: Capture) -> None:
+    (pictures / "broken.png").write_bytes(b"no picture")
+    (pictures / "a.tif").write_bytes(b"II*\0")
+    out = pictures.parent / "out"
+    assert predict(weights, pictures, "--out", out) == 3
+    shown = capsys.readouterr()
+    assert shown.out.split() == [str(out / "aachen" / "two.png"), str(out / "one.png")]
+    lines = shown.err.splitlines()
+    assert [line.split(" is broken")[0] for line in lines[-3:-1]] == [
+        f"not labelled: image {pictures / name}" for name in ("a.tif", "broken.png")
+    ]
+    assert lines[-1] == "error: 2 of 4 inputs could not be read"
+
+
+def test_a_second_call_goes_on_where_the_first_one_stopped(weights: Path, pictures: Path, capsys: Capture) -> None:
+    out = pictures.parent / "out"
+    assert predict(weights, pictures / "one.png", "--out", out) == 0
+    first = (out / "one.png").stat().st_mtime_ns
+    capsys.readouterr()
+    assert predict(weights, pictures, "--out", out) == 0
+    assert capsys.readouterr().out.split() == [str(out / "aachen" / "two.png")]
+    assert (out / "one.png").stat().st_mtime_ns == first
+    Image.fromarray(picture(7)).save(pictures / "one.png")  # another picture now
+    assert predict(weights, pictures, "--out", out) == 0
+    assert capsys.readouterr().out.split() == [str(out / "one.png")]
+    assert predict(weights, pictures, "--out", out, "evaluate.target.flip=true") == 0  # another protocol
+    assert len(capsys.readouterr().out.split()) == 2
+
+
+def test_results_among_the_inputs_are_not_labelled_again(weights: Path, pictures: Path, capsys: Capture) -> None:
+    for place in (pictures / "labels", pictures):
+        for path in pictures.rglob("*.png"):
+            path.rename(path.with_suffix(".bmp"))
+        assert predict(weights, pictures, "--out", place) == 0
+        before = contents(pictures)
+        capsys.readouterr()
+        assert predict(weights, pictures, "--out", place) == 0
+        assert capsys.readouterr().out == ""
+        assert contents(pictures) == before
+        for path in pictures.rglob("*.png"):
+            path.unlink()
+
+
+@pytest.mark.parametrize("name", ["one.png", "drive.mp4"])
+def test_a_file_of_the_users_is_not_replaced(name: str, weights: Path, pictures: Path, capsys: Capture) -> None:
+    out = pictures.parent / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"mine")
+    write_video(pictures / "drive.mp4")
+    before = contents(out)
+    assert predict(weights, pictures, "--out", out) == 2
+    assert f"--out: {out / name} exists and was not written by uda predict" in capsys.readouterr().err
+    assert contents(out) == before
+
+
+def test_two_calls_do_not_share_a_result(weights: Path, pictures: Path, capsys: Capture) -> None:
+    out = pictures.parent / "out"
+    Image.fromarray(picture(3)).save(pictures / "one.bmp")
+    assert predict(weights, pictures / "one.png", "--out", out) == 0
+    before = contents(out)
+    capsys.readouterr()
+    assert predict(weights, pictures / "one.bmp", "--out", out) == 2
+    assert f"{out / 'one.png'} was made from {pictures / 'one.png'}; choose another folder for" in capsys.readouterr().err
+    assert contents(out) == before

@@ -8,8 +8,11 @@ from typing import Literal
 import click
 
 from udacore.cli.arguments import open_run
-from udacore.errors import ConfigError
+from udacore.errors import ConfigError, DataError
 from udacore.places import exists
+
+SHOWN = 20
+"""How many inputs that could not be read are listed."""
 
 
 @click.command(short_help="Label pictures, folders or videos.")
@@ -38,6 +41,10 @@ def predict(
     A result has its input's size and its place below the folder. `labels` are
     palette PNG files: any viewer shows the classes' colours, the index of a
     pixel is its class id. A video always becomes an overlay, as MP4.
+
+    What cannot be read is listed at the end, with exit code 3. The same call
+    again goes on where the last one stopped. No file is replaced but results
+    of earlier calls.
     """
     inputs = [Path(word) for word in words if "=" not in word or exists(word)]
     changes = tuple(word for word in words if Path(word) not in inputs)
@@ -46,7 +53,15 @@ def predict(
     method, config, folder = open_run(run_or_config, changes, plugin, checkpoint)
     from udacore.engine.prediction import find_inputs, open_predictor, predict_files
 
-    found = find_inputs(inputs)
+    found = find_inputs(inputs, out)
+    failed: list[str] = []
     with open_predictor(config, method, folder=folder, only=only, checkpoint=checkpoint, data=data) as predictor:
-        for result in predict_files(predictor, found, out, style):
+        for result in predict_files(predictor, found, out, style, failed):
             click.echo(result)
+    if failed and len(found) == 1:
+        raise DataError(failed[0])
+    for line in failed[:SHOWN]:
+        click.echo(f"not labelled: {line}", err=True)
+    if failed:
+        listed = f", the first {SHOWN} are listed" if len(failed) > SHOWN else ""
+        raise DataError(f"{len(failed)} of {len(found)} inputs could not be read{listed}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -19,11 +21,12 @@ from udacore.config.schema import Config, EvaluationConfig, PixelConfig
 from udacore.data.colour import normalize
 from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, colorize
-from udacore.data.layouts import IMAGE_SUFFIXES
+from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, list_files
 from udacore.data.reading import read_image, write_image, write_label
-from udacore.engine.checkpoint import undisturbed
+from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import predict_under, watched_outputs
+from udacore.engine.predicted_files import PredictedFiles
 from udacore.engine.scoring import choose_checkpoint, load_model, opened
 from udacore.engine.together import as_user_error
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
@@ -32,13 +35,18 @@ from udacore.plugins import Method
 
 Style = Literal["labels", "overlay"]
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 OVERLAY = 0.5
 """Share of the labels' colours in an overlay; the rest is the picture."""
 
 
 @attrs.frozen(kw_only=True)
 class Predictor:
-    """A trained model with everything that turns a picture into labels; `domain` chooses domain-specific layers."""
+    """A trained model with everything that turns a picture into labels.
+
+    domain  chooses domain-specific layers
+    key     names the weights and the protocol: equal keys give equal labels
+    """
 
     model: nn.Module
     protocol: EvaluationConfig
@@ -46,6 +54,7 @@ class Predictor:
     pixels: PixelConfig
     space: LabelSpace
     machine: Machine
+    key: str = ""
 
     @torch.no_grad()
     def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -87,25 +96,36 @@ def open_predictor(
         model, _ = load_model(session, name, path)
         yield Predictor(
             model=model.eval(), protocol=protocol, domain=protocol.domain or "target", pixels=config.rounds[name].pixels,
-            space=session.space(name), machine=session.machine,
+            space=session.space(name), machine=session.machine, key=f"{digest(model.state_dict())} {_digest_of(protocol)}",
         )  # fmt: skip
 
 
-def find_inputs(paths: list[Path]) -> list[tuple[Path, Path]]:
+def _digest_of(protocol: EvaluationConfig) -> str:
+    """A name for what of a protocol changes a label."""
+    text = repr([getattr(protocol, name) for name in _LABELLING])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_LABELLING = ("size", "interpolation", "upsample", "align_corners", "scales", "flip", "window", "stride", "head", "domain")
+
+
+def find_inputs(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
     """Each picture or video with the relative path (without suffix) under which its result is written, in order.
 
-    A folder stands for the pictures and videos below it. DataError for what is missing, is neither, or would share a result.
+    A folder stands for the pictures and videos below it, without earlier results in `out`. DataError for what is missing,
+    is neither, or would share a result.
     """
+    earlier = PredictedFiles(out, "")
     found: list[tuple[Path, Path]] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+            inside = [file for file in _find_inside(path) if not earlier.holds(file)]
             if not inside:
-                raise DataError(f"{path}: holds no picture or video")
+                raise DataError(f"{path}: holds no picture or video{describe_passed_over(path, SUFFIXES)}")
             found += [(file, file.relative_to(path).with_suffix("")) for file in inside]
         elif not path.exists():
             raise DataError(f"{path} does not exist")
-        elif path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+        elif path.suffix.lower() not in SUFFIXES:
             raise DataError(f"{path}: neither a picture ({', '.join(IMAGE_SUFFIXES)}) nor a video ({', '.join(VIDEO_SUFFIXES)})")
         else:
             found.append((path, Path(path.stem)))
@@ -117,21 +137,41 @@ def find_inputs(paths: list[Path]) -> list[tuple[Path, Path]]:
     return found
 
 
-def predict_files(predictor: Predictor, inputs: list[tuple[Path, Path]], out: Path, style: Style) -> Iterator[Path]:
+def _find_inside(folder: Path) -> list[Path]:
+    """The pictures and videos below a folder, sorted; two that differ in their suffix alone are both there."""
+    return sorted(Path(path) for suffix in SUFFIXES for path in list_files(folder, (suffix,)).values())
+
+
+def predict_files(
+    predictor: Predictor, inputs: list[tuple[Path, Path]], out: Path, style: Style, failed: list[str]
+) -> Iterator[Path]:
     """Write the result of each input below `out` and yield its path; each rank takes its share.
 
     Pictures: `labels` is a palette PNG whose indices are the class ids, `overlay` a PNG of picture and colours. Videos are
-    always overlays (a compressed video keeps no ids). ConfigError, before anything is written, if a result would replace an
-    input; UdaError if one cannot be written.
+    always overlays (a compressed video keeps no ids). What an earlier call has written of the same inputs, with the same
+    weights and protocol, is passed over.
+
+    failed  is filled with a line for each input that could not be read; the others are labelled
+
+    ConfigError, before anything is written, if a result would replace an input or a file that is not an earlier result;
+    UdaError if one cannot be written.
     """
     results = {path: out / place.with_name(place.name + (".mp4" if _is_video(path) else ".png")) for path, place in inputs}
     given = {path.resolve() for path in results}
+    written = PredictedFiles(out, f"{predictor.key} {style}")
     for path, result in results.items():
         if result.resolve() in given:
             raise ConfigError(f"--out: {result} is the {'video' if _is_video(path) else 'picture'} itself; choose another folder")
+        written.check(path, result)
     for path, _ in inputs[ranks.rank() :: ranks.size()]:
+        if written.is_done(path, results[path]):
+            continue
         try:
             _predict_file(predictor, path, results[path], style)
+            written.note(path, results[path])
+        except DataError as error:
+            failed.append(str(error))
+            continue
         except OSError as error:
             raise as_user_error(error) from error
         yield results[path]
@@ -150,9 +190,25 @@ def _predict_file(predictor: Predictor, path: Path, result: Path, style: Style) 
         write_image(result, predictor.overlay(read_image(path)))
 
 
+def _open_video(path: Path) -> cv2.VideoCapture:
+    """A video, of which FFmpeg says nothing on stderr: what is wrong with it is said here, in one line."""
+    name = "OPENCV_FFMPEG_LOGLEVEL"
+    if name in os.environ:
+        return cv2.VideoCapture(str(path))
+    os.environ[name] = "-8"  # read once, when the first video is opened
+    try:
+        return cv2.VideoCapture(str(path))
+    finally:
+        del os.environ[name]
+
+
 def _predict_video(predictor: Predictor, path: Path, result: Path) -> None:
     """Frame by frame into an MP4 of the same size and rate; a file that is cut off keeps its temporary name."""
-    video = cv2.VideoCapture(str(path))
+    if not path.is_file():
+        raise DataError(f"video {path} is not a file")
+    video = _open_video(path)
+    stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
+    frames = 0
     temporary = result.with_name(f".{result.stem}.part.mp4")
     writer: cv2.VideoWriter | None = None
     try:
@@ -165,6 +221,7 @@ def _predict_video(predictor: Predictor, path: Path, result: Path) -> None:
                 if not writer.isOpened():
                     raise UdaError(f"{temporary}: OpenCV cannot write this video (folder read-only, or built without MP4)")
             writer.write(np.ascontiguousarray(predictor.overlay(frame)[..., ::-1]))
+            frames += 1
     finally:
         video.release()
         if writer is not None:
@@ -172,3 +229,5 @@ def _predict_video(predictor: Predictor, path: Path, result: Path) -> None:
     if writer is None:
         raise DataError(f"video {path} is broken or has no frame")
     temporary.replace(result)
+    if frames < stated:
+        raise DataError(f"video {path} ends after {frames} of {stated:.0f} frames; {result} holds those")
