@@ -22,7 +22,7 @@ ROWS = (
     ("", "api", "errors", "files", "options", "interface", "places", "ranks"),
     ("hookspecs", "config", "losses", "metrics", "schedules", "thresholds"),
     ("models", "data", "inference"),
-    ("source_only", "plugins", "discovery", "catalogue", "pseudo_labels"),
+    ("source_only", "plugins", "beside", "discovery", "catalogue", "pseudo_labels"),
     ("engine",),
     ("cli", "testing", "__main__"),
 )

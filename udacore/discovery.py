@@ -15,22 +15,26 @@ import os
 import re
 import sys
 import traceback
-from importlib import machinery, metadata
+from importlib import metadata
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import attrs
 
+from udacore import beside
 from udacore.api import UDACORE_API
+from udacore.beside import FileLoader, forget_beside, read_beside
 from udacore.config.convert import misfits
+from udacore.config.presets import GROUP
 from udacore.errors import PluginError, near_matches
 from udacore.options import MethodSettings
+from udacore.places import find_place
 from udacore.places import is_dir as is_folder
 from udacore.places import is_file as is_there
 
-GROUP = "udacore.plugins"
 CORE = "udacore"
+_BESIDE = "__udacore_beside__"
 
 
 @attrs.frozen(kw_only=True)
@@ -155,7 +159,7 @@ def load_plugin(name_or_file: str) -> Method:
 def import_plugin(name_or_file: str) -> Method:
     """The first half of `load_plugin`: import, without a look at what was imported."""
     if is_file(name_or_file):
-        return _import_file(Path(name_or_file))
+        return _import_file(find_place(name_or_file))
     plugin = find_plugin(name_or_file)
     where = f"{plugin.distribution} {plugin.version}"
     module_name, _, attribute = (part.strip() for part in plugin.module.partition(":"))
@@ -179,27 +183,26 @@ def import_plugin(name_or_file: str) -> Method:
     )
 
 
-class _FileLoader(machinery.SourceFileLoader):
-    """Loads a file without writing byte code next to it: outside the run's folder nothing is written."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
 def _import_file(path: Path) -> Method:
     if path.suffix != ".py" or not is_there(path):
         files = sorted(str(file) for file in path.parent.glob("*.py")) if is_folder(path.parent) else []
         raise PluginError(f"plugin {str(path)!r}: no such Python file{near_matches(str(path), files) if len(files) < 20 else ''}")
     full = path.resolve()
+    if is_there(full) and not os.access(full, os.R_OK):
+        raise PluginError(f"plugin {str(path)!r} cannot be read")
     # The name tells path and content: two files never meet, an unchanged file is imported once.
     digest = hashlib.sha256(str(full).encode() + full.read_bytes()).hexdigest()[:12]
     name = f"udacore_file_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}_{digest}"
-    module = sys.modules.get(name) or _execute(name, path, full)
+    module = sys.modules.get(name)
+    if module is None or getattr(module, _BESIDE, None) != read_beside(full.parent):
+        forget_beside(full.parent)
+        module = _execute(name, path, full)
+        setattr(module, _BESIDE, read_beside(full.parent))
     return Method(name=path.stem, module=module, settings=MethodSettings, package=None, distribution=None, version=None, origin=str(path))
 
 
 def _execute(name: str, path: Path, full: Path) -> ModuleType:
-    spec = importlib.util.spec_from_loader(name, _FileLoader(name, str(full)))
+    spec = importlib.util.spec_from_loader(name, FileLoader(name, str(full)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -216,7 +219,7 @@ def _execute(name: str, path: Path, full: Path) -> ModuleType:
 def _cause(error: BaseException) -> str:
     """The exception in one line, with the place in the plugin (or what it imports) that raised it."""
     text = " ".join(str(error).split())
-    ours = (__file__, importlib.__file__)
+    ours = (__file__, beside.__file__, importlib.__file__)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in ours and frame.filename[0] != "<"]
     place = ""
     if frames and not isinstance(error, SyntaxError):  # a SyntaxError says its own place

@@ -18,7 +18,7 @@ import pluggy
 
 from udacore.config.convert import field_names
 from udacore.config.describe import settings_table
-from udacore.config.files import list_presets
+from udacore.config.presets import list_presets
 from udacore.config.resolve import CORE, load_config
 from udacore.discovery import (
     InstalledPlugin,

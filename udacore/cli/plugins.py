@@ -93,7 +93,7 @@ def show(name: str, as_json: bool) -> None:
       uda plugins show source-only
     """
     from udacore.config.describe import settings_table
-    from udacore.config.files import list_presets
+    from udacore.config.presets import list_presets
     from udacore.plugins import hooks_of
 
     method = _load(name)

@@ -12,7 +12,7 @@ from udacore.config.problems import Problem, join
 from udacore.config.schema import RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
-from udacore.places import exists
+from udacore.places import exists, names_package
 
 SEGMENTER = "segmenter"
 NO_STEPS = ("0", "0.0")
@@ -172,4 +172,4 @@ def _check_earlier(name: str, earlier: Sequence[str], names: Sequence[str]) -> I
 
 def is_path(word: str) -> bool:
     """Whether a word is meant as a file or folder: it has a slash or a suffix, or something of that name exists."""
-    return "/" in word or "\\" in word or bool(Path(word).suffix) or word.startswith("~") or exists(word)
+    return names_package(word) or "/" in word or "\\" in word or bool(Path(word).suffix) or word.startswith("~") or exists(word)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from udacore.config.presets import find_preset, list_presets, plugin_of, split_preset
 from udacore.config.problems import show
-from udacore.errors import ConfigError, near_matches
-from udacore.places import expand, is_dir, is_file
+from udacore.errors import ConfigError
+from udacore.places import find_place, is_dir, is_file
 
 EXTENDS = "extends"
 SUFFIXES = (".yaml", ".yml")
@@ -99,43 +99,24 @@ def merge(base: Any, over: Any) -> Any:
     return merged
 
 
-def list_presets(package: str) -> list[str]:
-    """The names of the presets that a package brings in its folder `presets`, sorted; empty if it has none."""
-    try:
-        folder = resources.files(package) / "presets"
-    except (ModuleNotFoundError, TypeError):
-        return []
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def find_preset(name: str, packages: Sequence[str]) -> Traversable:
-    """The file `presets/<name>.yaml` of the first package that has it; a ConfigError names near matches."""
-    for package in packages:
-        if name in list_presets(package):
-            return resources.files(package) / "presets" / f"{name}.yaml"
-    possible = sorted({preset for package in packages for preset in list_presets(package)})
-    raise ConfigError(f"no preset and no file is called {name!r}{near_matches(name, possible)}")
-
-
 def locate(argument: str, packages: Sequence[str], folder: Path | None = None) -> Path | Traversable:
-    """A file (relative to `folder`), if it exists or ends with .yaml or .yml; else the preset of that name."""
-    path = expand(argument)
+    """A file (relative to `folder`, or `package:path`), if it exists or ends with .yaml or .yml; else the preset of that name."""
+    path = find_place(argument)
     path = folder / path if folder is not None else path
     if is_file(path):
         return path
-    if is_dir(path) and (argument.endswith(SUFFIXES) or not any(argument in list_presets(package) for package in packages)):
+    if is_dir(path) and plugin_of(argument) is None and (argument.endswith(SUFFIXES) or not any(argument in list_presets(package) for package in packages)):
         inside = path / "config.yaml"
         raise ConfigError(f"{argument} is a folder, not a configuration file{f'; did you mean {inside}?' if inside.is_file() else ''}")
     if argument.endswith(SUFFIXES):
         raise ConfigError(f"the configuration file {path} does not exist")
-    return find_preset(argument, packages)
+    return find_preset(*split_preset(argument, packages))
 
 
 def read_file(argument: str, packages: Sequence[str]) -> dict[str, Any]:
     """The plain data of a file or preset, laid over what it `extends` (a file beside it, or a preset's name)."""
-    return _read(locate(argument, packages), packages, ())
+    found = locate(argument, packages)
+    return _read(found, packages if is_file(find_place(argument)) else split_preset(argument, packages)[1], ())
 
 
 def read_mapping(file: Path | Traversable) -> dict[str, Any]:
@@ -171,6 +152,7 @@ def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, .
     packages = others if is_elsewhere or base == file.name.removesuffix(".yaml") else packages
     try:
         found = locate(base, packages, folder)
+        packages = packages if plugin_of(base) is None else split_preset(base, packages)[1]
     except ConfigError as error:
         raise ConfigError(f"{file}: {EXTENDS}: {error}") from None
     merged: dict[str, Any] = merge(_read(found, packages, chain), data)

@@ -12,14 +12,14 @@ import attrs
 from udacore.config.checks import SEGMENTER, check_round, check_round_name
 from udacore.config.convert import INVALID, convert, field_names
 from udacore.config.dump import dump_config
-from udacore.config.files import EXTENDS, SUFFIXES, list_presets, locate, merge, override, parse_override, read_file, read_mapping
+from udacore.config.files import EXTENDS, SUFFIXES, locate, merge, override, parse_override, read_file, read_mapping
+from udacore.config.presets import CORE, list_presets, plugin_of
 from udacore.config.problems import Problem, join, raise_problems, show
 from udacore.config.schema import Config, PartConfig, RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches, one_line
 from udacore.options import MethodSettings
-from udacore.places import expand, is_file
+from udacore.places import find_place, is_file
 
-CORE = "udacore"
 STREETS = "streets"
 STREETS_ADAPT = "streets-adapt"
 Override = tuple[tuple[str, ...], Any]
@@ -50,23 +50,25 @@ def load_config(
 def peek_plugin(argument: str | None, overrides: Sequence[str] = ()) -> str | None:
     """The plugin that the overrides or the file name, before anything else is looked at; None if neither does.
 
-    Files that a file `extends` are asked too, presets are not: where they lie depends on the plugin.
+    Files that a file `extends` are asked too. Of presets only `plugin/preset` says which plugin is meant: where the others
+    lie depends on the plugin.
     """
     for keys, value in reversed([parse_override(text) for text in overrides]):
         if keys == ("plugin",) and value is not None:
             return _plugin_name(value, "plugin")
     seen: set[Path] = set()
-    path = expand(argument) if argument else None
+    path = find_place(argument) if argument else None
     while path is not None and is_file(path) and path.resolve() not in seen:
         seen.add(path.resolve())
         data = read_mapping(path)
         if data.get("plugin") is not None:
             return _plugin_name(data["plugin"], f"{path}: plugin")
         base = data.get(EXTENDS)
-        path = path.parent / expand(base) if isinstance(base, str) else None
+        path = path.parent / find_place(base) if isinstance(base, str) else None
+        argument = base if isinstance(base, str) else ""
     if argument and argument.endswith(SUFFIXES) and not seen:
         locate(argument, ())  # says that there is no such file
-    return None
+    return plugin_of(argument) if argument else None
 
 
 def _plugin_name(value: Any, where: str) -> str:

@@ -12,7 +12,8 @@ import yaml
 from udacore import discovery
 from udacore.config.convert import field_names, structure
 from udacore.config.dump import dump_config, to_plain, to_yaml
-from udacore.config.files import list_presets, parse_yaml
+from udacore.config.files import parse_yaml
+from udacore.config.presets import list_presets
 from udacore.config.resolve import CORE, load_config
 from udacore.config.schema import Config
 from udacore.discovery import Method, import_plugin
