@@ -14,11 +14,14 @@ from udacore.cli.arguments import read_run, run_arguments
 @click.command(short_help="Train: all rounds of a method, or one of them.")
 @run_arguments
 @click.option("--resume", is_flag=True, help="Go on where a stopped run of the same settings left off.")
+@click.option("--resume-anyway", is_flag=True, help="The same if data, versions, device or threads have changed; env.json records it.")
 @click.option("--force", is_flag=True, help="Begin again in a folder that exists; with --round: run it again.")
 @click.option("--round", "only", metavar="NAME", help="Run this round only; earlier ones are read from the folder.")
 @click.option("--dry-run", is_flag=True, help="20 steps of every round: memory, time a step, total time.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
-def run(plugin: str | None, words: tuple[str, ...], resume: bool, force: bool, only: str | None, dry_run: bool, as_json: bool) -> None:
+def run(
+    plugin: str | None, words: tuple[str, ...], resume: bool, resume_anyway: bool, force: bool, only: str | None, dry_run: bool, as_json: bool
+) -> None:
     """Train with CFG, a file or the name of a preset, changed by KEY=VALUE.
 
     Without CFG the plugin's preset for the embedded domains runs.
@@ -31,6 +34,8 @@ def run(plugin: str | None, words: tuple[str, ...], resume: bool, force: bool, o
       uda run --plugin proca gta5-cityscapes --resume
       torchrun --nproc-per-node=4 -m udacore run --plugin proca gta5-cityscapes
     """
+    given = {"--resume": resume, "--resume-anyway": resume_anyway, "--force": force, "--round": only is not None, "--dry-run": dry_run, "--json": as_json}
+    refuse_conflicts([option for option, is_given in given.items() if is_given])
     method, config = read_run(plugin, words)
     if dry_run:
         from udacore.engine.dry_run import dry_run as try_out
@@ -41,7 +46,16 @@ def run(plugin: str | None, words: tuple[str, ...], resume: bool, force: bool, o
         return
     from udacore.engine.run import run as carry_out
 
-    show_results(carry_out(config, method, resume=resume, force=force, only=only), as_json)
+    show_results(carry_out(config, method, resume=resume, force=force, only=only, anyway=resume_anyway), as_json)
+
+
+def refuse_conflicts(given: Sequence[str]) -> None:
+    """UsageError for two options of which one would be ignored."""
+    pairs = [("--force", "--resume"), ("--force", "--resume-anyway"), ("--round", "--resume-anyway")]
+    pairs += [("--dry-run", other) for other in ("--resume", "--resume-anyway", "--force", "--round", "--json")]
+    for one, other in pairs:
+        if one in given and other in given:
+            raise click.UsageError(f"{one} and {other} exclude each other: leave one out")
 
 
 def is_first_process() -> bool:

@@ -1,4 +1,4 @@
-"""Device, precision, processes and seeds."""
+"""Device, precision and seeds."""
 
 from __future__ import annotations
 

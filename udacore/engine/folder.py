@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from udacore.places import expand
 
 FREE_KEYS = {"workers", "log_every", "save_every", "tensorboard", "folder"}
 """What may change between a run and its resumption without changing the outcome."""
+_COMPARED = re.compile(r"name|device|threads|(.+\.)?(source|target|evaluate\.[^.]+)\.(root|list|except)")
+"""Settings that --resume leaves to the comparison of what is there: where data lies says nothing of its contents."""
 
 def run_folder(config: Config) -> Path:
     """`<folder>/<name>`; ConfigError for a name that would lie elsewhere."""
@@ -133,6 +136,8 @@ def check_same_config(path: Path, config: Config, only: str | None = None) -> No
     now = yaml.safe_load(dump_config(config))
     free = [] if only is None else [f"rounds.{name}" for name in list(config.rounds)[list(config.rounds).index(only) :]]
     differing = [key for key in _differences(before, now) if key.split(".")[0] not in FREE_KEYS and ".".join(key.split(".")[:2]) not in free]
+    if only is None and (environment := read_json(path / "env.json")) and "files" in environment:
+        differing = [key for key in differing if not _COMPARED.fullmatch(key)]
     if differing:
         option = "--resume" if only is None else f"--round {only}"
         raise ConfigError(f"{option}: {path} was begun with other settings: {list_names(differing, most=6)}; use those, or --force to begin again")
@@ -172,5 +177,5 @@ def resume_point(config: Config, checkpoints: Checkpoints) -> Mapping[str, int]:
 def check_processes(path: Path) -> None:
     """UdaError if the folder's run had another number of processes: the outcome would not be the same."""
     environment = read_json(path / "env.json")
-    if environment is not None and environment.get("processes") != ranks.size():
+    if isinstance(environment, dict) and environment.get("processes") != ranks.size():
         raise UdaError(f"--resume: {path} was run by {environment.get('processes')} processes, now there are {ranks.size()}; use as many, or --force")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from udacore.config.schema import Config
-from udacore.engine import finish, folder, training
+from udacore.engine import environment, finish, folder, training
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine, running
 from udacore.engine.evaluation import Result
@@ -21,25 +21,29 @@ from udacore.errors import UdaError
 from udacore.plugins import Method, build_hooks
 
 
-def run(config: Config, method: Method, *, resume: bool = False, force: bool = False, only: str | None = None) -> list[Result]:
+def run(
+    config: Config, method: Method, *, resume: bool = False, force: bool = False, only: str | None = None, anyway: bool = False
+) -> list[Result]:
     """Carry out a configuration in its run folder and return the results of the last round that was run.
 
     resume  go on where a killed run stopped: the outcome is bit-identical to that of an undisturbed one
     force   begin again in a folder that exists, or run a finished round again
+    anyway  resume even if data, versions, device or threads are no longer those of the beginning; env.json records both
     only    the one round to run; it reads earlier ones from the folder and marks later ones stale
 
     Raises ConfigError, DataError, PluginError, UdaError.
     """
     path = folder.run_folder(config)
-    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # torchrun began us again
+    resume = resume or anyway or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # torchrun began us again
     with running(config) as machine, explain_full_disk(path):
         folder.check(path, config, resume=resume, force=force, only=only)
         session = make_session(config, method, path, machine)
         session.check_data()
+        found = environment.look(session, resume=resume, anyway=anyway)
         check_ahead(session, anew=not resume and only is None)
         with folder.held(path):
             folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
-            with tracked(session), explained_signals(lambda: describe_place(session)):
+            with tracked(session, found), explained_signals(lambda: describe_place(session)):
                 for name in finish.remove_damaged_files(session) if resume else ():
                     write_images_again(session, name)
                 for name in config.rounds:
@@ -109,13 +113,13 @@ def make_session(config: Config, method: Method, path: Path, machine: Machine) -
 
 
 @contextlib.contextmanager
-def tracked(session: Session) -> Iterator[None]:
+def tracked(session: Session, found: environment.Environment) -> Iterator[None]:
     """Gives a session its voice in a prepared folder: files cut back to the newest checkpoint, environment noted."""
     written = folder.resume_point(session.config, session.checkpoints)
     session.tracker = Tracker(session.folder, tensorboard=session.config.tensorboard, written=written)
     try:
         advise(session)
-        session.write_environment()
+        found.write(session)
         yield
     finally:
         session.tracker.close()

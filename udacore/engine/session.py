@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-import torch
 
 from udacore import ranks
 from udacore.config.schema import Config, DataConfig
@@ -23,7 +18,6 @@ from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.overlays import require_overlay
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
-from udacore.files import write_text
 from udacore.interface import Pixels
 from udacore.places import find_place
 from udacore.plugins import Method
@@ -143,43 +137,3 @@ class Session:
         """The round that makes the pseudo labels of this one, or None."""
         rounds, word = list(self.config.rounds), self.config.rounds[name].target.labels
         return rounds[self.index(name) - 1] if word == "make" else word if word in rounds else None
-
-    def write_environment(self) -> None:
-        """env.json: what a reader needs to repeat the run."""
-        if not ranks.is_main():
-            return
-        names = ("udacore", "torch", "torchvision", "numpy", "opencv-python", "pillow", "pluggy", "attrs")
-        versions = {name: metadata.version(name) for name in names if _is_installed(name)}
-        device = self.machine.device
-        content = {
-            "versions": {**versions, "python": platform.python_version()},
-            "plugin": {key: getattr(self.method, key) for key in ("name", "distribution", "version", "origin")},
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}",
-            "threads": torch.get_num_threads(),
-            "processes": ranks.size(),
-            "git": _git_hash(),
-            "data": {_describe(table): table.source_hash() for table in self.tables.values()},
-        }
-        write_text(self.folder / "env.json", json.dumps(content, indent=2) + "\n")
-
-
-def _describe(table: ImageTable) -> str:
-    """What tells the tables of a run apart."""
-    labels = "images and labels" if table.has_labels else "images"
-    return f"{labels} of {table.dataset}, {len(table)} as {table.domain}, from {table.where(0)}"
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _git_hash() -> str | None:
-    """The commit of the folder the run was started in, if it is a repository."""
-    try:
-        return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
