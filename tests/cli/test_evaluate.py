@@ -77,7 +77,7 @@ def test_a_folder_without_checkpoints_is_an_error_of_one_line(tmp_path: Path, ca
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [{"model": torch.zeros(2)}, {"model": {"a": {"b": 1}}}, {3: torch.zeros(2)}])
+@pytest.mark.parametrize("content", [{"model": 3}, {"model": {"a": {"b": 1}}}, {3: torch.zeros(2)}])
 @pytest.mark.parametrize("plugin", ["source-only", "fada"])
 def test_a_file_without_weights_is_an_error_of_one_line(content: object, plugin: str, tmp_path: Path, capsys: Capture) -> None:
     torch.save(content, tmp_path / "odd.pt")

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError, UdaError
+from udacore.models import build_segmenter
 
 SOURCE = {"steps": 2, "draws": ["source"]}
 STILL = {"steps": 1, "draws": ["source"], "parts": {"segmenter": {"optimizer": "SGD", "lr": 0}, "critic": {"optimizer": "SGD", "lr": 0}}}
@@ -115,3 +117,21 @@ def test_a_model_that_is_none_is_refused(workshop: Any, built: str, text: str) -
     plugin = workshop.write_method(MODEL.replace("{}", built.replace("{{}}", "{}")))
     with pytest.raises(UdaError, match=text):
         workshop.run({"plugin": str(plugin)})
+
+
+def test_a_run_takes_the_backbone_of_a_network_with_other_classes(workshop: Any) -> None:
+    theirs = build_segmenter(ModelConfig(name="small"), 19)
+    torch.save({"state_dict": {f"module.{key}": value for key, value in theirs.state_dict().items()}}, workshop.path / "w.pt")
+    changes = {"rounds": {"a": {"steps": 1, "draws": ["source"], "weights": str(workshop.path / "w.pt"), "parts": {"segmenter": {"lr": 0}}}}}
+    with pytest.raises(ConfigError, match="weights of another architecture"):
+        workshop.run(changes)
+    changes["rounds"]["a"]["weights_except"] = ["classifer"]
+    with pytest.raises(ConfigError, match=r"rounds\.a\.weights_except: the model has no child 'classifer'; did you mean 'classifier'"):
+        workshop.run(changes, force=True)
+    changes["rounds"]["a"]["weights_except"] = ["classifier"]
+    workshop.run(changes, force=True)
+    state = torch.load(workshop.path / "run" / "checkpoints" / "0-a.pt", weights_only=True)["model"]
+    assert torch.equal(state["backbone.conv1.weight"], theirs.state_dict()["backbone.conv1.weight"])
+    log = (workshop.path / "run" / "log.txt").read_text()
+    assert "part 'segmenter': classifier left as built" in log
+    assert "the entry 'state_dict' and the prefix 'module.' taken off" in log

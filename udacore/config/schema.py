@@ -166,6 +166,9 @@ class RoundConfig:
     weights: str | dict[str, str] | None = option(
         None, "initial, previous, best, `round NAME`, a file, or part -> one of these; default: initial in the first round, then previous"
     )
+    weights_except: tuple[str, ...] = option(
+        (), "children of the model that stay as built whatever the weights hold, such as [classifier] for other classes"
+    )
     initial: str | dict[str, str] = option("imagenet", "imagenet, random, or part -> word or file: where `initial` weights come from")
     initial_sha256: str | None = option(None, "SHA-256 of the segmenter's initial file, or its first digits; default: those in its name")
     keep: Literal["last", "best"] = option("last", "which model a round ends with")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.layouts import convert_checkpoint, recognize_layout
+from udacore.models.unwrapping import unwrap
 from udacore.models.weights import first_number, load_state
 from udacore.plugins import Method, build_hooks
 
@@ -125,15 +126,17 @@ def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module
 
     The authors' may be a plain state_dict too: then none of its entries belongs to a child of `model`.
     """
-    state = content.get("model", content)
     layouts = getattr(method.module, "LAYOUTS", ())
     children = {name for name, _ in model.named_children()}
-    is_plain = isinstance(state, dict) and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
-    if layouts and not (is_plain and any(key.partition(".")[0] in children for key in state)):
+    try:
+        state, _ = unwrap(content, str(path))
+    except ConfigError:
+        if not layouts:
+            raise
+        state = {}
+    if layouts and not any(key.partition(".")[0] in children for key in state):
         return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
-    if not is_plain:
-        raise ConfigError(f"{path}: no state_dict of tensors but {list_names(content)}")
-    return cast("dict[str, Tensor]", state)
+    return state
 
 
 def _build(session: Session, name: str) -> nn.Module:

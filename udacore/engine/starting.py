@@ -32,6 +32,10 @@ def build_model(session: Session, round: RoundInfo, config: RoundConfig) -> nn.M
 
 def load_starting_weights(session: Session, model: nn.Module, name: str, config: RoundConfig) -> None:
     """Fill each part as `weights` says; what no file holds stays as built and is listed in the log."""
+    children = [child for child, _ in model.named_children()]
+    for child in config.weights_except:
+        if child not in children:
+            raise ConfigError(f"rounds.{name}.weights_except: the model has no child {child!r}{near_matches(child, children)}")
     words = config.weights
     default = "previous" if session.index(name) else "initial"
     for part in present_parts(model, config):
@@ -50,7 +54,7 @@ def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
     if word == "random":
         return
     if part == SEGMENTER:
-        load_initial(model, word, config.model, config.initial_sha256)
+        load_initial(model, word, config.model, config.initial_sha256, leave=config.weights_except)
     else:
         load_state(model.get_submodule(part), read_state(Path(word)), where=word)
 
@@ -95,7 +99,8 @@ def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfi
     """Load one part strictly; a child that only one side has stays as built, or is left behind."""
     own = {key: value for key, value in model.state_dict().items() if part_of(key, model, config) == part}
     children = {key.partition(".")[0] for key in own}
-    offered = {key: value for key, value in state.items() if key.partition(".")[0] in children}
+    kept = {key: value for key, value in state.items() if key.partition(".")[0] not in config.weights_except}
+    offered = {key: value for key, value in kept.items() if key.partition(".")[0] in children}
     if state and not offered:
         said = f"{origin}: holds nothing of part {part!r}: it begins with {next(iter(state))!r}, the model with {next(iter(own))!r}"
         advice = "" if part == SEGMENTER else f"; to leave this part as built, name it apart: weights: {{segmenter: ..., {part}: initial}}"

@@ -97,7 +97,7 @@ def convert_backbone(state: State, family: str, backbone: nn.Module, where: str)
     """
     if family not in accepted_families(backbone):
         keys = list_names(state)
-        raise ConfigError(f"{where}: {family} (keys {keys} ...); expected {describe_expected(backbone)}")
+        raise ConfigError(f"{where}: {family} (keys {keys}); expected {describe_expected(backbone)}")
     if isinstance(backbone, VGG16):
         return {_vgg_key(key): value for key, value in state.items() if not key.startswith("classifier.")}
     stripped = {key.removeprefix(_PREFIX): value for key, value in state.items()}

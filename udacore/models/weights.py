@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import logging
 import pickle
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
-from udacore.errors import ConfigError, list_names
+from udacore.errors import ConfigError
 from udacore.files import find_zip_damage
 from udacore.models.families import (
     DEEP_RESNET,
@@ -30,8 +31,10 @@ from udacore.models.families import (
     recognize_family,
     untouched_by_imagenet,
 )
+from udacore.models.unwrapping import unwrap
 from udacore.places import find_place, is_file
 
+log = logging.getLogger(__name__)
 _SEGMENTER = ("backbone", "classifier")
 
 
@@ -51,7 +54,9 @@ class Loaded:
     unexpected: tuple[str, ...] = ()
 
 
-def load_initial(model: nn.Module, source: str, architecture: ModelConfig, sha256: str | None = None) -> Loaded:
+def load_initial(
+    model: nn.Module, source: str, architecture: ModelConfig, sha256: str | None = None, *, leave: Sequence[str] = ()
+) -> Loaded:
     """Fill the segmenter with initial weights, in place.
 
     model         a module whose children `backbone` and `classifier` are those of `build_segmenter`
@@ -59,6 +64,8 @@ def load_initial(model: nn.Module, source: str, architecture: ModelConfig, sha25
                   a family that fits, or a udacore checkpoint
     architecture  which network it is
     sha256        digest of the file, or its first digits; by default those in the file's name, as in `-63fe2227.pth`
+
+    leave         children that stay as built though a udacore checkpoint holds them, such as `classifier`
 
     Raises ConfigError for a file that is missing, unreadable, of another family, or has keys too many or too few.
     """
@@ -77,7 +84,7 @@ def load_initial(model: nn.Module, source: str, architecture: ModelConfig, sha25
     if backbone is None:
         raise ConfigError(f"{where}: {family}, but this method's model has no backbone to load it into; use initial: random")
     if family == OWN:
-        held = {key: value for key, value in state.items() if _child(key) in _SEGMENTER}
+        held = {key: value for key, value in state.items() if _child(key) in _SEGMENTER and _child(key) not in leave}
         left = tuple(key for key in state if key not in held)
         loaded = load_children(model, held, where=where)
         return attrs.evolve(loaded, family=family, unexpected=loaded.unexpected + left)
@@ -146,18 +153,14 @@ def _mismatch(where: str, missing: Sequence[str], unexpected: Sequence[str], une
 
 
 def read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """The state_dict in a file, never unpickled; under `model` or `state_dict`, if the file is a checkpoint.
+    """The state_dict in a file, never unpickled; without the entries and prefixes that wrappers put around it.
 
     Raises ConfigError for a file that is missing, has another SHA-256, is unreadable, or holds no state_dict.
     """
-    content = read_file(path, sha256)
-    for key in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        keys = list_names(content) if isinstance(content, Mapping) else type(content).__name__
-        raise ConfigError(f"{path}: no state_dict of tensors but {keys or 'an empty one'}; a method's own release is read by `uda import`")
-    return dict(content)
+    state, taken_off = unwrap(read_file(path, sha256), str(path))
+    if taken_off:
+        log.info("%s: %s taken off", path, " and ".join(taken_off))
+    return state
 
 
 def read_file(path: Path, sha256: str | None = None) -> Any:

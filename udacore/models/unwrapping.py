@@ -1,0 +1,50 @@
+"""State_dicts as people save them: inside a checkpoint, behind DistributedDataParallel, torch.compile or a trainer's prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeGuard
+
+from torch import Tensor
+
+from udacore.errors import ConfigError, list_names
+
+KEYS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "ema", "model_ema", "state_dict_ema")
+"""Entries under which programs keep the weights of a network."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What wrappers put before every key: DistributedDataParallel, torch.compile, and trainers that hold the network."""
+
+
+def unwrap(content: object, where: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The state_dict in what a file holds, and words on what was taken off it.
+
+    Raises ConfigError, which begins with `where`, if there is none, or several that could be meant.
+    """
+    said: list[str] = []
+    while not is_state(content):
+        found = [key for key in KEYS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping) and content[key]]
+        states = [key for key in found if isinstance(content, Mapping) and is_state(content[key])] or found
+        if not isinstance(content, Mapping) or not states:
+            keys = list_names(content, 5) if isinstance(content, Mapping) else type(content).__name__
+            hint = "a method's own release is read by `uda import`"
+            raise ConfigError(f"{where}: no state_dict of tensors but {keys or 'an empty one'}; {hint}")
+        if len(states) > 1:
+            raise ConfigError(f"{where}: holds several networks, {list_names(states, 5)}; save the one that is meant to a file of its own")
+        said.append(f"the entry {states[0]!r}")
+        content = content[states[0]]
+    state: dict[str, Tensor] = dict(content)
+    while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None):
+        said.append(f"the prefix {prefix!r}")
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    if any("._orig_mod." in key for key in state):  # torch.compile of parts of the network
+        said.append("'_orig_mod.' within keys")
+        state = {key.replace("._orig_mod.", "."): value for key, value in state.items()}
+    return state, said
+
+
+def is_state(content: object) -> TypeGuard[Mapping[str, Tensor]]:
+    """Whether something is a state_dict: tensors by name, at least one."""
+    if not isinstance(content, Mapping) or not content:
+        return False
+    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
