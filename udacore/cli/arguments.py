@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from udacore.config.files import read_config
-from udacore.config.resolve import CORE, load_config, peek_plugin
+from udacore.config.resolve import CORE, load_config, partial_overrides, peek_plugin
 from udacore.config.schema import Config
 from udacore.discovery import Method, load_plugin
 from udacore.errors import ConfigError
@@ -48,6 +48,13 @@ def read_run(plugin: str | None, words: Sequence[str]) -> tuple[Method, Config]:
     packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
     changes = [*overrides, f"plugin={json.dumps(name)}"]
     return method, load_config(argument, changes, packages=packages, method_settings=method.settings)
+
+
+def note_partial(method: Method, words: Sequence[str]) -> list[str]:
+    """A line for each override of a command line that reaches only some rounds."""
+    argument, overrides = split_words(words)
+    packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
+    return partial_overrides(argument, [*overrides, f"plugin={json.dumps(method.name)}"], packages=packages)
 
 
 def open_run(run_or_config: str, overrides: tuple[str, ...], plugin: str | None, checkpoint: Path | None) -> tuple[Method, Config, Path | None]:

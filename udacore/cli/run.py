@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from udacore.cli.arguments import read_run, run_arguments
+from udacore.cli.arguments import note_partial, read_run, run_arguments
+from udacore.errors import one_line
 
 
 @click.command(short_help="Train: all rounds of a method, or one of them.")
@@ -18,10 +19,12 @@ from udacore.cli.arguments import read_run, run_arguments
 @click.option("--force", is_flag=True, help="Begin again in a folder that exists; with --round: run it again.")
 @click.option("--round", "only", metavar="NAME", help="Run this round only; earlier ones are read from the folder.")
 @click.option("--dry-run", is_flag=True, help="20 steps of every round: memory, time a step, total time.")
+@click.option("--quick", metavar="N", type=click.IntRange(min=1), help="Rehearse: steps divided by N, few small pictures; name ends with -quick.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
 def run(
-    plugin: str | None, words: tuple[str, ...], resume: bool, resume_anyway: bool, force: bool, only: str | None, dry_run: bool, as_json: bool
-) -> None:
+    plugin: str | None, words: tuple[str, ...], resume: bool, resume_anyway: bool, force: bool, only: str | None, dry_run: bool,
+    quick: int | None, as_json: bool,
+) -> None:  # fmt: skip
     """Train with CFG, a file or the name of a preset, changed by KEY=VALUE.
 
     Without CFG the plugin's preset for the embedded domains runs.
@@ -37,7 +40,15 @@ def run(
     given = {"--resume": resume, "--resume-anyway": resume_anyway, "--force": force, "--round": only is not None, "--dry-run": dry_run, "--json": as_json}
     refuse_conflicts([option for option, is_given in given.items() if is_given])
     method, config = read_run(plugin, words)
+    notes = note_partial(method, words)
+    if quick is not None:
+        from udacore.config.quick import make_quick
+
+        config = make_quick(config, quick)
+        notes.append(f"note: a rehearsal: steps divided by {quick}, few small pictures; its scores mean nothing")
     if dry_run:
+        for note in notes if is_first_process() else ():
+            click.echo(one_line(note), err=True)
         from udacore.engine.dry_run import dry_run as try_out
 
         table = try_out(config, method)
@@ -46,7 +57,7 @@ def run(
         return
     from udacore.engine.run import run as carry_out
 
-    show_results(carry_out(config, method, resume=resume, force=force, only=only, anyway=resume_anyway), as_json)
+    show_results(carry_out(config, method, resume=resume, force=force, only=only, anyway=resume_anyway, notes=notes), as_json)
 
 
 def refuse_conflicts(given: Sequence[str]) -> None:

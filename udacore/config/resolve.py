@@ -47,6 +47,31 @@ def load_config(
     return _Resolver(data, method_settings or MethodSettings, problems).resolve(argument)
 
 
+def partial_overrides(
+    argument: str | None, overrides: Sequence[str] = (), *, packages: Sequence[str] = (CORE,)
+) -> list[str]:
+    """A line for each override at the top level that reaches only some rounds, since others have values of their own there.
+
+    Arguments as those of `load_config`, whose ConfigErrors it raises.
+    """
+    changes = [parse_override(text) for text in overrides]
+    rounds = read_file(argument or default_preset(packages, changes), packages).get("rounds")
+    given = {str(name): own for name, own in rounds.items() if isinstance(own, Mapping)} if isinstance(rounds, Mapping) else {}
+    notes = []
+    for (keys, value), text in zip(changes, overrides, strict=True):
+        if keys[0] == "rounds":
+            given = {name: override(own, keys[2:], value) if keys[1:2] == (name,) and keys[2:] else own for name, own in given.items()}
+        if keys[0] not in ROUND_KEYS:
+            continue
+        inner = None if isinstance(value, Mapping) else value
+        keeping = [name for name, own in given.items() if any(_sets(own, leaf, inner) for leaf in _leaves(keys, value))]
+        if keeping:
+            reached = [name for name in given if name not in keeping]
+            kept = f"{'rounds' if len(keeping) > 1 else 'round'} {list_names(keeping, most=9)}"
+            notes.append(f"note: {one_line(text, 100)} reaches {list_names(reached, most=6) or 'parts of rounds'}; {kept} kept values of their own")
+    return notes
+
+
 def peek_plugin(argument: str | None, overrides: Sequence[str] = ()) -> str | None:
     """The plugin that the overrides or the file name, before anything else is looked at; None if neither does.
 

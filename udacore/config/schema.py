@@ -204,4 +204,5 @@ class Config:
     log_every: int = option(20, "steps between log lines", at_least=1)
     save_every: int = option(1000, "steps between checkpoints", at_least=1)
     tensorboard: bool = option(True, "write TensorBoard files")
+    quick: int | None = option(None, "a record: `uda run --quick N` wrote this configuration, its steps divided by N", at_least=1)
     rounds: dict[str, RoundConfig] = option(factory=dict, help="the rounds, in order; each overrides what stands above")

@@ -37,6 +37,7 @@ class EvaluationSet:
     table: ImageTable
     space: LabelSpace
     pixels: PixelConfig
+    quick: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -125,6 +126,8 @@ def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, c
         "scales": config.scales, "flip": config.flip, "window": config.window, "stride": config.stride, "absent": config.absent,
         "precision": "bf16" if machine.amp else "float32", "checkpoint": chosen,
     }  # fmt: skip
+    if data.quick is not None:
+        protocol["quick"] = data.quick  # steps were divided by this: a score of no worth
     return {name: list(value) if isinstance(value, tuple) else value for name, value in protocol.items()}  # as JSON reads it back
 
 

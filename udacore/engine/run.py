@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from udacore.config.schema import Config
@@ -22,14 +22,16 @@ from udacore.plugins import Method, build_hooks
 
 
 def run(
-    config: Config, method: Method, *, resume: bool = False, force: bool = False, only: str | None = None, anyway: bool = False
-) -> list[Result]:
+    config: Config, method: Method, *, resume: bool = False, force: bool = False, only: str | None = None, anyway: bool = False,
+    notes: Sequence[str] = (),
+) -> list[Result]:  # fmt: skip
     """Carry out a configuration in its run folder and return the results of the last round that was run.
 
     resume  go on where a killed run stopped: the outcome is bit-identical to that of an undisturbed one
     force   begin again in a folder that exists, or run a finished round again
     anyway  resume even if data, versions, device or threads are no longer those of the beginning; env.json records both
     only    the one round to run; it reads earlier ones from the folder and marks later ones stale
+    notes   lines for the start of the log
 
     Raises ConfigError, DataError, PluginError, UdaError.
     """
@@ -44,6 +46,8 @@ def run(
         with folder.held(path):
             folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
             with tracked(session, found), explained_signals(lambda: describe_place(session)):
+                for note in notes:
+                    session.tracker.say(note)
                 for name in finish.remove_damaged_files(session) if resume else ():
                     write_images_again(session, name)
                 for name in config.rounds:

@@ -87,7 +87,7 @@ class Session:
         for key, entry in config.evaluate.items():
             domain = entry.domain or "target"
             table = self._open(name, entry, domain, labels=True)
-            sets.append(EvaluationSet(name=key, domain=domain, config=entry, table=table, space=space, pixels=config.pixels))
+            sets.append(EvaluationSet(name=key, domain=domain, config=entry, table=table, space=space, pixels=config.pixels, quick=self.config.quick))
         return sets
 
     def epoch(self, name: str) -> int:

@@ -212,7 +212,8 @@ def score_set(work: Work, data: EvaluationSet, chosen: str) -> Result:
     board = {f"{data.name}/miou": scores.miou, **{f"{data.name}/iou/{c}": v for c, v in zip(result.classes, scores.iou, strict=True)}}
     board = {name: value for name, value in board.items() if math.isfinite(value)}  # an absent class has no point
     session.tracker.board(board, session.steps_before(work.name) + work.step)
-    session.tracker.say(f"{work.name} {work.step}/{work.round.steps}  {data.name} mIoU {100 * scores.miou:.2f} ({chosen} model)")
+    rehearsal = "" if data.quick is None else f", quick: steps divided by {data.quick}"
+    session.tracker.say(f"{work.name} {work.step}/{work.round.steps}  {data.name} mIoU {100 * scores.miou:.2f} ({chosen} model){rehearsal}")
     return result
 
 
