@@ -50,8 +50,11 @@ class Tracker:
         LOGGER.addHandler(self._listener)
         LOGGER.setLevel(logging.INFO)
         if tensorboard:
-            from udacore.engine.board import Board
-
+            try:
+                from udacore.engine.board import Board
+            except ModuleNotFoundError as error:
+                self.say(f"tensorboard: nothing is written, since {error.name} is not installed")
+                return
             begun = {name.removeprefix(BOARD): size for name, size in (written or {}).items() if name.startswith(BOARD)}
             self._board = Board(folder / "tensorboard", written=begun, purge_step=(written or {}).get("steps", 0) + 1)
 
