@@ -24,7 +24,7 @@ COMMANDS = {
     "predict": ("udacore.cli.predict:predict", "Label pictures, folders or videos."),
     "compare": ("udacore.cli.compare:compare", "Put finished runs into one table."),
     "config": ("udacore.cli.config:config", "Print the complete, commented configuration."),
-    "data": ("udacore.cli.data:data", "Look at data sets: check."),
+    "data": ("udacore.cli.data:data", "Look at data sets: check, make."),
     "plugins": ("udacore.cli.plugins:plugins", "Look at methods, begin one: list, show, check, new."),
     "hooks": ("udacore.cli.hooks:hooks", "Print the hooks that a method may implement."),
     "import": ("udacore.cli.import_:import_", "Convert a checkpoint of a method's authors."),

@@ -11,6 +11,7 @@ import attrs
 import click
 
 from udacore.cli.arguments import read_run, run_arguments
+from udacore.cli.miniatures import make
 from udacore.config.convert import field_names, field_types, structure
 from udacore.config.files import override, parse_override
 from udacore.config.schema import Config, DataConfig
@@ -37,12 +38,15 @@ class Entry:
 
 @click.group()
 def data() -> None:
-    """Look at data sets.
+    """Look at data sets, make miniatures of them.
 
     \b
     Example:
       uda data check --dataset gta5 --root /data/gta5
     """
+
+
+data.add_command(make)
 
 
 @data.command()
