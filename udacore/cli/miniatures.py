@@ -32,7 +32,7 @@ def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
       uda data make data/gta5 --like gta5 --count 8
       uda data make data/cityscapes --like cityscapes
       uda run gta5-cityscapes source.root=data/gta5 target.root=data/cityscapes \\
-          evaluate.target.root=data/cityscapes --quick 1000
+          evaluate.target.root=data/cityscapes rounds.source.steps=10
 
     The pictures are patches of the classes' colours: a run on them shows that
     everything fits together, and its figures mean nothing.
