@@ -22,6 +22,9 @@ from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import KEYED
 
 NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+LONGEST_TEXT = 4096
+LARGEST_NUMBER = 1.7e308
 INVALID: Any = object()
 """What `convert` returns for a value that it has put on the list of problems."""
 
@@ -124,6 +127,8 @@ def _to_int(value: Any) -> tuple[Any, str]:
     number, hint = _to_float(value)
     if number is INVALID:
         return INVALID, hint
+    if abs(number) >= 2**64:
+        return INVALID, "; whole numbers have at most 64 bits"
     if isinstance(value, int) or (isinstance(value, str) and value.strip().lstrip("+-").isdecimal()):
         return int(value), ""
     return (int(number), "") if math.isfinite(number) and number == int(number) else (INVALID, "")
@@ -132,13 +137,19 @@ def _to_int(value: Any) -> tuple[Any, str]:
 def _to_float(value: Any) -> tuple[Any, str]:
     if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return INVALID, ""
+    if not abs(value) <= LARGEST_NUMBER:  # not a number, infinite, or an integer that no float holds
+        return INVALID, "" if isinstance(value, float) and math.isnan(value) else "; numbers are finite"
     return float(value), ""
 
 
 def _to_str(value: Any) -> tuple[Any, str]:
     if isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            return INVALID, f" of {len(value)} characters; at most {LONGEST_TEXT}"
+        if _NO_TEXT.search(value):
+            return INVALID, "; control characters and halves of surrogate pairs are no text"
         return value, ""
     return INVALID, "; write it in quotes" if isinstance(value, bool | int | float) else ""
 
@@ -187,7 +198,7 @@ def _convert_union(value: Any, kind: Any, path: str, problems: list[Problem]) ->
 def _convert_tuple(value: Any, kind: Any, path: str, problems: list[Problem]) -> Any:
     arguments = get_args(kind)
     if not isinstance(value, list | tuple):
-        hint = f"; write [{value}]" if isinstance(value, str | int | float) else ""
+        hint = f"; write [{value}]" if isinstance(value, str | int | float) and len(show(value)) < 50 else ""
         problems.append(Problem(path, f"must be {describe_type(kind)}, got {show(value)}{hint}"))
         return INVALID
     if len(arguments) == 2 and arguments[1] is Ellipsis:

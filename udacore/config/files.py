@@ -21,6 +21,10 @@ from udacore.places import find_place, is_dir, is_file
 
 EXTENDS = "extends"
 SUFFIXES = (".yaml", ".yml")
+LARGEST_FILE = 2**22
+"""Bytes of the largest configuration file; a larger one is something else, and is not read."""
+MOST_VALUES = 100_000
+"""Values of a YAML text with all aliases written out."""
 
 
 class Loader(yaml.SafeLoader):
@@ -46,13 +50,29 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_document(self, node: yaml.Node) -> Any:
-        """As PyYAML's, but an anchor that contains itself is an error: nothing that reads the data would come to an end."""
+        """As PyYAML's, but anchors that contain themselves, or each other very often, are an error: nothing that reads the data would end."""
+        if _count_values(node, {}) > MOST_VALUES:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {MOST_VALUES} values, with all aliases written out", node.start_mark)
         return self.construct_object(node, deep=True)
 
     def construct_integer(self, node: yaml.ScalarNode) -> int:
         """Decimal, also with leading zeros, or hexadecimal."""
         text = str(node.value)
+        if len(text) > 40:
+            raise ValueError(f"a number of {len(text)} digits")
         return int(text, 16) if "x" in text else int(text)
+
+
+def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
+    """How many values a node stands for, aliases written out; one inside itself counts once here."""
+    if id(node) not in counts:
+        counts[id(node)] = 1
+        if isinstance(node, yaml.MappingNode):
+            inner = [each for pair in node.value for each in pair]
+        else:
+            inner = node.value if isinstance(node, yaml.SequenceNode) else []
+        counts[id(node)] = 1 + sum(_count_values(each, counts) for each in inner)
+    return counts[id(node)]
 
 
 _RESOLVERS = [
@@ -119,13 +139,20 @@ def read_file(argument: str, packages: Sequence[str]) -> dict[str, Any]:
     return _read(found, packages if is_file(find_place(argument)) else split_preset(argument, packages)[1], ())
 
 
+def read_yaml_text(file: Path | Traversable, where: str) -> str:
+    """The text of a YAML file. ConfigError if it cannot be read, or is larger than 4 MiB; then nothing is read."""
+    try:
+        size = file.stat().st_size if isinstance(file, Path) else 0
+        if size > LARGEST_FILE:
+            raise ConfigError(f"{where}: {size} bytes, no configuration has more than {LARGEST_FILE}")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
 def read_mapping(file: Path | Traversable) -> dict[str, Any]:
     """One YAML file whose top level is a mapping (or nothing at all)."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from None
-    data = parse_yaml(text, str(file))
+    data = parse_yaml(read_yaml_text(file, str(file)), str(file))
     if data is None:
         return {}
     if not isinstance(data, dict):

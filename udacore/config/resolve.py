@@ -185,7 +185,10 @@ class _Resolver:
         problems += [problem for problem in found if str(problem).removeprefix(f"{place}.") not in known]
         broken = {problem.path.removeprefix(f"{place}.").partition(".")[0].partition("[")[0] for problem in found}
         if config is INVALID:  # the other settings are still checked against each other
-            config = convert({key: value for key, value in data.items() if key not in {*broken, "method"}}, RoundConfig, place, [])
+            sound = {key: value for key, value in data.items() if key in ROUND_KEYS and key not in {*broken, "method"}}
+            config = convert(sound, RoundConfig, place, [])
+        if config is INVALID:
+            return RoundConfig()  # what is wrong with it is told; nothing is left to check
         parts = config.parts if SEGMENTER in config.parts else {SEGMENTER: PartConfig(), **config.parts}
         is_first = name == self._names[0]
         weights = config.weights if config.weights is not None else ("initial" if is_first else "previous")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
-from udacore.config.transforms import TRANSFORMS
+from udacore.config.transforms import LONGEST_SIDE, TRANSFORMS
 from udacore.options import option
 
 Size = tuple[int, int]
@@ -33,8 +33,8 @@ class DataConfig:
     label_map: dict[int, str | int] | None = option(None, "folder only: raw label value to class name or id; what is not listed is ignored")
     pair: Literal["W", "P", "L"] = option("W", "streets only: the pair of domains (W weather and shadow, P palette, L camera)")
     domain: Literal["source", "target"] | None = option(None, "streets only: the domain; default: the one this entry stands for")
-    count: int | None = option(None, "use only the first images of the list; streets: how many are drawn", at_least=1)
-    image_size: Size = option((128, 64), "streets only: width and height of the pictures", at_least=16)
+    count: int | None = option(None, "use only the first images of the list; streets: how many are drawn", at_least=1, at_most=10**7)
+    image_size: Size = option((128, 64), "streets only: width and height of the pictures", at_least=16, at_most=LONGEST_SIDE)
     data_seed: int = option(0, "streets only: seed of the pictures", at_least=0)
 
 
@@ -113,7 +113,7 @@ class PartConfig:
     """A part of the model with its own optimiser."""
 
     optimizer: str = option("SGD", "a class of torch.optim, or module:Class")
-    lr: float = option(2.5e-4, "learning rate", at_least=0)
+    lr: float = option(2.5e-4, "learning rate", at_least=0, at_most=1e6)
     options: dict[str, Any] = option(factory=dict, help="further arguments of the optimiser: momentum, weight_decay, betas ...")
     groups: dict[str, float | dict[str, Any]] = option(
         factory=dict, help="pattern of parameter names -> rate factor, or options of their own (lr_factor among them)"
@@ -127,19 +127,19 @@ class EvaluationConfig(DataConfig):
     """A labelled set and the protocol under which it is scored (spec/datasets section 7)."""
 
     split: str = option("val", "part of the data set")
-    size: Size | None = option(None, "width and height of the network input; default: the image's own", at_least=1)
+    size: Size | None = option(None, "width and height of the network input; default: the image's own", at_least=1, at_most=LONGEST_SIDE)
     interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "how the image is resized to it")
     upsample: Literal["logits", "probability"] = option("logits", "what is enlarged to the size of the label")
     align_corners: bool | None = option(None, "corner rule of that enlargement; default: the model's")
-    scales: tuple[float, ...] = option((1.0,), "sizes, relative to the input, whose probabilities are averaged", above=0)
+    scales: tuple[float, ...] = option((1.0,), "sizes, relative to the input, whose probabilities are averaged", above=0, at_most=100)
     flip: bool = option(False, "average with the mirrored picture")
-    window: Size | None = option(None, "width and height of a sliding window; default: the whole picture", at_least=1)
-    stride: Size | None = option(None, "step of the sliding window; default: two thirds of it", at_least=1)
+    window: Size | None = option(None, "width and height of a sliding window; default: the whole picture", at_least=1, at_most=LONGEST_SIDE)
+    stride: Size | None = option(None, "step of the sliding window; default: two thirds of it", at_least=1, at_most=LONGEST_SIDE)
     absent: Literal["zero", "nan"] = option("nan", "a class in neither labels nor predictions: counted as 0, or left out of the mean")
     subsets: tuple[str, ...] = option((), "further label spaces whose mean is taken from the same counts, such as synthia13")
     head: str | None = option(None, "output of the model that is scored; default: logits")
     every: int | str = option(0, "steps between evaluations; 0: only at the end of a round")
-    batch: int = option(1, "images at a time", at_least=1)
+    batch: int = option(1, "images at a time", at_least=1, at_most=2**16)
 
 
 @attrs.frozen(kw_only=True)
@@ -149,7 +149,7 @@ class PseudoLabelConfig:
     percent: float = option(0.5, "share of a class's pixels below its threshold", at_least=0, at_most=1)
     cap: float = option(0.9, "no threshold is higher", at_least=0, at_most=1)
     flip: bool = option(False, "average with the mirrored picture")
-    size: Size | None = option(None, "width and height of the network input; default: the target's resize", at_least=1)
+    size: Size | None = option(None, "width and height of the network input; default: the target's resize", at_least=1, at_most=LONGEST_SIDE)
 
 
 @attrs.frozen(kw_only=True)
@@ -161,7 +161,7 @@ class RoundConfig:
     update: Literal["accumulate", "joint", "alternate"] = option(
         "accumulate", "accumulate: backward after each loss, one step; joint: one backward over both; alternate: a step after each domain"
     )
-    batch: int = option(8, "images of each domain for one optimiser step, over all processes", at_least=1)
+    batch: int = option(8, "images of each domain for one optimiser step, over all processes", at_least=1, at_most=2**16)
     accumulation: int = option(1, "micro-batches that an optimiser step is split into", at_least=1)
     weights: str | dict[str, str] | None = option(
         None, "initial, previous, best, `round NAME`, a file, or part -> one of these; default: initial in the first round, then previous"
@@ -196,11 +196,11 @@ class Config:
     control: bool = option(False, "repeat the run as its matched control: every loss on the target is multiplied by 0")
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
     deterministic: bool = option(False, "CUDA: only operations with a deterministic backward")
-    threads: int | None = option(None, "CPU threads of torch; default: torch's own choice", at_least=1)
+    threads: int | None = option(None, "CPU threads of torch; default: torch's own choice", at_least=1, at_most=1024)
     amp: Literal["off", "bf16"] = option("off", "bf16: losses and forwards under autocast")
     channels_last: bool = option(False, "memory format of pictures and networks")
     compile: bool = option(False, "torch.compile for the model")
-    workers: int = option(2, "processes that read images, for each domain; 0: none", at_least=0)
+    workers: int = option(2, "processes that read images, for each domain; 0: none", at_least=0, at_most=1024)
     log_every: int = option(20, "steps between log lines", at_least=1)
     save_every: int = option(1000, "steps between checkpoints", at_least=1)
     tensorboard: bool = option(True, "write TensorBoard files")

@@ -10,13 +10,21 @@ from udacore.options import option
 
 Size = tuple[int, int]
 Range = tuple[float, float]
+LONGEST_SIDE = 2**15
+"""Pixels of the longest side that a size may have; a picture of this size alone takes 3 GiB, its float input 13 GiB."""
+
+
+def _check_order(name: str, ends: tuple[float, float]) -> None:
+    """ValueError for a range whose end lies before its beginning."""
+    if ends[0] > ends[1]:
+        raise ValueError(f"{name}: the smallest comes first, got {list(ends)}; write {list(ends[::-1])}")
 
 
 @attrs.frozen(kw_only=True)
 class Resize:
     """Image and label to one size (Pillow; labels nearest)."""
 
-    size: Size = option(help="width and height", at_least=1)
+    size: Size = option(help="width and height", at_least=1, at_most=LONGEST_SIDE)
     interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "for the image; Pillow widens the kernel when shrinking")
 
 
@@ -24,23 +32,31 @@ class Resize:
 class ResizeShortSide:
     """The shorter side to a random length, the aspect kept (PLCA)."""
 
-    range: tuple[int, int] = option(help="smallest and largest length, both possible", at_least=1)
+    range: tuple[int, int] = option(help="smallest and largest length, both possible", at_least=1, at_most=LONGEST_SIDE)
     interpolation: Literal["bicubic", "bilinear"] = option("bilinear", "for the image")
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a range that is the wrong way round."""
+        _check_order("range", self.range)
 
 
 @attrs.frozen(kw_only=True)
 class Scale:
     """The image's own size times a random factor (FADA, ProCA)."""
 
-    range: Range = option((0.5, 1.5), "smallest and largest factor", above=0)
+    range: Range = option((0.5, 1.5), "smallest and largest factor", above=0, at_most=100)
     interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "for the image")
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a range that is the wrong way round."""
+        _check_order("range", self.range)
 
 
 @attrs.frozen(kw_only=True)
 class Crop:
     """A random window; what is too small is padded first (image with `fill`, label with 255)."""
 
-    size: Size = option(help="width and height", at_least=1)
+    size: Size = option(help="width and height", at_least=1, at_most=LONGEST_SIDE)
     pad: Literal["both", "end", "centre"] = option(
         "both", "both: the whole deficit on each side, as FADA and ProCA do; end: right and below; centre: half on each side"
     )
@@ -55,6 +71,10 @@ class Rotate:
     interpolation: Literal["bicubic", "bilinear"] = option("bilinear", "for the image")
     fill: tuple[int, int, int] = option((0, 0, 0), "RGB colour of the corners", at_least=0, at_most=255)
 
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a range that is the wrong way round."""
+        _check_order("range", self.range)
+
 
 @attrs.frozen(kw_only=True)
 class Flip:
@@ -67,9 +87,9 @@ class Flip:
 class Jitter:
     """Colour jitter as torchvision's: factors from [1 - x, 1 + x], hue from [-hue, hue], in random order."""
 
-    brightness: float = option(0.5, "0: off", at_least=0)
-    contrast: float = option(0.5, "0: off", at_least=0)
-    saturation: float = option(0.5, "0: off", at_least=0)
+    brightness: float = option(0.5, "0: off", at_least=0, at_most=100)
+    contrast: float = option(0.5, "0: off", at_least=0, at_most=100)
+    saturation: float = option(0.5, "0: off", at_least=0, at_most=100)
     hue: float = option(0.2, "0: off", at_least=0, at_most=0.5)
     probability: float = option(1.0, "how often", at_least=0, at_most=1)
 
@@ -85,23 +105,31 @@ class Grey:
 class Blur:
     """3 x 3 Gaussian with one random sigma (pixels)."""
 
-    sigma: Range = option((0.1, 2.0), "smallest and largest", above=0)
+    sigma: Range = option((0.1, 2.0), "smallest and largest", above=0, at_most=1000)
     probability: float = option(1.0, "how often", at_least=0, at_most=1)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a range that is the wrong way round."""
+        _check_order("sigma", self.sigma)
 
 
 @attrs.frozen(kw_only=True)
 class Zoom:
     """A random window enlarged, or the picture made smaller on grey; output keeps the input's size (streets)."""
 
-    range: Range = option((0.75, 1.6), "smallest and largest factor, drawn log-uniformly", above=0)
+    range: Range = option((0.75, 1.6), "smallest and largest factor, drawn log-uniformly", above=0, at_most=100)
     fill: int = option(118, "grey value outside the picture; labels get 255", at_least=0, at_most=255)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a range that is the wrong way round."""
+        _check_order("range", self.range)
 
 
 @attrs.frozen(kw_only=True)
 class StreetsJitter:
     """Colour gain and offset a channel, blend to grey, mean blur and noise (spec/demo-domains A3)."""
 
-    strength: float = option(0.7, "a of the formulas; 0: off", at_least=0)
+    strength: float = option(0.7, "a of the formulas; 0: off", at_least=0, at_most=100)
     blur_probability: float = option(0.4, "how often the 3 x 3 mean is taken", at_least=0, at_most=1)
 
 

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.config.files import parse_yaml
+from udacore.config.files import parse_yaml, read_yaml_text
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.places import find_place
 
@@ -145,10 +145,8 @@ def get_label_space(name: str | Path) -> LabelSpace:
 
 def _read_space(path: Path) -> LabelSpace:
     """A label space from a user's file."""
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), f"label space {path}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"label space {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    where = f"label space {path}"
+    content = parse_yaml(read_yaml_text(path, where), where)
     if not isinstance(content, dict):
         raise ConfigError(f"label space {path}: needs `classes`, a list of names")
     allowed = ("name", "classes", "colors", "ids")

@@ -16,6 +16,7 @@ import torch
 from udacore import ranks
 from udacore.config.schema import Config
 from udacore.engine import processes
+from udacore.engine.torchrun import read_number
 from udacore.errors import ConfigError
 
 
@@ -39,7 +40,7 @@ class Machine:
 
 def choose_device(word: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` means for this process; ConfigError if there is none."""
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_rank = read_number("LOCAL_RANK", 0)
     if word == "auto":
         word = "cuda" if torch.cuda.is_available() else "cpu"
     try:

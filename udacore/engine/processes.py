@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from udacore.engine.torchrun import count_processes
 from udacore.errors import UdaError
 
 START_SECONDS = 180
@@ -25,7 +26,7 @@ TASKS = Path("/proc/self/task")
 @contextlib.contextmanager
 def group(device: torch.device) -> Iterator[None]:
     """All processes of the run together, if there are several; UdaError if they do not meet within START_SECONDS."""
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or dist.is_initialized():
+    if dist.is_initialized() or count_processes() <= 1:
         yield
         return
     # Functions of this module take the group as a default. Imported later, by an optimiser say, they would keep the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from udacore.engine.foresight import advise, check_ahead
 from udacore.engine.session import Session
 from udacore.engine.signals import explained_signals
 from udacore.engine.together import is_disk_full
+from udacore.engine.torchrun import read_number
 from udacore.engine.tracking import Tracker
 from udacore.errors import UdaError
 from udacore.plugins import Method, build_hooks
@@ -36,7 +36,7 @@ def run(
     Raises ConfigError, DataError, PluginError, UdaError.
     """
     path = folder.run_folder(config)
-    resume = resume or anyway or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # torchrun began us again
+    resume = resume or anyway or read_number("TORCHELASTIC_RESTART_COUNT", 0) > 0  # torchrun began us again
     with running(config) as machine, explain_full_disk(path):
         folder.check(path, config, resume=resume, force=force, only=only)
         session = make_session(config, method, path, machine)
