@@ -5,14 +5,23 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PLUGINS := $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml)
 INSTALLED := $(VENV)/.installed
+# The oldest torch that pyproject.toml allows, in an environment of its own, which may be kept between calls
+OLDEST ?= .venv-oldest
+OLDEST_TORCH := torch==2.6.0 torchvision==0.21.0
+OLDEST_TESTS := tests/engine/test_processes.py tests/engine/test_resume_anyway.py tests/engine/test_step.py tests/engine/test_parts.py \
+	tests/engine/test_checkpoint.py tests/models tests/test_losses.py tests/test_pseudo_labels.py tests/test_interface.py \
+	plugins/clp/tests/test_losses.py plugins/pycda/tests/test_ranks.py plugins/proca/tests/test_ranks.py plugins/bdl/tests/test_contract.py
 
-.PHONY: demo test lint docs dist benchmark gpu-check clean
+.PHONY: demo test test-oldest lint docs dist benchmark gpu-check clean
 
 demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since small tensors gain nothing from threads
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+test-oldest: $(OLDEST)/.installed  ## processes, contract, resume and core under the oldest torch that is allowed
+	OMP_NUM_THREADS=1 timeout 900 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
@@ -38,5 +47,12 @@ $(INSTALLED): pyproject.toml $(PLUGINS)
 	$(PIP) --no-build-isolation -e '.[dev,docs]' $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 	touch $(INSTALLED)
 
+$(OLDEST)/.installed: pyproject.toml $(PLUGINS)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' pytest pytest-xdist $(OLDEST_TORCH)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e . \
+		$(foreach plugin,$(filter plugins/%,$(PLUGINS)),-e $(dir $(plugin)))
+	touch $@
+
 clean:  ## remove the environment and what runs left behind
-	rm -rf $(VENV) runs build dist docs/_build
+	rm -rf $(VENV) $(OLDEST) runs build dist docs/_build
