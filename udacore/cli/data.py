@@ -34,6 +34,8 @@ class Entry:
     domain: Domain
     labels: bool
     used: str
+    transforms: tuple[str, ...] = ()
+    batch: int = 1
 
 
 @click.group()
@@ -113,6 +115,7 @@ def list_entries(config: Config) -> list[Entry]:
 def _all_entries(config: Config) -> Iterator[tuple[str, Entry]]:
     for name, settings in config.rounds.items():
         roles: list[tuple[str, DataConfig, Domain, bool]] = []
+        steps = {f"{name}.source": tuple(settings.source.transform), f"{name}.target": tuple(settings.target.transform)}
         if "source" in settings.draws:
             roles.append((f"{name}.source", settings.source, "source", True))
         if "target" in settings.draws:
@@ -120,12 +123,14 @@ def _all_entries(config: Config) -> Iterator[tuple[str, Entry]]:
         roles += [(f"{name}.evaluate.{key}", scored, scored.domain or "target", True) for key, scored in settings.evaluate.items()]
         for used, files, domain, labels in roles:
             own = DataConfig(**{field.name: getattr(files, field.name) for field in field_names(DataConfig).values()})
-            yield used, Entry(files=own, space=settings.label_space, domain=domain, labels=labels, used=used)
+            stream = (steps[used], settings.batch) if used in steps else ((), 1)
+            yield used, Entry(own, settings.label_space, domain, labels, used, *stream)
 
 
 def _look(entry: Entry, full: bool) -> DataReport:
     """The report on one data set; a bar on stderr while it is made."""
     from udacore.data.check import check_data
+    from udacore.data.findings import find_unequal_sizes
     from udacore.data.labels import get_label_space
 
     space = get_label_space(entry.space)
@@ -135,4 +140,7 @@ def _look(entry: Entry, full: bool) -> DataReport:
             bar.length = todo
             bar.update(done - bar.pos)
 
-        return check_data(entry.files, space, domain=entry.domain, labels=entry.labels, full=full, progress=show)
+        report = check_data(entry.files, space, domain=entry.domain, labels=entry.labels, full=full, progress=show)
+    if unequal := find_unequal_sizes(list(report.sizes), entry.transforms, entry.batch):
+        report.problems.append(unequal)
+    return report

@@ -11,6 +11,7 @@ import numpy as np
 
 from udacore.config.schema import DataConfig
 from udacore.data.datasets import MISALIGNED, Domain, ImageTable, open_table
+from udacore.data.findings import RawIds, group_alike
 from udacore.data.labels import IGNORE, LabelSpace, remap
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layout, find_root
 from udacore.data.preflight import describe_orientations, id_problem, no_class, spread
@@ -90,6 +91,7 @@ def _counts(counter: Counter[str]) -> str:
 
 
 def _shown(word: str, lines: list[str]) -> list[str]:
+    lines = group_alike(lines)
     rest = [f"  and {len(lines) - _SHOWN} more {word}s"] if len(lines) > _SHOWN else []
     return [f"  {word}: {line}" for line in lines[:_SHOWN]] + rest
 
@@ -184,7 +186,8 @@ def _check_headers(table: ImageTable, index: int, report: DataReport) -> bool:
 
 
 def _decode(table: ImageTable, chosen: list[int], report: DataReport, progress: Callable[[int], object]) -> None:
-    """Decode pairs, count classes, name ids that the data set does not have."""
+    """Decode pairs, count classes, name ids that the data set does not have, or the map leaves out."""
+    raw_ids = None if table.labels is None else RawIds(table.labels.table)
     counts = np.zeros(256, np.int64)
     holding = np.zeros(256, np.int64)
     found: set[int] = set()
@@ -196,6 +199,8 @@ def _decode(table: ImageTable, chosen: list[int], report: DataReport, progress: 
                 report.decoded += 1
                 continue
             raw = table.labels.raw(index)
+            assert raw_ids is not None
+            raw_ids.add(raw, table.labels.where(index))
         except DataError as error:
             report.problems.append(str(error))
             continue
@@ -211,6 +216,10 @@ def _decode(table: ImageTable, chosen: list[int], report: DataReport, progress: 
         holding += pixels > 0
     if table.labels is None or not report.decoded:
         return
+    if table.dataset == "folder" and raw_ids is not None:
+        report.notes += raw_ids.left_out()
+        if hint := raw_ids.mask_hint(table.space.classes):
+            report.problems.append(hint)
     order = [*range(len(table.space)), IGNORE]
     report.pixels = [int(counts[each]) for each in order]
     report.holding = [int(holding[each]) for each in order]
