@@ -14,6 +14,7 @@ from udacore.data.labels import subset_indices
 from udacore.data.preflight import check_pairs, describe_orientations
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.evaluation import EvaluationSet
+from udacore.engine.idle_method import describe_idle_method
 from udacore.engine.parts import create_optimizer
 from udacore.engine.session import Session
 from udacore.engine.starting import build_model
@@ -124,6 +125,8 @@ def advise(session: Session) -> None:
             session.tracker.say(f"note: {turned}")
     if method.name == DEFAULT:
         return
+    if idle := describe_idle_method(session.config, method):
+        session.tracker.say(f"note: {idle}")
     uncalled = {
         "source_loss": "no round draws the source" if not any("source" in config.draws for config in rounds) else "",
         "target_loss": "no round draws the target" if not any("target" in config.draws for config in rounds) else "",
