@@ -24,7 +24,7 @@ test-oldest: $(OLDEST)/.installed  ## processes, contract, resume and core under
 	OMP_NUM_THREADS=1 timeout 900 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
 
 faults: $(INSTALLED)  ## kills at random instants of six methods, and all of tests/faults (half an hour on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/faults/check_kills.py
+	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/faults/check_kills.py
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .

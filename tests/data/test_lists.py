@@ -156,3 +156,29 @@ def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(data: Path,
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"gta5/labels cannot be read \(Permission denied\)"):
         _open(data / "gta5", "gta5", None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rename", "dataset", "split", "said"),
+    [
+        (("leftImg8bit", "leftImg8bit_foggy"), "cityscapes", "train", "cityscapes holds leftImg8bit_foggy"),
+        (("gtFine", "gtCoarse"), "cityscapes", "train", "cityscapes holds gtCoarse, leftImg8bit"),
+        (("images", "imgs"), "gta5", "train", "gta5 holds imgs"),
+        (("labels", "label"), "gta5", "train", "gta5 holds label"),
+        (("RAND_CITYSCAPES", "RAND_CITYSCAPE"), "synthia", "train", "synthia holds RAND_CITYSCAPE"),
+    ],
+)
+def test_what_was_looked_for_and_what_lies_there_is_said(
+    rename: tuple[str, str], dataset: str, split: str, said: str, data: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(data / dataset, tmp_path / dataset)
+    (root / rename[0]).rename(root / rename[1])
+    with pytest.raises(DataError, match=f"no folder of .*; .*{said}"):
+        _open(root, dataset, None, tmp_path, split=split)
+
+
+def test_parsed_labels_of_synthia_go_by_both_names(data: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(data / "parsed", tmp_path / "synthia")
+    first = _open(root, "synthia", None, tmp_path).read_label(0)
+    (root / "synthia_mapped_to_cityscapes").rename(root / "parsed_LABELS")
+    assert (_open(root, "synthia", None, tmp_path).read_label(0) == first).all()

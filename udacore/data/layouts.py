@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -64,7 +65,21 @@ def _existing(dataset: str, candidates: tuple[Path, ...]) -> Path:
     for candidate in candidates:
         if is_folder(candidate):
             return candidate
-    raise DataError(f"{dataset}: no folder of images {' or '.join(str(each) for each in candidates)}")
+    raise DataError(f"{dataset}: no folder of images {' or '.join(str(each) for each in candidates)}{describe_place(candidates[-1])}")
+
+
+def describe_place(path: Path) -> str:
+    """Words on what lies where a missing folder was looked for, from the nearest folder above it that exists."""
+    above = next((each for each in path.parents if is_folder(each)), None)
+    if above is None:
+        return ""
+    try:
+        held = sorted(each.name for each in above.iterdir() if not each.name.startswith("."))
+    except OSError:
+        return ""
+    missing = path.relative_to(above).parts[0]
+    near = difflib.get_close_matches(missing, held, n=3, cutoff=0.5) or held
+    return f"; {above} holds {list_names(near, 5)}" if near else f"; {above} is empty"
 
 
 def _prefixes(*folders: str) -> frozenset[str]:
@@ -81,7 +96,7 @@ def _synthia(config: DataConfig, root: Path) -> Layout:
     inner = root / "RAND_CITYSCAPES"
     images = _existing("synthia", (inner / "RGB", root / "RGB"))
     bases = (images.parent, root) if images.parent != root else (root,)
-    labels = tuple(base / name for base in bases for name in ("GT/LABELS", "synthia_mapped_to_cityscapes"))
+    labels = tuple(base / name for base in bases for name in ("GT/LABELS", "synthia_mapped_to_cityscapes", "parsed_LABELS"))
     return Layout(root=root, images=images, labels=labels, kind="synthia", prefixes=_prefixes("RAND_CITYSCAPES/RGB"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from udacore.config.schema import DataConfig
-from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, describe_passed_over, list_files
+from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, describe_passed_over, describe_place, list_files
 from udacore.errors import ConfigError, DataError, list_names
 from udacore.places import find_place
 
@@ -130,7 +130,8 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
     """The label's file for each entry. DataError, naming the first pair and the number, where labels are missing."""
     folder = next((each for each in layout.labels if each.is_dir()), None)
     if folder is None and any(entry.label is None for entry in entries):
-        raise DataError(f"no folder of labels {' or '.join(str(each) for each in layout.labels)}")
+        said = f"no folder of labels {' or '.join(str(each) for each in layout.labels)}"
+        raise DataError(f"{said}{describe_place(layout.labels[0])}")
     available = list_files(folder, LABEL_SUFFIXES) if folder else {}
     paths: list[str] = []
     missing: list[tuple[str, str]] = []
