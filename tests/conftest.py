@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from importlib import invalidate_caches
@@ -10,12 +11,16 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).resolve().parent))
 
 import docs_pages
 
 from udacore.testing.checks.child import surroundings
+
+if torch.__version__.startswith("2.6."):  # imported by the first optimiser, it adds folders to sys.path
+    importlib.import_module("torch._dynamo")
 
 Install = Callable[..., Path]
 
