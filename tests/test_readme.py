@@ -91,3 +91,14 @@ def test_every_link_leads_somewhere() -> None:
     missing = [link for link in targets if not (ROOT / link).exists()]
     assert targets
     assert not missing
+
+
+def test_the_page_for_contributors_names_files_and_commands_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r"`((?:udacore|docs|benchmarks|tests/bad)[\w/.]*/[\w.]+)`", text)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    commands = re.findall(r"`make ([\w-]+)`", text)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(commands) > 5
+    assert set(commands) <= set(targets)
