@@ -56,7 +56,7 @@ def adapted(plugin: str, folder: Path, seed: int, *more: str, control: bool = Fa
 def oracle(folder: Path, seed: int, *more: str) -> Result:
     """The source-only weights, trained on with the target's labels: what adaptation does without.
 
-    Target labels from scratch would be a weak ceiling: 400 pictures are few (spec demo-domains A1).
+    Target labels from scratch would be a weak ceiling: 400 pictures are few (algorithms/streets 6).
     """
     weights = folder / "source-only" / "checkpoints" / "0-source.pt"
     words = ("source.domain=target", f"steps={ORACLE_STEPS}", f"weights={weights}", "parts.segmenter.lr=2e-3", "evaluate.source=null")
@@ -64,7 +64,7 @@ def oracle(folder: Path, seed: int, *more: str) -> Result:
 
 
 def aggregated(run: Path) -> Result:
-    """A finished run of PLCA scored by aggregated inference (spec clp 9.1), as its figures are published."""
+    """A finished run of PLCA scored by aggregated inference (algorithms/clp 9.1), as its figures are published."""
     method, config, folder = open_run(str(run), ("evaluate.target.head=aggregated", "evaluate.target.upsample=probability"), None, None)
     (result,) = score_checkpoint(config, method, folder=folder, only=None, checkpoint=None)
     return result

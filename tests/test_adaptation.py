@@ -1,6 +1,6 @@
 """Adaptation, not just more training: a short ProCA run beats its matched control, and two mutants do not.
 
-The short pair P of the embedded domains (spec demo-domains B4): a source round of 300 steps, shared by all, then
+The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then
 adaptation and self-training under stored batch-norm statistics. Steps are limited, never seconds.
 """
 
@@ -24,7 +24,7 @@ SHORT = (
 )  # fmt: skip
 
 GAIN = 0.015
-"""Least paired difference in mIoU that counts as adaptation: spec demo-domains B4 asks 1.5 points of each seed."""
+"""Least paired difference in mIoU that counts as adaptation (algorithms/streets 5)."""
 
 
 @pytest.fixture(scope="module")

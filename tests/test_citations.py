@@ -22,6 +22,7 @@ CITATION = re.compile(rf"(?<![/\w])algorithms/(?!index\b)([a-z-]+)\b(?!\.md)(?: 
 """`algorithms/clp 5.2, 5.3`: a page, and its sections on the same line. A path such as docs/algorithms/clp.md is none."""
 BETWEEN_PAGES = re.compile(rf"\{{doc\}}`(?:\.\./algorithms/)?([a-z]+)`\s({NUMBERS})")
 WITHIN_PAGE = re.compile(rf"(?<!\w)\(({NUMBER})\)")
+OLD = re.compile(r"\bspec[ /](?:bdl|clp|datasets|demo-domains|fada|proca|pycda)\b")
 FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", re.DOTALL)
 
 
@@ -54,7 +55,7 @@ def text_files() -> Iterator[Path]:
             inside = set(path.relative_to(ROOT).parts)
             if path.suffix in SUFFIXES and path != Path(__file__) and not inside & LEFT_OUT and path.is_file():
                 yield path
-    yield from (ROOT / name for name in ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml"))
+    yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml"))
 
 
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in text_files()}
@@ -63,6 +64,7 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 def test_every_citation_names_a_section_that_exists() -> None:
     problems = [f"{name}: {problem}" for name, text in TEXTS.items() for problem in find_problems(text)]
     assert problems == []
+    assert sum(len(CITATION.findall(text)) for text in TEXTS.values()) > 100
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,10 @@ def test_every_citation_names_a_section_that_exists() -> None:
 )
 def test_a_citation_of_what_is_not_there_is_found(text: str, count: int) -> None:
     assert len(find_problems(text)) == count
+
+
+def test_nothing_cites_a_text_outside_of_the_repository() -> None:
+    assert [f"{name}: {found[0]}" for name, text in TEXTS.items() for found in OLD.finditer(text)] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -122,6 +122,12 @@ def test_every_public_function_and_class_is_told(module: str, site: Path) -> Non
     assert not [name for name in names if f'id="{module}.{name}"' not in text]
 
 
+def test_a_section_that_a_docstring_cites_is_a_link(site: Path) -> None:
+    text = (site / "reference/api.html").read_text()
+    assert re.search(r'href="\.\./algorithms/proca\.html#cross-entropy">(<[^>]+>)*5\.1<', text)
+    assert "algorithms/proca 5.1" not in text
+
+
 def test_the_pages_mention_commands() -> None:
     assert len(LINES) > 40
 

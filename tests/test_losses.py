@@ -21,7 +21,7 @@ def random_case(seed: int = 0, size: tuple[int, int] = (33, 49), dtype: torch.dt
 
 
 def plain_lovasz(probability: Tensor, label: Tensor) -> Tensor:
-    """The formula of spec proca 5.2 word by word, pixel by pixel, differentiated by autograd."""
+    """The formula of algorithms/proca 5.2 word by word, pixel by pixel, differentiated by autograd."""
     rows = probability.permute(0, 2, 3, 1).reshape(-1, probability.shape[1])
     terms = []
     for c in range(probability.shape[1]):

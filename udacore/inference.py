@@ -40,8 +40,8 @@ def predict_probability(
     """Class probabilities N K H W float32 at `size`, for images N 3 H W of any other size.
 
     align_corners  corner rule of the enlargement to `size`; default: `model.align_corners`
-    upsample       what is enlarged: the logits, with softmax after it (spec proca 9, fada 9.1), or the probability,
-                   with softmax before it (spec bdl 10)
+    upsample       what is enlarged: the logits, with softmax after it (algorithms/proca 9, algorithms/fada 9.1), or the probability,
+                   with softmax before it (algorithms/bdl 10)
     scales, flip   the image is resized to int(H s) x int(W s) with align_corners=True; probabilities of all scales
                    and, with `flip`, of the mirrored images (in the same forward as the plain ones) are averaged
     window         size of a window that slides over the resized image, in its pixels; what the windows give is

@@ -46,7 +46,7 @@ def _mean(loss: Tensor, valid: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, label: Tensor, *, weight: Tensor | None = None, ignore: int = IGNORE) -> Tensor:
-    """Cross-entropy, a mean over the valid pixels of the whole batch (spec proca 5.1, fada 5.1).
+    """Cross-entropy, a mean over the valid pixels of the whole batch (algorithms/proca 5.1, algorithms/fada 5.1).
 
     logits  N K H W
     label   N H W int64; `ignore` and negative values count nowhere
@@ -65,7 +65,7 @@ def segmentation_loss(logits: Tensor, label: Tensor, align_corners: bool) -> Ten
 
 
 def soft_cross_entropy(logits: Tensor, soft: Tensor, pixel_weight: Tensor | None = None, first: int = 0) -> Tensor:
-    """Mean over all N H W pixels of sum_c -soft_c log softmax(logits)_c (spec fada 5.3).
+    """Mean over all N H W pixels of sum_c -soft_c log softmax(logits)_c (algorithms/fada 5.3).
 
     logits        N J H W
     soft          N K H W, K <= J, of any dtype, not negative; need not sum to 1
@@ -139,7 +139,7 @@ def gather_pool(probability: Tensor, label: Tensor) -> Pool | None:
 
 
 def lovasz_softmax(probability: Tensor, label: Tensor, ignore: int = IGNORE, *, pool: Pool | None = None) -> Tensor:
-    """Lovasz-Softmax over the batch as one, the mean over the classes that the label holds (spec proca 5.2).
+    """Lovasz-Softmax over the batch as one, the mean over the classes that the label holds (algorithms/proca 5.2).
 
     The surrogate of 1 - IoU by Berman et al., CVPR 2018. The value pools the pixels of this rank's batch, or of all ranks'.
 
@@ -147,7 +147,7 @@ def lovasz_softmax(probability: Tensor, label: Tensor, ignore: int = IGNORE, *, 
     label        N H W int64; `ignore` and what is no class count nowhere
     pool         of all ranks, this one's probability and label among them (`gather_pool`). The result is then the share of
                  this rank's pixels, times the number of ranks: its mean over ranks is the loss of the pool, and so are
-                 the gradients that the core averages (spec clp 5.7)
+                 the gradients that the core averages (algorithms/clp 5.7)
     """
     if probability.dtype in (torch.bfloat16, torch.float16):
         probability = probability.float()
@@ -235,7 +235,7 @@ def _descending(values: Tensor) -> Tensor:
 
 
 def prototype_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Sum of the features of each class, and how many they are: what running means are made of (spec proca 5.3).
+    """Sum of the features of each class, and how many they are: what running means are made of (algorithms/proca 5.3).
 
     features  P A; the sums are differentiable in them
     labels    P int64; what is no class (255) counts nowhere

@@ -53,7 +53,7 @@ class Scores:
 def score(confusion: Tensor | np.ndarray, *, absent: Absent = "nan", subsets: Mapping[str, Sequence[int]] | None = None) -> Scores:
     """Scores from a confusion matrix (K K, rows = label), in double precision.
 
-    absent   see `Scores`; "zero" divides by the union + 1e-10, as FADA and ProCA do (spec fada 9.2, proca 9), "nan" leaves 0/0 out of means
+    absent   see `Scores`; "zero" divides by the union + 1e-10, as FADA and ProCA do (algorithms/fada 9.2, algorithms/proca 9), "nan" leaves 0/0 out of means
     subsets  indices of the classes of further means, by name; the matrix stays whole, so pixels of a class outside
              that are taken for one inside still count as errors
     """

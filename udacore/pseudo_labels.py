@@ -1,4 +1,4 @@
-"""Pseudo labels of the target by argmax and class-wise thresholds of confidence (spec proca 8)."""
+"""Pseudo labels of the target by argmax and class-wise thresholds of confidence (algorithms/proca 8)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def make_thresholded_labels(
     flip                     average with the mirrored picture
     size                     (width, height) of the network input; default: the round's own
     upsample                 what is enlarged, see `predict_probability`
-    label_size               "picture": maps have the size of the picture on disk (spec proca 8), while thresholds are
-                             found at the size of the input; "input": both have the latter (spec bdl 9)
+    label_size               "picture": maps have the size of the picture on disk (algorithms/proca 8), while thresholds are
+                             found at the size of the input; "input": both have the latter (algorithms/bdl 9)
 
     There are two or three passes: one or two for the thresholds (the second is left out if every class reaches the cap),
     one for the labels. The network's own output, before it is enlarged, is kept up to `KEPT_BYTES`; images beyond that

@@ -11,7 +11,7 @@ from udacore.config.schema import ScheduleConfig
 def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> float:
     """Factor on the base rate for optimiser step `step` (0 for the first) of a round of `steps`.
 
-    poly      (1 - (t - lag) / horizon) ^ power            (spec proca 7, fada 6)
+    poly      (1 - (t - lag) / horizon) ^ power            (algorithms/proca 7, algorithms/fada 6)
     step      factor ^ (number of `at` reached)
     linear    1 until `from`, then straight to 0 `over` steps later; with `stairs`, the rate of each so many steps is that of their first
     exp       factor ^ t

@@ -1,7 +1,7 @@
 """Class-wise thresholds of confidence: the exact quantile over all pixels of a data set, in constant memory.
 
 For each class, of the confidences x_0 <= ... <= x_{L-1} of the L pixels predicted so, the threshold is
-min(x_k, cap) with k = round(L * percent), halves to even, at most L - 1; 0 where L = 0 (spec proca 8, bdl 9).
+min(x_k, cap) with k = round(L * percent), halves to even, at most L - 1; 0 where L = 0 (algorithms/proca 8, algorithms/bdl 9).
 
 Nothing is sorted: the bits of a float that is not negative, read as an integer, have its order. A first pass counts
 by the upper 16 bits; each further pass counts the next 16 bits within the one bucket that holds x_k: one more pass for
@@ -31,8 +31,8 @@ class ThresholdCounter:
 
     num_classes, percent, cap  see above; percent and cap lie in 0..1, and a cap of 1 caps nothing
     precision                  in which the cap is held and confidences are compared: float32(0.9) is below 0.9, so a
-                               confidence of just that reaches the threshold in "float32" (spec proca 8) and misses it
-                               in "float64" (spec bdl 9)
+                               confidence of just that reaches the threshold in "float32" (algorithms/proca 8) and misses it
+                               in "float64" (algorithms/bdl 9)
     device                     where the pictures are; about 10 MB are held there for 19 classes
 
     Call `update` for each picture, then `next_pass`; as long as that is true, `update` once more for each picture; then

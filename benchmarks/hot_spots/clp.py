@@ -1,4 +1,4 @@
-"""PLCA's hot spots: association and its gradients, aggregated inference (spec clp 12)."""
+"""PLCA's hot spots: association and its gradients, aggregated inference (algorithms/clp 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hot spots of a step: losses with their gradients, prototypes (spec proca 11, fada 12)."""
+"""Hot spots of a step: losses with their gradients, prototypes (algorithms/proca 5, algorithms/fada 5)."""
 
 from __future__ import annotations
 

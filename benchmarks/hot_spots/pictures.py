@@ -1,4 +1,4 @@
-"""Hot spots around the steps: thresholds, pseudo labels, evaluation, labels and lists (spec proca 11, fada 12)."""
+"""Hot spots around the steps: thresholds, pseudo labels, evaluation, labels and lists (algorithms/proca 6.3, 8, 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain forms: what the published programs compute, written as their specs describe it (spec proca 5 and 11, fada 12).
+"""The plain forms: what the published programs compute, without the shortcuts of this project (algorithms/proca 5, algorithms/fada 5).
 
 They are here to be measured and compared with, and as a second statement of the arithmetic; nothing else uses them.
 Where the originals fail (no valid pixel, an absent class) these do not go.

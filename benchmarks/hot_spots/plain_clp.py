@@ -1,4 +1,4 @@
-"""PLCA in the plain form: every similarity of all pixels with all others as a matrix (spec clp 5, 9.1)."""
+"""PLCA in the plain form: every similarity of all pixels with all others as a matrix (algorithms/clp 5, 9.1)."""
 
 from __future__ import annotations
 

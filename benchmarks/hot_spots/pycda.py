@@ -1,4 +1,4 @@
-"""PyCDA's hot spot: the losses of a target batch at all levels, with their gradient (spec pycda 12)."""
+"""PyCDA's hot spot: the losses of a target batch at all levels, with their gradient (algorithms/pycda 12)."""
 
 from __future__ import annotations
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 ROW = re.compile(r"^(\S(?:\S| (?! ))*) {2,}(\S.*)$")
 """`name   what it means`, the form in which arguments and fields are explained."""
-SOURCE = re.compile(r"\s*\(spec[ /][^)]*\)|; spec [^)]*(?=\))")
-"""Where in its written source a rule comes from: for those who read the code."""
 ALGORITHMS = Path(__file__).parent.parent / "algorithms"
 CITATION = re.compile(r"\balgorithms/([a-z-]+) (\d+(?:\.\d+)?(?:(?:, | and | to )\d+(?:\.\d+)?)*)")
 """`algorithms/clp 5.2, 5.3`: sections of a page of docs/algorithms."""
@@ -25,7 +23,7 @@ def escape(text: str) -> str:
 
 def to_markdown(docstring: str | None) -> str:
     """A docstring: paragraphs, tables of names, examples."""
-    text = SOURCE.sub("", inspect.cleandoc(docstring or ""))
+    text = inspect.cleandoc(docstring or "")
     return link_citations("\n\n".join(_block(block) for block in re.split(r"\n\s*\n", text) if block.strip()))
 
 

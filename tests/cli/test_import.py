@@ -1,4 +1,4 @@
-"""`uda import`: files in exactly the layout of the authors' program (spec proca 12) become checkpoints of ours."""
+"""`uda import`: files in exactly the layout of the authors' program (algorithms/proca 12) become checkpoints of ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presets of the core hold the published values (spec proca section 2, stage 1; spec demo-domains A3)."""
+"""The presets of the core hold the published values (algorithms/proca 2, algorithms/streets 3)."""
 
 from __future__ import annotations
 

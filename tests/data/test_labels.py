@@ -1,4 +1,4 @@
-"""Label spaces and lookup tables: numbers of spec datasets, section 5."""
+"""Label spaces and lookup tables: numbers of algorithms/datasets 5."""
 
 from __future__ import annotations
 

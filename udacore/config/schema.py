@@ -124,7 +124,7 @@ class PartConfig:
 
 @attrs.frozen(kw_only=True)
 class EvaluationConfig(DataConfig):
-    """A labelled set and the protocol under which it is scored (spec/datasets section 7)."""
+    """A labelled set and the protocol under which it is scored (algorithms/datasets 7)."""
 
     split: str = option("val", "part of the data set")
     size: Size | None = option(None, "width and height of the network input; default: the image's own", at_least=1, at_most=LONGEST_SIDE)

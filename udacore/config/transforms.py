@@ -127,7 +127,7 @@ class Zoom:
 
 @attrs.frozen(kw_only=True)
 class StreetsJitter:
-    """Colour gain and offset a channel, blend to grey, mean blur and noise (spec/demo-domains A3)."""
+    """Colour gain and offset a channel, blend to grey, mean blur and noise (algorithms/streets 3)."""
 
     strength: float = option(0.7, "a of the formulas; 0: off", at_least=0, at_most=100)
     blur_probability: float = option(0.4, "how often the 3 x 3 mean is taken", at_least=0, at_most=1)

@@ -21,7 +21,7 @@ from udacore.errors import DataError
 
 _CITYSCAPES = {("cityscapes", "train"): 2975, ("cityscapes", "val"): 500, ("cityscapes", "test"): 1525}
 EXPECTED = {("gta5", ""): 24966, ("synthia", ""): 9400, **_CITYSCAPES}
-"""Pictures of the complete data sets (spec datasets 8)."""
+"""Pictures of the complete data sets (algorithms/datasets 1 to 3)."""
 
 _DECODED = 20
 _SHOWN = 10

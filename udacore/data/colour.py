@@ -45,7 +45,7 @@ def to_uint8(image: Array) -> NDArray[np.uint8]:
 
 @attrs.frozen(kw_only=True)
 class StreetsDraw:
-    """The random choices of `streets_jitter` (spec demo-domains A3), in units of x = (rgb - 118) / 60.
+    """The random choices of `streets_jitter` (algorithms/streets 3), in units of x = (rgb - 118) / 60.
 
     gain, offset  3 numbers, one a channel
     blend         share of grey; above 1 it passes beyond grey

@@ -46,7 +46,7 @@ def resize_label(label: Array, size: Size) -> Array:
 
 
 def resize(image: Array, label: Array | None, size: Size, interpolation: Interpolation = "bicubic") -> tuple[Array, Array | None]:
-    """Image and label at `size`, each straight from its own size (spec proca 6.4)."""
+    """Image and label at `size`, each straight from its own size (algorithms/proca 6.4)."""
     return resize_image(image, size, interpolation), None if label is None else resize_label(label, size)
 
 
@@ -57,12 +57,12 @@ def scaled_size(image: Array, factor: float) -> Size:
 
 
 def scale_to(image: Array, label: Array | None, factor: float, interpolation: Interpolation = "bicubic") -> tuple[Array, Array | None]:
-    """Image and label at `factor` times the IMAGE's size (spec fada 7.2, proca 6.4)."""
+    """Image and label at `factor` times the IMAGE's size (algorithms/fada 7.2, algorithms/proca 6.4)."""
     return resize(image, label, scaled_size(image, factor), interpolation)
 
 
 def short_side_size(image: Array, length: int) -> Size:
-    """(width, height) whose shorter side is `length`, the aspect kept and the longer side cut to whole pixels (spec clp 6)."""
+    """(width, height) whose shorter side is `length`, the aspect kept and the longer side cut to whole pixels (algorithms/clp 8.2)."""
     width, height = size_of(image)
     if width < height:
         return length, int(length * height / width)
@@ -111,7 +111,7 @@ def pad_and_crop(
 def rotate_image(image: Array, angle: float, interpolation: Interpolation = "bilinear", fill: tuple[int, int, int] = (0, 0, 0)) -> Array:
     """The image turned by `angle` degrees counter-clockwise about its centre by Pillow, at its own size, with `fill` in the corners.
 
-    A corner is what turning a full mask by the nearest rule leaves empty (spec pycda 6.4).
+    A corner is what turning a full mask by the nearest rule leaves empty (algorithms/pycda 6.4).
     """
     if image.dtype == np.uint8:
         turned = np.array(Image.fromarray(image).rotate(angle, FILTERS[interpolation]))
@@ -134,7 +134,7 @@ def flip(array: Array) -> Array:
 
 
 def gaussian_blur(image: Array, sigma: float) -> Array:
-    """A 3 x 3 Gaussian of `sigma` pixels with reflected borders; uint8 is rounded (spec proca 6.4)."""
+    """A 3 x 3 Gaussian of `sigma` pixels with reflected borders; uint8 is rounded (algorithms/proca 6.4)."""
     weights = np.exp(-0.5 * (np.array([-1.0, 0.0, 1.0]) / sigma) ** 2)
     return _filter(image, (weights / weights.sum()).astype(np.float32))
 

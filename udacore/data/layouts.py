@@ -1,4 +1,4 @@
-"""Where the files of each data set lie, as users have them after unpacking (spec datasets, sections 1 to 4)."""
+"""Where the files of each data set lie, as users have them after unpacking (algorithms/datasets 1 to 4)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Pictures and labels from and to files.
 
 Each kind of label has its own decoder, because the wrong one gives numbers that look like labels: OpenCV turns a
-palette PNG into colours, and Pillow keeps the high byte of a 16-bit PNG (spec datasets, sections 2 and 3).
+palette PNG into colours, and Pillow keeps the high byte of a 16-bit PNG (algorithms/datasets 2 and 3).
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class SubEpoch:
 def class_balanced_sub_epochs(
     presence: NDArray[np.bool_], seed: int, sub_epoch: int = 3000, label_to_file: Sequence[Sequence[int]] | None = None
 ) -> Iterator[SubEpoch]:
-    """FADA's class-balanced list without end, stretch by stretch (spec fada 7.5, proca 6.3).
+    """FADA's class-balanced list without end, stretch by stretch (algorithms/fada 7.5, algorithms/proca 6.3).
 
     presence       F K, whether class k occurs in file f
     seed           of numpy's legacy generator, below 2**32; the numbers are those of the published program

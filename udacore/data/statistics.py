@@ -56,7 +56,7 @@ class ClassStatistics:
 
     @property
     def presence(self) -> NDArray[np.bool_]:
-        """F K, whether class k has a pixel in file f (spec fada 7.4)."""
+        """F K, whether class k has a pixel in file f (algorithms/fada 7.4)."""
         return self.pixels > 0
 
 

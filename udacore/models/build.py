@@ -18,7 +18,7 @@ RESNET101 = ResNetSettings()
 """torchvision's ResNet-101 at output stride 8: stride on the 3x3, a dilated layer's first block at the dilation before."""
 
 RESNET101_CAFFE = ResNetSettings(stride_in="1x1", first_dilations=(1, 1, 2, 4), ceil_mode=True)
-"""The Caffe form: stride on the 1x1, one dilation a layer, a pool that rounds up (spec clp 4.1, bdl 5.1)."""
+"""The Caffe form: stride on the 1x1, one dilation a layer, a pool that rounds up (algorithms/clp 4.1, algorithms/bdl 5.1)."""
 
 SMALL = ResNetSettings(
     block="basic",
@@ -27,7 +27,7 @@ SMALL = ResNetSettings(
     stem="3x3",
     first_dilations=(1, 1, 2, 4),
 )
-"""For the embedded domains: output stride 4, 264 k parameters with a head of 12 classes (spec demo-domains B3)."""
+"""For the embedded domains: output stride 4, 264 k parameters with a head of 12 classes (algorithms/streets 4)."""
 
 SMALL_HEAD_DILATIONS = (1, 3, 6, 9)
 
@@ -38,7 +38,7 @@ def _assemble(backbone: ResNet | VGG16, num_classes: int, dilations: tuple[int, 
 
 
 def build_deeplab_resnet101(num_classes: int, norm: NormFactory) -> Segmenter:
-    """DeepLab-V2 on ResNet-101: features of 2048 channels at output stride 8 (spec proca 4.1, 4.3)."""
+    """DeepLab-V2 on ResNet-101: features of 2048 channels at output stride 8 (algorithms/proca 4.1, 4.3)."""
     return _assemble(ResNet(RESNET101, norm), num_classes)
 
 

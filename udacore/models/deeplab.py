@@ -13,12 +13,12 @@ from udacore.models.normalization import domain as use_domain
 
 
 class DeepLabHead(nn.Module):
-    """Parallel dilated 3x3 convolutions, summed (keys `conv2d_list.{i}.weight|bias`; spec proca 4.3).
+    """Parallel dilated 3x3 convolutions, summed (keys `conv2d_list.{i}.weight|bias`; algorithms/proca 4.3).
 
     dilations  one branch each
     bias       whether branches have a bias
     std        standard deviation of the initial weights; None: torch's default for convolutions
-    summed     how many branches, from the first, count; None: all. Weights exist for all (spec bdl 5.1)
+    summed     how many branches, from the first, count; None: all. Weights exist for all (algorithms/bdl 5.1)
     """
 
     def __init__(

@@ -31,7 +31,7 @@ _KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 class FrozenBatchNorm2d(nn.Module):
     """A fixed affine map, the same in training and evaluation: y = x s + (bias - mean s), s = weight (var + eps)^-1/2.
 
-    Four buffers and no parameter. `eps=0` is the form of the FADA family (spec fada 4.2); on ResNet-101 the two differ by about
+    Four buffers and no parameter. `eps=0` is the form of the FADA family (algorithms/fada 4.2); on ResNet-101 the two differ by about
     4e-4, relatively.
     """
 
@@ -158,7 +158,7 @@ class StoredBatchNorm2d(nn.BatchNorm2d):
 
 
 class LiveBatchNorm2d(SyncBatchNorm2d):
-    """Batch statistics in training, stored ones in evaluation; weight and bias are never trained (spec bdl 5.1).
+    """Batch statistics in training, stored ones in evaluation; weight and bias are never trained (algorithms/bdl 5.1).
 
     They are buffers, so that no switching of `requires_grad` and no weight decay reaches them.
     """
@@ -172,7 +172,7 @@ class LiveBatchNorm2d(SyncBatchNorm2d):
 
 
 class DomainBatchNorm2d(nn.Module):
-    """Its own layer for each domain: `norm_layers.0` for the source, `norm_layers.1` for the target (spec clp 4.2).
+    """Its own layer for each domain: `norm_layers.0` for the source, `norm_layers.1` for the target (algorithms/clp 4.2).
 
     `current` names the domain in use, 'source' unless `domain` chose another. A plain layer's weights load into both.
     """

@@ -15,7 +15,7 @@ Place = Literal["1x1", "3x3"]
 
 @attrs.frozen(kw_only=True)
 class ResNetSettings:
-    """The numbers of a ResNet. One entry for each layer, `layer1` first; defaults: ResNet-101 at output stride 8 (spec proca 4.1).
+    """The numbers of a ResNet. One entry for each layer, `layer1` first; defaults: ResNet-101 at output stride 8 (algorithms/proca 4.1).
 
     block            kind of block: bottleneck (output 4 x width) or basic (output = width)
     blocks, widths   number of blocks, and their width

@@ -1,4 +1,4 @@
-"""VGG-16 as a feature extractor at output stride 8 (spec proca 4.2)."""
+"""VGG-16 as a feature extractor at output stride 8 (algorithms/proca 4.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Released checkpoints (spec bdl 15): plain state_dicts, with or without `module.` before all keys."""
+"""Released checkpoints (algorithms/bdl 15): plain state_dicts, with or without `module.` before all keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that tell domains apart: by class maps (spec bdl 5.3), and by patches of pictures (5.6)."""
+"""The networks that tell domains apart: by class maps (algorithms/bdl 5.3), and by patches of pictures (algorithms/bdl 5.6)."""
 
 from __future__ import annotations
 

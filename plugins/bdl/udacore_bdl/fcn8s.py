@@ -1,4 +1,4 @@
-"""FCN-8s on VGG-16 (spec bdl 5.2)."""
+"""FCN-8s on VGG-16 (algorithms/bdl 5.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The translation generator (spec bdl 5.5)."""
+"""The translation generator (algorithms/bdl 5.5)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
 
 def initialize_translation(network: nn.Module) -> None:
-    """Weights of all convolutions from N(0, 0.02), biases 0 (spec bdl 5.7)."""
+    """Weights of all convolutions from N(0, 0.02), biases 0 (algorithms/bdl 5.7)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)

@@ -1,4 +1,4 @@
-"""Earlier translations, shown to the patch discriminators again (spec bdl 7.4)."""
+"""Earlier translations, shown to the patch discriminators again (algorithms/bdl 7.4)."""
 
 from __future__ import annotations
 

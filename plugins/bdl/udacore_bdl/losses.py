@@ -1,4 +1,4 @@
-"""The losses as pure functions (spec bdl 6, 7)."""
+"""The losses as pure functions (algorithms/bdl 6, 7)."""
 
 from __future__ import annotations
 

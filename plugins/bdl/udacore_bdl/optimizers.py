@@ -1,4 +1,4 @@
-"""SGD in which a parameter may be updated several times a step (spec bdl 6.4)."""
+"""SGD in which a parameter may be updated several times a step (algorithms/bdl 6.4)."""
 
 from __future__ import annotations
 

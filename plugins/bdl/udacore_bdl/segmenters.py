@@ -1,4 +1,4 @@
-"""DeepLab-V2 in the Caffe form, whose head sums two or four branches (spec bdl 5.1), and the choice of a segmenter."""
+"""DeepLab-V2 in the Caffe form, whose head sums two or four branches (algorithms/bdl 5.1), and the choice of a segmenter."""
 
 from __future__ import annotations
 

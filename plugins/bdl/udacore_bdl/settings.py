@@ -15,7 +15,7 @@ CAFFE_PIXELS = PixelConfig(order="bgr", scale=255, mean=(104.00698793, 116.66876
 
 @attrs.frozen(kw_only=True)
 class Settings(MethodSettings):
-    """Published values of GTA5 with DeepLab as defaults (spec bdl 11)."""
+    """Published values of GTA5 with DeepLab as defaults (algorithms/bdl 11)."""
 
     network: Literal["configured", "deeplab-caffe", "fcn8s"] = option(
         "configured", "segmenter: the core's by model.name, DeepLab-V2 in the Caffe form, or FCN-8s on VGG-16"

@@ -1,4 +1,4 @@
-"""Translation between the domains: the networks of a translation round, their losses, and pictures from them (spec bdl 7).
+"""Translation between the domains: the networks of a translation round, their losses, and pictures from them (algorithms/bdl 7).
 
 A is the source, B the target. G_A translates A to B, G_B back; D_A judges pictures of B, real and by G_A, D_B those of A.
 """
@@ -116,6 +116,6 @@ def translated_size(width: int, height: int, load_width: int) -> tuple[int, int]
 
 
 def to_picture(image: Tensor) -> np.ndarray:
-    """A translation 3 H W in [-1, 1] as H W 3 uint8, cut and not rounded (spec bdl 7.7)."""
+    """A translation 3 H W in [-1, 1] as H W 3 uint8, cut and not rounded (algorithms/bdl 7.7)."""
     bright = (image.detach().float() + 1) / 2 * 255
     return bright.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()

@@ -37,7 +37,7 @@ def dense_scores(rows, columns, kind):
 
 
 def dense_loss(source, target, label, kind, alpha):
-    """The formulas of spec clp 5.2 to 5.5 with whole matrices, differentiated by autograd."""
+    """The formulas of algorithms/clp 5.2 to 5.5 with whole matrices, differentiated by autograd."""
     x, y, label = source.flatten(2), target.flatten(2), label.flatten(1)
     if alpha is not None:
         scored, raw = dense_scores(y, y, kind)

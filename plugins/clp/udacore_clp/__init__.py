@@ -62,10 +62,10 @@ def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo)
 
 @hookimpl
 def source_loss(step: Step) -> Losses:
-    """Cross-entropy and Lovász on the label (spec clp 5.7). The target goes through the network first, and both outputs are kept."""
+    """Cross-entropy and Lovász on the label (algorithms/clp 5.7). The target goes through the network first, and both outputs are kept."""
     if step.source is None:
         return {}
-    # Both forwards move the same running statistics of batch norm, so their order tells (spec clp 3.2).
+    # Both forwards move the same running statistics of batch norm, so their order tells (algorithms/clp 3.2).
     target = None if step.target is None else step.model(step.target.image, domain="target")
     source = step.model(step.source.image, domain="source")
     step.kept[KEPT] = (source, target)
@@ -96,7 +96,7 @@ def target_loss(step: Step) -> Losses:
 
 
 def _association_losses(step: Step, source: Output, target: Output) -> dict[str, Tensor]:
-    """Those on features and predictions of the pixels that are sampled (spec clp 5.1, 5.5)."""
+    """Those on features and predictions of the pixels that are sampled (algorithms/clp 5.1, 5.5)."""
     assert step.source is not None
     settings = step.settings
     pixels = choose_pixels(
@@ -127,7 +127,7 @@ def _generators(step: Step) -> tuple[Generators, Generators]:
 
 
 def _adversarial_losses(step: Step, source: Output, target: Output) -> dict[str, Tensor]:
-    """Those of both players (spec clp 5.9); class maps of both domains have the size of the source's label.
+    """Those of both players (algorithms/clp 5.9); class maps of both domains have the size of the source's label.
 
     The answer to the target's map serves both: the discriminator's gradient stops at its own parameters, the segmenter's
     passes through it.

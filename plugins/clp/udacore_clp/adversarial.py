@@ -1,4 +1,4 @@
-"""The adversarial option's losses from a discriminator's scores (spec clp 5.9); 1 stands for the source, 0 for the target."""
+"""The adversarial option's losses from a discriminator's scores (algorithms/clp 5.9); 1 stands for the source, 0 for the target."""
 
 from __future__ import annotations
 

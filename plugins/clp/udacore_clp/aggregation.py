@@ -1,4 +1,4 @@
-"""Spatial aggregation: every pixel of a map is mixed with the average of all pixels, weighted by similarity (spec clp 5.2).
+"""Spatial aggregation: every pixel of a map is mixed with the average of all pixels, weighted by similarity (algorithms/clp 5.2).
 
 It is attention whose matrix A, of L pixels by L, is never held whole: rows are computed in strips, and computed anew in
 the backward pass. For `cos`, where similarity is symmetric, that pass computes it for half of the pairs and uses it for
@@ -17,9 +17,9 @@ from udacore_clp.similarity import EPSILON, Kind, Pixels, compare, contrast, dot
 
 
 def aggregate(x: Tensor, kind: Kind, alpha: float = 0.5) -> Tensor:
-    """(1 - alpha) x + alpha A x, for each map of `x` (N C h w) by itself; differentiable (spec clp 5.2, 9.1).
+    """(1 - alpha) x + alpha A x, for each map of `x` (N C h w) by itself; differentiable (algorithms/clp 5.2, 9.1).
 
-    kind   `cos`: A are the scored similarities of 5.3, whose mean and deviation are constants; `kl`: x are probabilities
+    kind   `cos`: A are the scored similarities of algorithms/clp 5.3, whose mean and deviation are constants; `kl`: x are probabilities
            and A is the softmax of -KL(x_i || x_j)
     alpha  share of the average, between 0 and 1
 

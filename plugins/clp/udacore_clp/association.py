@@ -1,4 +1,4 @@
-"""Pixel cycles: from a source pixel to the most similar target pixel and back (spec clp 5.4, 5.5).
+"""Pixel cycles: from a source pixel to the most similar target pixel and back (algorithms/clp 5.4, 5.5).
 
 A cycle that ends on the label it began with is trusted, and both of its hops are strengthened against all their
 competitors. Cycles are found without gradient, for all pixels; gradients are then gathered for the rows of trusted
@@ -50,7 +50,7 @@ class Association:
 
 
 def cycle_associate(source: Tensor, target: Tensor, kind: Kind = "cos") -> Cycles:
-    """The cycles of all source pixels, without gradient (spec clp 5.4).
+    """The cycles of all source pixels, without gradient (algorithms/clp 5.4).
 
     source, target  N C h w and N C H W: features for `cos`, class probabilities for `kl`
 
@@ -70,12 +70,12 @@ def cycle_associate(source: Tensor, target: Tensor, kind: Kind = "cos") -> Cycle
 
 
 def association_loss(source: Tensor, target: Tensor, label: Tensor, *, kind: Kind, alpha: float | None = 0.5, ignore: int = IGNORE) -> Association:
-    """Minus the mean log score of the trusted cycles of the whole batch (spec clp 5.5).
+    """Minus the mean log score of the trusted cycles of the whole batch (algorithms/clp 5.5).
 
     source, target  N C h w and N C H W: features for `cos`, class probabilities for `kl`; pixel maps of two pixels or more,
                     of any two sizes. Sample i of one is paired with sample i of the other. Both take gradients
     label           N h w int64: labels of the source pixels; `ignore` begins no trusted cycle, though it may be a competitor
-    alpha           share of the average in the spatial aggregation of the target (5.2); None: no aggregation
+    alpha           share of the average in the spatial aggregation of the target (algorithms/clp 5.2); None: no aggregation
 
     The original floors a log score at -100; both hops are the largest of their rows, so no score is below
     1 / (L1 L2) and the floor is never met. The gradient is found along with the value and kept, as large as the maps,

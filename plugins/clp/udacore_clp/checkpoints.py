@@ -1,4 +1,4 @@
-"""Files of the authors (spec clp 3.4, 4.5), and the order of their classes (8.3)."""
+"""Files of the authors (algorithms/clp 3.3, 4.5), and the order of their classes (algorithms/clp 8.3)."""
 
 from __future__ import annotations
 

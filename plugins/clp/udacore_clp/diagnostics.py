@@ -1,4 +1,4 @@
-"""Numbers that show how the association fares; they train nothing (spec clp 5.5)."""
+"""Numbers that show how the association fares; they train nothing (algorithms/clp 5.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optional discriminator of class maps (spec clp 4.3)."""
+"""The optional discriminator of class maps (algorithms/clp 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two hops of a cycle: where they lead, and their log scores with gradients (spec clp 5.4, 5.5)."""
+"""The two hops of a cycle: where they lead, and their log scores with gradients (algorithms/clp 5.4, 5.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terms of PLCA's objective, not yet weighed but for Lovasz (spec clp 5.7, 5.8)."""
+"""The terms of PLCA's objective, not yet weighed but for Lovasz (algorithms/clp 5.7, 5.8)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from udacore_clp.sampling import Maps
 
 
 def source_losses(logits: Tensor, label: Tensor, lovasz_weight: float = 3.0, *, align_corners: bool = False) -> dict[str, Tensor]:
-    """`cross_entropy` and, unless its weight is 0, `lovasz` of the enlarged logits; the loss is their sum (spec clp 5.7).
+    """`cross_entropy` and, unless its weight is 0, `lovasz` of the enlarged logits; the loss is their sum (algorithms/clp 5.7).
 
     logits         N K h w
     label          N H W int64, 255 = ignore
@@ -29,7 +29,7 @@ def source_losses(logits: Tensor, label: Tensor, lovasz_weight: float = 3.0, *, 
 
 
 def association_losses(source: Maps, target: Maps, label: Tensor, *, alpha: float | None = 0.5, multi_level: bool = True) -> dict[str, Association]:
-    """The association of `features` by cosine and, with `multi_level`, that of `probability` by KL divergence (spec clp 5.8).
+    """The association of `features` by cosine and, with `multi_level`, that of `probability` by KL divergence (algorithms/clp 5.8).
 
     label  N h w, at the size of the source maps
     alpha  of the target's spatial aggregation; None: no aggregation
@@ -42,5 +42,5 @@ def association_losses(source: Maps, target: Maps, label: Tensor, *, alpha: floa
 
 
 def smoothness_losses(source: Tensor, target: Tensor, threshold: float = 10.0) -> dict[str, Tensor]:
-    """The regulariser on the logits (N K h w, whole maps) of each domain: `source` and `target` (spec clp 5.6)."""
+    """The regulariser on the logits (N K h w, whole maps) of each domain: `source` and `target` (algorithms/clp 5.6)."""
     return {"source": smoothness_loss(source, threshold), "target": smoothness_loss(target, threshold)}

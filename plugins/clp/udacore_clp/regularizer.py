@@ -1,4 +1,4 @@
-"""The smoothness regulariser (spec clp 5.6)."""
+"""The smoothness regulariser (algorithms/clp 5.6)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def smoothness_loss(logits: Tensor, threshold: float = 10.0) -> Tensor:
-    """Pull the smoothness of each pixel towards a threshold, from both sides (spec clp 5.6).
+    """Pull the smoothness of each pixel towards a threshold, from both sides (algorithms/clp 5.6).
 
     logits     N K h w; all pixels count
     threshold  nats. With l = -(1/K) sum_c log p_c the value is the mean of (l / threshold - 1) l, the first factor a

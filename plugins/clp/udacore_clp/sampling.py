@@ -1,4 +1,4 @@
-"""Which pixels are associated: all, those of random rows and columns, or those of maps made smaller (spec clp 5.1)."""
+"""Which pixels are associated: all, those of random rows and columns, or those of maps made smaller (algorithms/clp 5.1)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Maps:
 def choose_pixels(
     source: Maps, target: Maps, label: Tensor, *, sampling: Sampling = "none", factor: float = 1.0, generators: tuple[Generators, Generators] = ((), ())
 ) -> tuple[Maps, Maps, Tensor]:
-    """The maps and source labels that are associated (spec clp 5.1).
+    """The maps and source labels that are associated (algorithms/clp 5.1).
 
     label       N H W, of the source at full resolution
     sampling    `none`: all pixels; `grid`: random rows and columns, drawn for each picture anew; `downsample`: smaller maps

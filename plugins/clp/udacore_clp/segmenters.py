@@ -13,7 +13,7 @@ from udacore_clp.aggregation import aggregate
 AGGREGATED = "aggregated"
 """Name of the head of aggregated inference."""
 ALPHA = 0.5
-"""Share of the average in aggregated inference; a constant, not the setting of training (spec clp 9.1)."""
+"""Share of the average in aggregated inference; a constant, not the setting of training (algorithms/clp 9.1)."""
 
 
 class AssociationSegmenter(Segmenter):
@@ -42,14 +42,14 @@ class AssociationSegmenter(Segmenter):
         return Output(logits=output.logits, features=output.features, heads={head: self.aggregate(output.features)})
 
     def aggregate(self, features: Tensor) -> Tensor:
-        """Features N A h w to log probabilities N K h w of aggregated inference (spec clp 9.1)."""
+        """Features N A h w to log probabilities N K h w of aggregated inference (algorithms/clp 9.1)."""
         logits = self.classifier(aggregate(features, "cos", ALPHA))
         probability = aggregate(logits.float().softmax(1), "kl", ALPHA)
         return probability.clamp(min=torch.finfo(probability.dtype).tiny).log()
 
 
 def build_network(architecture: ModelConfig, num_classes: int) -> AssociationSegmenter:
-    """The network that `architecture` names; ResNet-101 in the method's own form (spec clp 4.1), the others as in the core.
+    """The network that `architecture` names; ResNet-101 in the method's own form (algorithms/clp 4.1), the others as in the core.
 
     Its own: stride on the 1x1, a dilation for all blocks of a layer, a pool that rounds up, a head without bias that
     starts as torch starts convolutions, logits enlarged without aligned corners.

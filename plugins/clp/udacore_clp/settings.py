@@ -11,7 +11,7 @@ from udacore import MethodSettings, option
 
 @attrs.frozen(kw_only=True)
 class Settings(MethodSettings):
-    """Published values as defaults (spec clp 10)."""
+    """Published values as defaults (algorithms/clp 10)."""
 
     association_weight: float = option(0.1, "weight of each association loss, on features and on predictions; 0: none is computed", at_least=0)
     multi_level: bool = option(True, "associate the predictions too, not the features alone")

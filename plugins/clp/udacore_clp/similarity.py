@@ -1,4 +1,4 @@
-"""How alike the pixels of two maps are, some rows at a time (spec clp 5.2, 5.3).
+"""How alike the pixels of two maps are, some rows at a time (algorithms/clp 5.2, 5.3).
 
 Letters: C channels, L pixels of a map in raster order, R of them that are looked at together as rows. A similarity of
 all pixels with all others is never held whole: `strips` takes some rows at a time, so that memory is linear in L.
@@ -124,7 +124,7 @@ def contrast(similarity: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scored_similarity(rows: Tensor, columns: Tensor, kind: Kind) -> Tensor:
-    """The scores of all pixels of one map against all of another, whole: for a look at small maps (spec clp 5.3).
+    """The scores of all pixels of one map against all of another, whole: for a look at small maps (algorithms/clp 5.3).
 
     rows, columns  N C h w and N C H W
 

@@ -1,6 +1,6 @@
 """Adaptation, not just more training: a short FADA run beats its matched control, and two mutants do not.
 
-The short pair P of the embedded domains (spec demo-domains B4): a source round of 300 steps, shared by all, then
+The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then
 alignment and self-training under stored batch-norm statistics. Steps are limited, never seconds.
 """
 
@@ -22,7 +22,7 @@ SHORT = (
 )  # fmt: skip
 
 GAIN = 0.005
-"""Least paired difference in mIoU that counts as adaptation: spec demo-domains B4 asks half a point of each seed of adversarial losses."""
+"""Least paired difference in mIoU that counts as adaptation (algorithms/streets 5)."""
 
 def target_miou(config: object, method: object) -> float:
     return next(result.scores.miou for result in train(method, config).results if result.set == "target")  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ def target_loss(step: Step) -> Losses:
 
 
 def _adversarial_losses(step: Step, source: Seen, target: Output, size: tuple[int, int]) -> dict[str, Tensor]:
-    """The three terms of an update (spec fada 5.6), all with the weights and features from before it.
+    """The three terms of an update (algorithms/fada 5.6), all with the weights and features from before it.
 
     The answer to the target features serves both players: the discriminator's gradient stops at its own parameters, the
     segmenter's passes through it to the features. The latter comes last, so that its graph is freed on the way.
@@ -125,7 +125,7 @@ def _size(image: Tensor) -> tuple[int, int]:
 
 @hookimpl
 def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]]:
-    """The most probable class of every pixel, however unsure, at the picture's size (spec fada 8)."""
+    """The most probable class of every pixel, however unsure, at the picture's size (algorithms/fada 8)."""
     core = round.pseudo_labels
     for batch in round.target(size=core.size):
         for image, name, size in zip(batch.image, batch.name, batch.size, strict=True):

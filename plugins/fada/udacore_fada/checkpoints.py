@@ -1,4 +1,4 @@
-"""Files of the authors (spec fada 2, 13)."""
+"""Files of the authors (algorithms/fada 13)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Discriminator(nn.Module):
-    """3x3 convolutions on the segmenter's features, with a head for each domain (spec fada 4.4).
+    """3x3 convolutions on the segmenter's features, with a head for each domain (algorithms/fada 4.4).
 
     channels     A, of the features
     num_classes  K

@@ -1,4 +1,4 @@
-"""Soft labels, and the losses of the discriminator and of those who deceive it (spec fada 5).
+"""Soft labels, and the losses of the discriminator and of those who deceive it (algorithms/fada 5).
 
 Letters: N images, K classes, h x w the size of the features, H x W that of the picture. Logits come at the size of the
 features and are enlarged here; half precision is widened to float32.
@@ -26,7 +26,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def segmentation_loss(logits: Tensor, label: Tensor, temperature: float = 1.0, *, align_corners: bool = True, empty: float = 0.0) -> Tensor:
-    """Cross-entropy of the enlarged logits, divided by the temperature (spec fada 5.1).
+    """Cross-entropy of the enlarged logits, divided by the temperature (algorithms/fada 5.1).
 
     logits  N K h w
     label   N H W int64, 255 = ignore
@@ -37,7 +37,7 @@ def segmentation_loss(logits: Tensor, label: Tensor, temperature: float = 1.0, *
 
 
 def soft_labels(logits: Tensor, temperature: float = 1.8, clip: float = 0.9) -> Tensor:
-    """Class probabilities N K H W of logits of the same shape, softened and clipped, detached (spec fada 5.2).
+    """Class probabilities N K H W of logits of the same shape, softened and clipped, detached (algorithms/fada 5.2).
 
     Where an entry was clipped the sum over the classes is below 1, by at most 1 - clip.
     """
@@ -67,7 +67,7 @@ def domain_cross_entropy(domain_logits: Tensor, class_logits: Tensor, encoding: 
     class_logits   N K h w, of the segmenter; they become soft labels and take no gradient
 
     Returns two scalars, means over all N H W pixels of -sum_k a_k log P(domain, k), softmax over all 2K channels. That
-    equals `soft_cross_entropy` with soft labels padded by K zero channels before or after (spec fada 5.3 to 5.5), but
+    equals `soft_cross_entropy` with soft labels padded by K zero channels before or after (algorithms/fada 5.3 to 5.5), but
     neither those nor anything else of the picture's size is built: rows are enlarged, compared and reduced to the
     gradient at the features' size, some at a time. The backward pass is a sum of what was found then, so both losses
     can be used, one after the other, for hardly more than the price of one.

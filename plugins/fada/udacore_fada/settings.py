@@ -9,7 +9,7 @@ from udacore import MethodSettings, option
 
 @attrs.frozen(kw_only=True)
 class Settings(MethodSettings):
-    """Published values as defaults (spec fada 3, 5)."""
+    """Published values as defaults (algorithms/fada 3, 5)."""
 
     adversarial: bool = option(False, "align the features of both domains; needs both domains drawn and an entry parts.discriminator")
     temperature: float = option(1.8, "in adversarial rounds class logits are divided by it, in soft labels and in the source's cross-entropy", above=0)

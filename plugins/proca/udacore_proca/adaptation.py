@@ -1,4 +1,4 @@
-"""The adaptation step: update what is remembered, and contrast the pixels of both domains with it (spec proca 5.3, 10)."""
+"""The adaptation step: update what is remembered, and contrast the pixels of both domains with it (algorithms/proca 5.3, 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of the authors: released checkpoints, and prototypes (spec proca 3.2, 12)."""
+"""Files of the authors: released checkpoints, and prototypes (algorithms/proca 3.2, 12)."""
 
 from __future__ import annotations
 

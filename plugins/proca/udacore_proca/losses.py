@@ -1,4 +1,4 @@
-"""The losses of ProCA as pure functions (spec proca 5). A mean over no valid pixel is a zero that still has a graph."""
+"""The losses of ProCA as pure functions (algorithms/proca 5). A mean over no valid pixel is a zero that still has a graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from udacore.losses import cross_entropy, lovasz_softmax, upsample
 
 
 def supervised_loss(logits: Tensor, label: Tensor, lovasz_weight: float, *, align_corners: bool = True) -> dict[str, Tensor]:
-    """Cross-entropy and weighted Lovasz-Softmax of the enlarged logits (spec proca 5.2); the loss is their sum.
+    """Cross-entropy and weighted Lovasz-Softmax of the enlarged logits (algorithms/proca 5.2); the loss is their sum.
 
     logits  N C h w; label  N H W int64, 255 = ignore
 
@@ -26,7 +26,7 @@ def supervised_loss(logits: Tensor, label: Tensor, lovasz_weight: float, *, alig
 
 
 def mask_confident(logits: Tensor, delta: float) -> Tensor:
-    """The class of each pixel (N h w int64) whose largest raw logit reaches `delta`, else 255 (spec proca 5.3, step 4).
+    """The class of each pixel (N h w int64) whose largest raw logit reaches `delta`, else 255 (algorithms/proca 5.3, step 4).
 
     logits  N C h w, raw: not probabilities. The lowest class wins a tie, and `delta` is compared in float32.
     """
@@ -35,7 +35,7 @@ def mask_confident(logits: Tensor, delta: float) -> Tensor:
 
 
 def prototype_contrast_loss(prototype: Tensor, x: Tensor, label: Tensor, tau: float) -> Tensor:
-    """Cross-entropy over cosine similarities to all prototypes, divided by `tau` (spec proca 5.3).
+    """Cross-entropy over cosine similarities to all prototypes, divided by `tau` (algorithms/proca 5.3).
 
     prototype  C A, taken as constants; one of zero length is a negative of similarity 0
     x          P A: features or logits; gradients reach these

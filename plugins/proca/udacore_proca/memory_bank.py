@@ -1,4 +1,4 @@
-"""The variant with a memory bank in place of prototypes (spec proca 10), its defects mended.
+"""The variant with a memory bank in place of prototypes (algorithms/proca 10), its defects mended.
 
 Letters: P pixels, C classes, A channels, D channels of an embedding, M rows of a queue for each class. A random choice
 among the pixels of a group is given as `order`, a number for each pixel: those with the lowest numbers are chosen.

@@ -1,4 +1,4 @@
-"""One vector for each class: the running mean of its pixels' features (spec proca 5.3).
+"""One vector for each class: the running mean of its pixels' features (algorithms/proca 5.3).
 
 Letters: P pixels, C classes, A channels.
 """
@@ -99,7 +99,7 @@ class Prototypes(nn.Module):
 
     @torch.no_grad()
     def initialise(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Start anew from labelled images: one running-mean update for each batch (spec proca 3.2).
+        """Start anew from labelled images: one running-mean update for each batch (algorithms/proca 3.2).
 
         batches  features N A h w, logits N C h w and labels N H W of this rank's images, in any grouping
 

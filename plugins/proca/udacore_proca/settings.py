@@ -11,7 +11,7 @@ from udacore import MethodSettings, option
 
 @attrs.frozen(kw_only=True)
 class Settings(MethodSettings):
-    """Published values as defaults (spec proca 2)."""
+    """Published values as defaults (algorithms/proca 2)."""
 
     lovasz_weight: float = option(0.75, "weight of Lovasz-Softmax beside the source's cross-entropy; 0: not computed", at_least=0)
     initialise_prototypes: bool = option(False, "at the round's end, begin the prototypes with a pass over all source images")

@@ -1,6 +1,6 @@
 """Adaptation, not just more training: a short PyCDA run beats its matched control, and two mutants do not.
 
-The short pair P of the embedded domains (spec demo-domains B4): a source round of 300 steps, shared by all, then the
+The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then the
 pyramid and the conversion. Steps are limited, never seconds. PyCDA asks for no pseudo labels beforehand, so the shuffled
 mutant puts the answers on the target into a random order within its own hook.
 """
@@ -23,7 +23,7 @@ SHORT = (
 )  # fmt: skip
 
 GAIN = 0.005
-"""Least paired difference in mIoU that counts as adaptation: spec demo-domains B4 asks half a point of each seed of adversarial losses."""
+"""Least paired difference in mIoU that counts as adaptation (algorithms/streets 5)."""
 
 SHUFFLED = '''"""udacore_pycda, whose confident answers for pixels and squares are learned at other places than they were given."""
 import torch

@@ -1,4 +1,4 @@
-"""Released files: two state_dicts side by side, or one of both (spec pycda 13)."""
+"""Released files: two state_dicts side by side, or one of both (algorithms/pycda 13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every value of the released configurations (spec pycda 3.4, 4, 6, 7, 8, 9)."""
+"""Every value of the released configurations (algorithms/pycda 3.4, 4, 6, 7, 8, 9)."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _norm(settings: Settings, architecture: ModelConfig) -> NormFactory:
 
 @hookimpl
 def source_loss(step: Step) -> Losses:
-    """Cross-entropy of the main head and, where the network has one, of the auxiliary head (spec pycda 5.1)."""
+    """Cross-entropy of the main head and, where the network has one, of the auxiliary head (algorithms/pycda 5.1)."""
     if step.source is None:
         return {}
     _prepare(step)
@@ -162,7 +162,7 @@ def _check_knowledge(step: Step, size: tuple[int, int]) -> None:
 
 @hookimpl
 def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
-    """Count the source's classes at every position, if this round is to do so: histogram and spatial prior (spec pycda 6.2)."""
+    """Count the source's classes at every position, if this round is to do so: histogram and spatial prior (algorithms/pycda 6.2)."""
     if not round.settings.source_statistics:
         return None
     size, num_classes = round.settings.prior_size or _default_size(round), len(round.round.classes)

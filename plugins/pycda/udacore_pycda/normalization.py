@@ -1,4 +1,4 @@
-"""Batch norm over all processes whose stored statistics are a weighted mean of all batches so far (spec pycda 3.3)."""
+"""Batch norm over all processes whose stored statistics are a weighted mean of all batches so far (algorithms/pycda 3.3)."""
 
 from __future__ import annotations
 

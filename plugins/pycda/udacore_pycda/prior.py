@@ -1,4 +1,4 @@
-"""What the source's labels tell beforehand: class frequencies, and the same at every position (spec pycda 6.2)."""
+"""What the source's labels tell beforehand: class frequencies, and the same at every position (algorithms/pycda 6.2)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The pyramid: what a target batch teaches at the levels of pixels, squares, places and whole images (spec pycda 5).
+"""The pyramid: what a target batch teaches at the levels of pixels, squares, places and whole images (algorithms/pycda 5).
 
 Letters: N images, K classes, H x W the size of the input, b the side of a square, h x w = floor(H / b) x floor(W / b).
 
 Everything comes from one visit of the full-size logits (`visit_logits`); what follows it works on small tensors with
-torch's own gradients. Sums and counts are those of all ranks (spec pycda 12), so that several processes compute what
+torch's own gradients. Sums and counts are those of all ranks (algorithms/pycda 11), so that several processes compute what
 one would on the whole batch; every rank must call these functions. Nothing waits for the device.
 """
 
@@ -28,7 +28,7 @@ EPSILON = 1e-6
 
 @attrs.frozen(kw_only=True)
 class Weights:
-    """How the levels are weighed; names and values of spec pycda 9.
+    """How the levels are weighed; names and values of algorithms/pycda 9.
 
     pseudo   of the pixels' and of the squares' loss
     balance  of the image level
@@ -91,7 +91,7 @@ class Pyramid:
         return losses[0], counts[0], losses[1], counts[1]
 
     def pixel_loss(self) -> tuple[Tensor, Tensor]:
-        """Mean of -log p over the pixels that take part, and their number (spec pycda 5.2)."""
+        """Mean of -log p over the pixels that take part, and their number (algorithms/pycda 5.2)."""
         loss, count, _, _ = self._totals
         return _mean(loss, count), count
 
@@ -109,7 +109,7 @@ class Pyramid:
         return ranks.all_sum(mass) / ranks.all_sum(torch.tensor(float(pixels), device=mass.device))
 
     def image_loss(self, target: ImageTarget, histogram: Tensor | None = None) -> Tensor:
-        """Binary cross-entropy of the mean prediction, mean over the classes (spec pycda 5.3).
+        """Binary cross-entropy of the mean prediction, mean over the classes (algorithms/pycda 5.3).
 
         target     uniform: drawn to 1/K each; source_histogram: to `histogram`, K frequencies
         """
@@ -121,7 +121,7 @@ class Pyramid:
         return binary_cross_entropy(mean, histogram).mean()
 
     def spatial_loss(self, prior: Mapping[int, Tensor]) -> Tensor:
-        """How far the batch's mean answer at each place is from the source's classes there (spec pycda 5.4).
+        """How far the batch's mean answer at each place is from the source's classes there (algorithms/pycda 5.4).
 
         prior  K h w float32 by side of the squares: class frequencies of the source
 
@@ -146,7 +146,7 @@ def _mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def binary_cross_entropy(p: Tensor, t: Tensor) -> Tensor:
-    """-(t log(p + 1e-6) + (1 - t) log(1 - p + 1e-6)), element by element (spec pycda 5.3)."""
+    """-(t log(p + 1e-6) + (1 - t) log(1 - p + 1e-6)), element by element (algorithms/pycda 5.3)."""
     return -(t * (p + EPSILON).log() + (1 - t) * (1 - p + EPSILON).log())
 
 
@@ -172,7 +172,7 @@ def target_losses(
     histogram: Tensor | None = None,
     prior: Mapping[int, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted terms of a target batch; their sum is the loss (spec pycda 5.5).
+    """The weighted terms of a target batch; their sum is the loss (algorithms/pycda 5.5).
 
     prior  with it and `weights.spatial` the variant with the spatial ratio
 

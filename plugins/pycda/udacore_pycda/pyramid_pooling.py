@@ -1,4 +1,4 @@
-"""Pyramid pooling on a ResNet, with an auxiliary head on the layer before the last (spec pycda 3)."""
+"""Pyramid pooling on a ResNet, with an auxiliary head on the layer before the last (algorithms/pycda 3)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ AUXILIARY = "aux"
 
 
 class PyramidHead(nn.Module):
-    """Averages over s x s cells of the last map beside the map itself, and an auxiliary head on the map before (spec pycda 3.2).
+    """Averages over s x s cells of the last map beside the map itself, and an auxiliary head on the map before (algorithms/pycda 3.2).
 
     channels     of the map before and of the last map
     width        channels of each average, and of the classifier's hidden layer
     scales       s of each average
     Keys: `ppm.S.1|2`, `conv_last.0|1|4`, and for the auxiliary head `cbr_deepsup.0|1`, `conv_last_deepsup`. Convolutions begin
-    by Kaiming's rule, the shift of batch norm at 1e-4 (spec pycda 3.4).
+    by Kaiming's rule, the shift of batch norm at 1e-4 (algorithms/pycda 3.4).
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class PyramidSegmenter(nn.Module):
     """A ResNet and a pyramid of averages. Logits belong to pixels by corners that are not aligned.
 
     In training mode logits have the features' resolution, and `heads["aux"]` holds the auxiliary head's. In evaluation mode
-    logits are enlarged to the picture's size, as published (spec pycda 8.2): a protocol that enlarges them further may do so
+    logits are enlarged to the picture's size, as published (algorithms/pycda 8.2): a protocol that enlarges them further may do so
     with aligned corners. There the auxiliary head runs on demand only, by `head="aux"`.
     """
 

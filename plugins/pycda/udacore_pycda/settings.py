@@ -17,7 +17,7 @@ from udacore.config.transforms import Crop, Flip, Resize, ResizeShortSide, Rotat
 
 @attrs.frozen(kw_only=True)
 class Settings(MethodSettings):
-    """Published values as defaults (spec pycda 9)."""
+    """Published values as defaults (algorithms/pycda 9)."""
 
     network: Literal["ppm", "core"] = option("ppm", "ppm: dilated ResNet with pyramid pooling and an auxiliary head; core: the segmenter of `model.name`")
     encoder: Literal["resnet101", "resnet50", "resnet18", "tiny"] = option("resnet101", "ppm only: depth of the deep-stem ResNet; tiny: for tests")
@@ -47,7 +47,7 @@ class Settings(MethodSettings):
     histogram: str | None = option(None, "text file of the source's class frequencies, in the order of the classes")
 
     def _find_problems(self, round: Any) -> Iterator[tuple[str, str]]:
-        """With the spatial ratio a place of the target's input has to be a place of the prior (spec pycda 5.4, 10)."""
+        """With the spatial ratio a place of the target's input has to be a place of the prior (algorithms/pycda 5.4)."""
         if self.adapt != "pyramid" or not self.lambda_spatial or not self.box_sizes or "target" not in round.draws:
             return
         steps = round.target.transform

@@ -28,7 +28,7 @@ class Answers:
     label     int64, the most probable class (the lowest of equals)
     selected  bool: takes part, that is valid and surer than the threshold
     loss      sum of -log p[label] over those that take part
-    count     how many have a loss that is not exactly 0; only those enter a mean (spec pycda 5.2)
+    count     how many have a loss that is not exactly 0; only those enter a mean (algorithms/pycda 5.2)
     """
 
     label: Tensor
