@@ -19,6 +19,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 PREFIX = "udacore_beside_"
+OURS = ("udacore", "torch", "torchvision", "numpy", "attr", "attrs", "pluggy", "click", "cv2", "PIL", "yaml", "packaging")
+"""What the core itself imports: a folder of such a name, as a checkout of torch, is not meant by a plugin's import."""
 
 
 class FileLoader(machinery.SourceFileLoader):
@@ -66,7 +68,7 @@ class _Import:
             return module if fromlist else sys.modules[f"{self.root}.{name.partition('.')[0]}"]
 
     def _is_beside(self, top: str) -> bool:
-        if top in sys.stdlib_module_names or top == "udacore":
+        if top in sys.stdlib_module_names or top in OURS:
             return False
         places = (self.folder / f"{top}.py", self.folder / top / "__init__.py")
         found = next((place for place in places if place.is_file()), None)

@@ -66,7 +66,7 @@ def test_a_run_goes_on_by_itself_when_a_rank_is_killed(workshop: Any, rank: int,
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_rank_that_stays_alone_ends_with_a_line(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
-    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
+    for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(processes, "START_SECONDS", 1)
     said = rf"the 2 processes of this run did not meet at 127.0.0.1:{port} within 1 s: .*start all"
