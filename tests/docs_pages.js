@@ -52,6 +52,6 @@ async function open(name, width) {
 onload = async () => {
   const found = [];
   for (const name of PAGES) found.push(...(await Promise.all(WIDTHS.map((width) => open(name, width)))).flat());
-  await new Promise((resolve) => setTimeout(resolve, 300)); // reports of what was blocked come a little later
+  await new Promise((resolve) => setTimeout(resolve, 3000)); // reports of what was blocked come a little later
   await fetch("/found", { method: "POST", body: JSON.stringify(found) });
 };
