@@ -29,7 +29,7 @@ ODD = (131, 67)
 CUT = (
     *(f"rounds.{name}.{key}=2" for name in ROUNDS for key in ("steps", "batch")),
     "source.transform.resize.size=[64,36]", "target.transform.resize.size=[64,32]",
-    "rounds.distill.target.transform.crop.size=[64,32]", "evaluate.target.size=[64,32]",
+    "rounds.distill.target.transform.crop.size=[64,32]", "evaluate.target.size=[64,32]", "rounds.distill.evaluate.target.size=[64,32]",
     "initial=random", "device=cpu", "workers=0",
 )  # fmt: skip
 
