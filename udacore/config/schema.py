@@ -113,7 +113,7 @@ class PartConfig:
     """A part of the model with its own optimiser."""
 
     optimizer: str = option("SGD", "a class of torch.optim, or module:Class")
-    lr: float = option(2.5e-4, "learning rate", at_least=0, at_most=1e6)
+    lr: float = option(2.5e-4, "learning rate", at_least=0, at_most=1e30)
     options: dict[str, Any] = option(factory=dict, help="further arguments of the optimiser: momentum, weight_decay, betas ...")
     groups: dict[str, float | dict[str, Any]] = option(
         factory=dict, help="pattern of parameter names -> rate factor, or options of their own (lr_factor among them)"
