@@ -22,7 +22,7 @@ from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.layouts import convert_checkpoint, recognize_layout
-from udacore.models.unwrapping import unwrap
+from udacore.models.unwrapping import is_state, unwrap
 from udacore.models.weights import first_number, load_state
 from udacore.plugins import Method, build_hooks
 
@@ -128,14 +128,11 @@ def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module
     """
     layouts = getattr(method.module, "LAYOUTS", ())
     children = {name for name, _ in model.named_children()}
-    try:
-        state, _ = unwrap(content, str(path))
-    except ConfigError:
-        if not layouts:
-            raise
-        state = {}
-    if layouts and not any(key.partition(".")[0] in children for key in state):
+    inner = content.get("model", content)
+    own = is_state(inner) and any(key.partition(".")[0] in children for key in inner)
+    if layouts and not own:
         return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
+    state, _ = unwrap(content, str(path))
     return state
 
 
