@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from udacore.config.counts import parse_count
-from udacore.config.problems import Problem, join
-from udacore.config.schema import RoundConfig
+from udacore.config.problems import Problem, join, show
+from udacore.config.schema import PartConfig, RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
 from udacore.places import exists, names_package
@@ -84,12 +85,31 @@ def check_parts(config: RoundConfig) -> Iterator[Problem]:
         if name not in known:
             yield Problem("trains", f"no part {name!r} under parts{near_matches(name, known)}")
     for part, settings in config.parts.items():
+        yield from check_optimizer_options(f"parts.{part}", settings)
         for key, patterns in (("groups", settings.groups), ("no_decay", settings.no_decay)):
             for pattern in patterns:
                 try:
                     re.compile(pattern)
                 except re.error as error:
                     yield Problem(f"parts.{part}.{key}", f"{pattern!r} is no regular expression: {error}")
+
+
+PLAIN_NUMBERS = ("weight_decay", "momentum", "dampening", "lr_factor")
+"""Options that are one number wherever torch has them; it does not look at those of a group before the first step."""
+
+
+def check_optimizer_options(path: str, settings: PartConfig) -> Iterator[Problem]:
+    """Numbers among an optimiser's options are finite, and no list stands for a number."""
+    options: dict[str, Any] = {f"options.{key}": value for key, value in settings.options.items()}
+    for pattern, own in settings.groups.items():
+        own = own if isinstance(own, Mapping) else {"lr_factor": own}
+        options |= {f"groups.{pattern}.{key}": value for key, value in own.items()}
+    for place, value in options.items():
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            yield Problem(join(path, place), f"numbers are finite, got {show(value)}")
+        elif place.rpartition(".")[2] in PLAIN_NUMBERS and isinstance(value, list | tuple | Mapping):
+            yield Problem(join(path, place), f"must be a number, got {show(value)}")
 
 
 def check_evaluation(config: RoundConfig) -> Iterator[Problem]:

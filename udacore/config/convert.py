@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from udacore.config.problems import Problem, describe_type, join, raise_problems, show
-from udacore.errors import ConfigError, list_names, near_matches
+from udacore.errors import ConfigError, list_names, near_matches, one_line
 from udacore.options import KEYED
 
 NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -198,7 +198,7 @@ def _convert_union(value: Any, kind: Any, path: str, problems: list[Problem]) ->
 def _convert_tuple(value: Any, kind: Any, path: str, problems: list[Problem]) -> Any:
     arguments = get_args(kind)
     if not isinstance(value, list | tuple):
-        hint = f"; write [{value}]" if isinstance(value, str | int | float) and len(show(value)) < 50 else ""
+        hint = f"; write [{one_line(str(value))}]" if isinstance(value, str | int | float) and len(show(value)) < 50 else ""
         problems.append(Problem(path, f"must be {describe_type(kind)}, got {show(value)}{hint}"))
         return INVALID
     if len(arguments) == 2 and arguments[1] is Ellipsis:

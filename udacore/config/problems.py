@@ -12,6 +12,9 @@ import attrs
 
 from udacore.errors import ConfigError, SeveralProblemsError, list_names, one_line
 
+LONGEST_PATH = 160
+"""Characters of a dotted place in a message; what is possible stands behind it in the same line."""
+
 
 @attrs.frozen
 class Problem:
@@ -27,7 +30,8 @@ class Problem:
     incomplete: bool = False
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.text}" if self.path else self.text
+        # A long key is cut here, not at the line's end, where the advice stands.
+        return f"{one_line(self.path, LONGEST_PATH)}: {self.text}" if self.path else self.text
 
 
 def raise_problems(problems: Sequence[Problem], where: str = "") -> None:
@@ -61,7 +65,7 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
-        return f"a mapping with {list_names(value)}" if value else "an empty mapping"
+        return f"a mapping with {one_line(list_names(value, characters=60), 100)}" if value else "an empty mapping"
     if isinstance(value, str):
         value = value[:200]
     text = one_line(_SHORT.repr(list(value) if isinstance(value, tuple) else value), 200)
