@@ -137,8 +137,8 @@ def check_scores(run: Path, classes: int, subsets: set[str]) -> None:
         assert len(row["iou"]) == classes
         assert row["miou"] == pytest.approx(sum(row["iou"].values()) / classes)  # absent: zero
         assert set(row["subsets"]) == subsets
-    assert [row["round"] for row in scores(run)] == ["source", "source", "adapt", "adapt", "distill"]
-    assert scores(run)[3]["protocol"]["checkpoint"] == "best on target"
+    assert [row["round"] for row in scores(run)] == ["source", "adapt", "adapt", "distill"]  # the source's end changes buffers alone
+    assert scores(run)[2]["protocol"]["checkpoint"] == "best on target"
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from udacore.data.labels import LabelSpace, subset_indices
 from udacore.data.workers import load
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
+from udacore.engine.read_state import noted_reads
 from udacore.errors import DataError, UdaError
 from udacore.inference import predict_label
 from udacore.metrics import Scores, confusion_matrix, score
@@ -87,6 +88,18 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
         raise DataError(f"evaluate.{data.name}: no pixel of its {len(data.table)} images has a class of {data.space.name}")
     subsets = {name: subset_indices(data.space, name) for name in config.subsets}
     return score(confusion, absent=config.absent, subsets=subsets)
+
+
+def find_entries_read(model: nn.Module, data: EvaluationSet, machine: Machine) -> set[str]:
+    """Names of the parameters and buffers that the prediction of this rank's first image reads; empty without an image."""
+    pictures = _Pictures(data)
+    if not len(pictures):
+        return set()
+    image, label = pictures[0]
+    batch = image[None].to(machine.device, memory_format=machine.memory_format)
+    with undisturbed(model), domain(model, data.domain), machine.autocast(), noted_reads(model) as names:
+        predict_under(data.config, model, batch, (label.shape[0], label.shape[1]))
+    return names
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+from torch import nn
 
 from udacore import ranks
 from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import derive_seed, seed_everything
-from udacore.engine.evaluation import Result
+from udacore.engine.evaluation import Result, find_entries_read
 from udacore.engine.hook_results import read_numbers, read_pairs
 from udacore.engine.metrics_file import read_result, read_rows
 from udacore.engine.overlays import Overlay, read_manifest
@@ -25,7 +26,7 @@ from udacore.plugins import labelled
 def call_round_end(work: Work) -> None:
     """Run `on_round_end`, note its numbers, and evaluate once more if it changed the model's state."""
     session, name = work.session, work.name
-    before = digest(work.model.state_dict())
+    before, entries = digest(work.model.state_dict()), digest_entries(work.model)
     handle = make_handle(work, before)
     with hook_at_end(work, "on_round_end"):
         result = session.hooks.on_round_end(round=handle)
@@ -34,11 +35,32 @@ def call_round_end(work: Work) -> None:
     recorded = {**handle.numbers, **numbers}
     if recorded:
         session.tracker.note({"round": name, "step": work.step, "on_round_end": recorded})
-    is_changed = any(ranks.all_gather_object(digest(work.model.state_dict()) != before))  # else some would evaluate and some not
+    is_changed = changes_predictions(work, entries)
     is_kept_best = work.config.keep == "best" and work.best is not None
     if is_changed or is_kept_best:
         for data in work.sets:
             score_set(work, data, "best on " + (work.config.best_on or work.sets[0].name) if is_kept_best else "last")
+
+
+def digest_entries(model: nn.Module) -> dict[str, str]:
+    """A digest of each parameter and buffer."""
+    return {key: digest({key: value}) for key, value in model.state_dict().items()}
+
+
+def changes_predictions(work: Work, before: Mapping[str, str]) -> bool:
+    """Whether the end of a round changed what predictions read, on any rank: else some would evaluate and some not.
+
+    What a method remembers in buffers, such as prototypes, is not read by a prediction: the score would be the same.
+    """
+    changed = {key for key, value in digest_entries(work.model).items() if before.get(key) != value}
+    changed |= before.keys() - work.model.state_dict().keys()
+    if not any(ranks.all_gather_object(bool(changed))):
+        return False
+    buffers = {name for name, _ in work.model.named_buffers()}
+    can_tell = changed <= buffers and not work.session.config.compile  # compiled code reads what no operation shows
+    machine = work.session.machine
+    read = set().union(*(find_entries_read(work.model, data, machine) for data in work.sets)) if can_tell else changed
+    return any(ranks.all_gather_object(bool(changed & read)))
 
 
 def make_handle(work: Work, source: str) -> RoundHandle:
