@@ -171,6 +171,26 @@ def test_resume_anyway_goes_on_and_records_both(copy: Any, capsys: pytest.Captur
     assert len(env(copy)["history"]) == 1
 
 
+def test_a_finished_run_is_shown_after_a_change_that_can_change_nothing(killed: Any, workshop: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(killed.path / "whole", workshop.path / "run")
+    shutil.copytree(killed.path / "data", workshop.path / "data")
+    workshop.method = killed.method
+    content = env(workshop)
+    set_key(content, "versions/torch", "2.5.0")
+    (workshop.path / "run" / "env.json").write_text(json.dumps(content))
+    assert resume(workshop)
+    assert "--resume: torch 2.5.0, now " in capsys.readouterr().err
+    assert env(workshop) == content
+
+
+def test_one_round_is_compared_as_a_resumed_run_is(copy: Any, killed: Any) -> None:
+    content = env(copy)
+    set_key(content, "versions/torch", "2.5.0")
+    (copy.path / "run" / "env.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"^--round adapt: .*torch 2\.5\.0, now "):
+        copy.run(changes_of(killed.path / "data", copy.method), only="adapt")
+
+
 @pytest.mark.parametrize("damage", ["", "[]", "{", None])
 def test_without_a_readable_env_json_it_is_said_that_nothing_was_compared(copy: Any, killed: Any, damage: str | None) -> None:
     path = copy.path / "run" / "env.json"

@@ -38,6 +38,7 @@ class Environment:
     content: dict[str, Any] = attrs.field(factory=dict)
     changes: list[str] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
+    is_kept: bool = False  # env.json stays that of the processes which did the work
 
     def write(self, session: Session) -> None:
         """Write env.json on the main rank, what was there before under `history`, and tell the changes in the log."""
@@ -51,18 +52,21 @@ class Environment:
             if _short(before) != _short(content):
                 history = [*history, _short(before)]
             content |= {"history": history} if history else {}
-        write_text(path, json.dumps(content, indent=2) + "\n")
+        if not (self.is_kept and isinstance(before, dict)):
+            write_text(path, json.dumps(content, indent=2) + "\n")
         for change in self.changes:
             session.tracker.say(f"--resume-anyway: {change}: the outcome is not that of an undisturbed run")
         for note in self.notes:
             session.tracker.say(f"--resume: {note}")
 
 
-def look(session: Session, *, resume: bool, anyway: bool) -> Environment:
+def look(session: Session, *, resume: bool, anyway: bool, only: str | None = None, finished: bool = False) -> Environment:
     """The environment of a run whose data is open; read on the main rank.
 
-    resume  compare it with what the run in the folder was begun with
-    anyway  go on whatever has changed
+    resume    compare it with what the run in the folder was begun with
+    anyway    go on whatever has changed
+    only      the one round to run, compared likewise; its own data and that of later rounds may be others
+    finished  nothing is left to do: what has changed is told, since it changes no outcome
 
     ConfigError, on all ranks, that names what has changed and may change the outcome.
     """
@@ -71,14 +75,21 @@ def look(session: Session, *, resume: bool, anyway: bool) -> Environment:
     def act() -> None:
         found.content = describe(session)
         before = read_json(session.folder / FILE)
-        if not resume or not (session.folder / "config.yaml").exists():
+        is_anew = only is not None and not resume and session.index(only) == 0  # nothing of before is read
+        if is_anew or not (resume or only) or not (session.folder / "config.yaml").exists():
             return
         if not isinstance(before, dict):
             found.notes.append(f"{FILE} is missing or damaged: whether data and versions are those of the beginning is not known")
             return
         found.changes, found.notes = compare(before, found.content, dict(_places(session)))
+        if only is not None and not resume:
+            free = tuple(f"rounds.{name}." for name in list(session.config.rounds)[session.index(only) :])
+            found.changes = [change for change in found.changes if not change.startswith(free)]
+        if finished:
+            found.notes, found.changes, found.is_kept = [*found.changes, *found.notes], [], True
         if found.changes and not anyway:
-            raise ConfigError(_refusal(session.folder, found.changes))
+            option = "--resume" if resume else f"--round {only}"
+            raise ConfigError(_refusal(session.folder, found.changes, option))
 
     on_main(act)
     return found
@@ -151,10 +162,10 @@ def _places(session: Session) -> Iterator[tuple[str, ImageTable]]:
                 yield place, table
 
 
-def _refusal(folder: Path, changes: list[str]) -> str:
+def _refusal(folder: Path, changes: list[str], option: str) -> str:
     """At most 400 characters for a path of ordinary length."""
     said = "; ".join(change[:110] for change in changes[:2]) + (f"; and {len(changes) - 2} more" if len(changes) > 2 else "")
-    return f"--resume: {folder}: since it was begun, this has changed: {said}; undo it, or go on with --resume-anyway, or begin again with --force"
+    return f"{option}: {folder}: since it was begun, this has changed: {said}; undo it, or go on with --resume-anyway, or begin again with --force"
 
 
 def _short(content: Mapping[str, Any]) -> dict[str, Any]:

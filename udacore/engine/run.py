@@ -41,7 +41,8 @@ def run(
         folder.check(path, config, resume=resume, force=force, only=only)
         session = make_session(config, method, path, machine)
         session.check_data()
-        found = environment.look(session, resume=resume, anyway=anyway)
+        is_finished = resume and all(finish.is_round_finished(session, name) for name in config.rounds)
+        found = environment.look(session, resume=resume, anyway=anyway, only=only, finished=is_finished)
         check_ahead(session, anew=not resume and only is None)
         with folder.held(path):
             folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
