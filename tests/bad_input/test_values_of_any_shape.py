@@ -86,6 +86,21 @@ def test_what_would_fail_at_the_first_step_is_refused(refused: Refused, word: st
     refused(["run", "streets", word, *([] if word.startswith("name") else ["name=bad"])], 2, said)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("source.transform.crop.size=[32768,32768] batch=1024", "1024 pictures of 32768 x 32768 as float32 take 13194139533312 bytes"),
+        ("source.transform.resize.size=[32768,32768] batch=1024 --dry-run", "source.transform.resize.size: 1024 pictures"),
+        ("evaluate.target.size=[32768,32768] evaluate.target.batch=1024", "evaluate.target.size: 1024 pictures"),
+        ("workers=1000000000", "at most 1024"),
+        ("threads=1000000000", "at most 1024"),
+        ("batch=100000", "at most 65536"),
+    ],
+)  # fmt: skip
+def test_what_would_take_all_memory_is_said_before_it_is_taken(refused: Refused, words: str, said: str) -> None:
+    refused("run {STREETS} " + words, 2, said)
+
+
 def test_the_advice_at_the_end_is_kept_whatever_was_given(refused: Refused) -> None:
     long = "x" * 300
     message = refused(["config", "streets", f"batch={{{long}: 1, {long}y: 1, {long}z: 1}}"], 2, "must be a whole number")

@@ -18,6 +18,7 @@ from udacore.data.reading import write_label
 from udacore.engine import training
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine, running
+from udacore.engine.footprint import check_memory
 from udacore.engine.foresight import check_ahead
 from udacore.engine.parts import set_modes
 from udacore.engine.session import Session
@@ -36,6 +37,7 @@ def dry_run(config: Config, method: Method) -> str:
     lines = [f"{'round':<20} {'steps':>8} {'ms/step':>9} {'peak memory':>12} {'time':>9}"]
     total = 0.0
     with running(config) as machine, tempfile.TemporaryDirectory() as own:
+        check_memory(config)
         folder = Path(ranks.all_gather_object(own)[0])  # the main rank writes for all
         first = _session(config, method, machine, folder)
         first.check_data()

@@ -11,6 +11,7 @@ from udacore.engine import environment, finish, folder, training
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.device import Machine, running
 from udacore.engine.evaluation import Result
+from udacore.engine.footprint import check_memory
 from udacore.engine.foresight import advise, check_ahead
 from udacore.engine.session import Session
 from udacore.engine.signals import explained_signals
@@ -38,6 +39,7 @@ def run(
     path = folder.run_folder(config)
     resume = resume or anyway or read_number("TORCHELASTIC_RESTART_COUNT", 0) > 0  # torchrun began us again
     with running(config) as machine, explain_full_disk(path):
+        check_memory(config)
         folder.check(path, config, resume=resume, force=force, only=only)
         session = make_session(config, method, path, machine)
         session.check_data()
