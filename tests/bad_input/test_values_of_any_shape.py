@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from udacore.cli import main
 from udacore.config.convert import field_names, structure
 from udacore.config.dump import to_plain, to_yaml
 from udacore.config.resolve import load_config
@@ -99,6 +100,21 @@ def test_what_would_fail_at_the_first_step_is_refused(refused: Refused, word: st
 )  # fmt: skip
 def test_what_would_take_all_memory_is_said_before_it_is_taken(refused: Refused, words: str, said: str) -> None:
     refused("run {STREETS} " + words, 2, said)
+
+
+ODD_WORDS = ["x" * 300, "a\0b", "~nosuchuser", "a\x1b[31m", "\udcff", "-", "/"]
+
+
+@pytest.mark.parametrize("command", ["predict RUN --out o", "data check", "import fada", "plugins show", "config"])
+def test_words_of_any_shape_end_in_a_line(command: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for word in ODD_WORDS:
+        assert main([*command.split(), word]) in (2, 3, 4)
+        assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["compare", "data make --like gta5", "plugins new", "plugins check", "eval", "import fada"])
+def test_nul_in_an_argument_is_refused(refused: Refused, command: str) -> None:
+    refused([*command.split(), "a\0b"], 2, "NUL")
 
 
 def test_the_advice_at_the_end_is_kept_whatever_was_given(refused: Refused) -> None:

@@ -16,7 +16,7 @@ from importlib import metadata
 
 import click
 
-from udacore.errors import LONGEST_LINE, PluginError, SeveralProblemsError, UdaError, near_matches, one_line
+from udacore.errors import LONGEST_LINE, ConfigError, PluginError, SeveralProblemsError, UdaError, near_matches, one_line
 
 COMMANDS = {
     "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
@@ -107,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = given.index("--") if "--" in given else len(given)
     debug = DEBUG in given[:end]
     given = [word for word in given[:end] if word != DEBUG] + given[end:]
+    if nul := next((word for word in given if "\0" in word), None):
+        _complain(ConfigError(f"{one_line(nul, 200)}: an argument holds no NUL"))
+        return ConfigError.exit_code
     try:
         code = uda.main(given, prog_name="uda", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
