@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import pytest
+import torch
 
 from udacore.cli import main
 from udacore.errors import ConfigError
@@ -199,6 +200,22 @@ def test_without_a_readable_env_json_it_is_said_that_nothing_was_compared(copy: 
         path.write_text(damage)
     with pytest.raises(ConfigError, match=r"other settings: .*source\.root"):
         resume(copy)  # without checksums another folder is another setting
+
+
+@pytest.mark.parametrize("place", ["weights", "initial"])
+def test_a_file_of_weights_with_another_content_is_refused_by_the_setting_that_names_it(workshop: Any, place: str) -> None:
+    workshop.run({"rounds": {"a": {"steps": 1, "draws": ["source"]}}}, name="first")
+    file = workshop.path / "start.pt"
+    shutil.copy(workshop.path / "first" / "checkpoints" / "0-a.pt", file)
+    changes = {"rounds": {"a": {"steps": 3, "draws": ["source"], place: str(file)}}, "parts": {"critic": {"optimizer": "SGD", "lr": 0.01}}}
+    with dying_in("a"), pytest.raises(DeathError):
+        workshop.run(changes)
+    content = torch.load(file, weights_only=True)
+    next(value for value in content["model"].values() if value.is_floating_point()).mul_(2)
+    torch.save(content, file)
+    with pytest.raises(ConfigError, match=rf"rounds\.a\.{place}: the content of the file"):
+        workshop.run(changes, resume=True)
+    assert workshop.run(changes, anyway=True)
 
 
 CONFLICTS = [

@@ -21,6 +21,7 @@ from udacore.data.prints import count_differences, prints_of
 from udacore.engine.checkpoint import read_json
 from udacore.engine.session import Session
 from udacore.engine.together import on_main
+from udacore.engine.weights_prints import compare_weights, weights_prints
 from udacore.errors import ConfigError
 from udacore.files import write_text
 from udacore.plugins import Method
@@ -107,6 +108,7 @@ def describe(session: Session) -> dict[str, Any]:
         "processes": ranks.size(),
         "git": _git_hash(),
         "data": {_describe_table(table): table.source_hash() for table in session.tables.values()},
+        "weights": weights_prints(session.config),
         "files": {place: prints_of(table) for place, table in _places(session)},
     }
 
@@ -128,6 +130,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], tables: Mapping[s
     for key, is_decisive in (("device", True), ("threads", on_cpu), ("git", False)):
         if before.get(key) != now.get(key):
             (changes if is_decisive else notes).append(f"{key} {before.get(key)}, now {now.get(key)}")
+    changes += compare_weights(_mapping(before.get("weights")), _mapping(now.get("weights")))
     if "files" in before:
         old, new = _mapping(before["files"]), _mapping(now.get("files"))
         changes += [line for place in new for line in _compare_files(place, _mapping(old.get(place)), new[place], tables[place])]
