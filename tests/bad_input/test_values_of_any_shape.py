@@ -117,6 +117,10 @@ def test_nul_in_an_argument_is_refused(refused: Refused, command: str) -> None:
     refused([*command.split(), "a\0b"], 2, "NUL")
 
 
+def test_miniatures_take_no_home_that_is_not_there(refused: Refused) -> None:
+    refused("data make --like gta5 ~nosuchuser/x", 2, "no home folder")
+
+
 def test_the_advice_at_the_end_is_kept_whatever_was_given(refused: Refused) -> None:
     long = "x" * 300
     message = refused(["config", "streets", f"batch={{{long}: 1, {long}y: 1, {long}z: 1}}"], 2, "must be a whole number")

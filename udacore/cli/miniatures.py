@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from udacore.errors import ConfigError
+from udacore.places import exists, expand
 
 FORMATS = ("gta5", "synthia", "synthia-parsed", "cityscapes", "folder")
 SMALLEST = (48, 40)
@@ -37,7 +38,8 @@ def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
     The pictures are patches of the classes' colours: a run on them shows that
     everything fits together, and its figures mean nothing.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder = expand(folder)
+    if exists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty; name a new folder")
     width, height = parse_size(size)
     _writers(form)(folder, count, (width, height), seed)
