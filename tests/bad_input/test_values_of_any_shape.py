@@ -105,7 +105,7 @@ def test_what_would_take_all_memory_is_said_before_it_is_taken(refused: Refused,
 ODD_WORDS = ["x" * 300, "a\0b", "~nosuchuser", "a\x1b[31m", "\udcff", "-", "/"]
 
 
-@pytest.mark.parametrize("command", ["predict RUN --out o", "data check", "import fada", "plugins show", "config"])
+@pytest.mark.parametrize("command", ["predict RUN --out o", "data check", "import --plugin fada", "plugins show", "config"])
 def test_words_of_any_shape_end_in_a_line(command: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for word in ODD_WORDS:
         assert main([*command.split(), word]) in (2, 3, 4)
@@ -119,6 +119,18 @@ def test_nul_in_an_argument_is_refused(refused: Refused, command: str) -> None:
 
 def test_miniatures_take_no_home_that_is_not_there(refused: Refused) -> None:
     refused("data make --like gta5 ~nosuchuser/x", 2, "no home folder")
+
+
+def test_without_a_home_commands_work_or_say_so(refused: Refused, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def no_entry(*_: object) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "UDACORE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    refused("run {STREETS} source.sampler.name=class_balanced", 2, "no home folder is known", writes=["runs*"])
+    for words in ("config streets", "plugins list", "hooks", "data make --like gta5 m", "data check streets", "plugins new z"):
+        assert main(words.split()) == 0
 
 
 def test_the_advice_at_the_end_is_kept_whatever_was_given(refused: Refused) -> None:
