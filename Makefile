@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PLUGINS := $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml)
 INSTALLED := $(VENV)/.installed
+# Where the plugins' folders lie whose tests are run; .ci/run names a copy of them
+PLUGIN_FOLDERS ?= plugins
 # The oldest torch that pyproject.toml allows, in an environment of its own, which may be kept between calls
 OLDEST ?= .venv-oldest
 OLDEST_TORCH := torch==2.6.0 torchvision==0.21.0
@@ -18,13 +20,13 @@ demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the e
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since small tensors gain nothing from threads
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests $(PLUGIN_FOLDERS) examples
 
 test-oldest: $(OLDEST)/.installed  ## processes, contract, resume and core under the oldest torch that is allowed
 	OMP_NUM_THREADS=1 timeout 900 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
 
 faults: $(INSTALLED)  ## kills at random instants of six methods, and all of tests/faults (half an hour on two cores)
-	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/faults/check_kills.py
+	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/faults/check_kills.py tests/bad_input
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
@@ -58,4 +60,4 @@ $(OLDEST)/.installed: pyproject.toml $(PLUGINS)
 	touch $@
 
 clean:  ## remove the environment and what runs left behind
-	rm -rf $(VENV) $(OLDEST) runs build dist docs/_build
+	rm -rf $(VENV) $(OLDEST) runs build copies dist docs/_build

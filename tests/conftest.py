@@ -34,7 +34,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.name != "test_adaptation.py" or not item.get_closest_marker("slow"))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.name != "test_adaptation.py", item.path not in slow))
 
 
 @pytest.fixture(autouse=True)

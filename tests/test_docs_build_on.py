@@ -43,7 +43,8 @@ def test_a_file_of_the_page_trains_with_the_settings_of_the_page(number: int, fo
     (folder / "mine.py").write_text(PYTHON[number])
     if "entropy_weight" not in PYTHON[number]:
         (folder / "calm_fada.yaml").write_text(SETTINGS.replace("entropy_weight: 0.003", ""))
-    short = ("rounds.source.steps=1", "rounds.adversarial.steps=2", "rounds.source.batch=2", "rounds.adversarial.batch=2", "log_every=1")
+    rounds = ("source.steps=1", "source.batch=2", "adversarial.steps=2", "adversarial.batch=2", "distill.steps=1")
+    short = (*(f"rounds.{words}" for words in rounds), "log_every=1")
     assert main(["run", "--plugin", "./mine.py", "calm_fada.yaml", "name=mine", "folder=.", *short, *SMALL]) == 0
     found = losses(folder / "mine")
     assert {"adversarial", "discriminator/source", "cross_entropy"} <= found

@@ -55,7 +55,9 @@ def domain_bce(inputs: Arrays, params: dict) -> Arrays:
 
 
 def adversarial_objective(inputs: Arrays, params: dict) -> Arrays:
-    discriminator = filled(OutputDiscriminator(inputs["source_logits"].shape[1]))
+    # In float64: the sums of the weights' gradient cancel, and some processors' float32 kernels lose a digit too many.
+    inputs = {name: array.astype(np.float64) for name, array in inputs.items()}
+    discriminator = filled(OutputDiscriminator(inputs["source_logits"].shape[1])).double()
     logits = leaf(inputs["target_logits"])
     score = discriminator(logits.softmax(1))
     generator = domain_loss(score, SOURCE)
