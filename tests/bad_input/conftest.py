@@ -21,6 +21,13 @@ import pytest
 from udacore.cli import main
 from udacore.testing.formats import write_cityscapes, write_gta5
 
+sys.path.append(str(Path(__file__).resolve().parent))
+
+from run_folder import killed as killed
+from run_folder import run as run
+from run_folder import saved as saved
+from run_folder import work as work
+
 Refused = Callable[..., str]
 
 LONGEST_LINE = 400

@@ -165,9 +165,9 @@ def test_weights_of_another_architecture_are_refused(here: Path, capsys: Capture
     torch.save({"model": build_segmenter(ModelConfig(name="small"), 12).state_dict()}, "twelve.pt")
     Path("text.pt").write_text("weights")
     twelve = "twelve.pt: weights of another architecture: of another shape: classifier.conv2d_list.0.weight, (12, 96, 3, 3) there and (19, 96, 3, 3) here"
-    for file, said in (("other.pt", "other.pt: "), ("twelve.pt", twelve), ("text.pt", "text.pt: not readable as weights")):
+    for file, code, said in (("other.pt", 2, "other.pt: "), ("twelve.pt", 2, twelve), ("text.pt", 3, "text.pt: not readable as weights")):
         for key in ("rounds.source.weights", "rounds.source.initial"):
-            assert complain(capsys, 2, *RUN, f"{key}={file}", "--force").startswith(said)
+            assert complain(capsys, code, *RUN, f"{key}={file}", "--force").startswith(said)
     assert complain(capsys, 2, "eval", *RUN[1:], "--checkpoint", "twelve.pt").startswith(twelve)
 
 

@@ -55,7 +55,7 @@ def test_a_damaged_file_of_a_later_round_is_refused_before_the_first_step(capsys
     whole = Path("whole.pt").read_bytes()
     Path("cut.pt").write_bytes(whole[: len(whole) // 2])
     later = "rounds.later={steps: 1, draws: [source], weights: cut.pt}"
-    assert complain(capsys, 2, *RUN, later) == "cut.pt: not readable as weights (damaged: its end is missing, or its table of contents is damaged)"
+    assert complain(capsys, 3, *RUN, later) == "cut.pt: not readable as weights (damaged: its end is missing, or its table of contents is damaged)"
 
 
 def test_a_method_that_is_no_word_is_not_replaced_by_the_default(capsys: Capture) -> None:

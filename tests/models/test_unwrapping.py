@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from udacore.config.schema import ModelConfig
-from udacore.errors import ConfigError
+from udacore.errors import DataError
 from udacore.models import build_segmenter
 from udacore.models.unwrapping import unwrap
 from udacore.models.weights import load_initial, read_state
@@ -56,11 +56,11 @@ def test_wrappers_are_taken_off_and_said(how: str) -> None:
         ({}, "file.pt: no state_dict of tensors but an empty one"),
         ([STATE], "file.pt: no state_dict of tensors but list"),
         ({"model": {"a": 1}}, "file.pt: no state_dict of tensors but a"),
-        ({1: torch.ones(1)}, "file.pt: no state_dict of tensors but 1"),
+        ({1: torch.ones(1)}, "file.pt: no state_dict of tensors: a key of it is no text but int"),
     ],
 )
 def test_a_file_without_one_network_is_refused(content: Any, said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(DataError) as caught:
         unwrap(content, "file.pt")
     assert str(caught.value).startswith(said)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import random
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import attrs
 import numpy as np
@@ -17,13 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from udacore import ranks
+from udacore.engine.checkpoint_form import as_bytes, as_numpy_state, as_python_state, find_fault, is_count
 from udacore.engine.own_files import delete_replaced
 from udacore.engine.together import on_main
-from udacore.errors import UdaError
-from udacore.files import atomic, find_zip_damage
-from udacore.models.weights import load_plain
+from udacore.errors import DataError, UdaError
+from udacore.files import atomic
+from udacore.models.plain_files import load_plain
 
 FORMAT = 1
+LAST = "last"
+"""Name of the checkpoint of a round whose steps are under way."""
+
 BEST = "best"
 """Name of the checkpoint of the model that a round with `keep: best` has chosen so far."""
 
@@ -78,29 +81,23 @@ class Checkpoints:
         on_main(write)
 
     def load(self, name: str) -> RunState:
-        """Read a checkpoint; UdaError if it is missing, or damaged: then it says from which one the run can go on."""
+        """Read a checkpoint. UdaError if it is missing; DataError, with the one from which the run can go on, if it is damaged."""
         try:
-            content = read_tensors(self.path(name))
-        except UdaError as error:
-            raise UdaError(f"{error}{self._find_way_on(name)}") from error
-        if content.pop("format", None) != FORMAT:
-            raise UdaError(f"{self.path(name)}: not a checkpoint of this version of udacore")
-        return RunState(**content)
-
+            return read_checkpoint(self.path(name))
+        except DataError as error:
+            raise DataError(f"{error}{self._find_way_on(name)}") from error
 
     def _find_way_on(self, name: str) -> str:
         """What to do about a damaged checkpoint, by the newest other one that is sound."""
-        if not self.exists(name):
-            return ""
         others = [path for path in self.folder.glob("*.pt") if path.stem not in (name, BEST) and ".stale" not in path.name]
         others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        sound = next((path for path in others if find_zip_damage(path) is None), None)
+        sound = next((path for path in others if _is_sound(path)), None)
         if sound is None:
             return "; no other checkpoint is sound: begin again with --force"
         # the steps since `last` lead to another best model, so they are taken again
         also = f" and {self.path('last')}" if name == BEST and self.exists("last") else ""
         if also:
-            sound = next((path for path in others if path.stem != "last" and find_zip_damage(path) is None), None)
+            sound = next((path for path in others if path.stem != "last" and _is_sound(path)), None)
         begins = "the run begins at its first step" if sound is None else f"the run goes on from {sound.name}, which is sound"
         return f"; delete it{also} and start the same command with --resume: {begins}"
 
@@ -137,17 +134,43 @@ class _Writing:
         """Nothing is held back."""
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
-    """A file of tensors and plain values; UdaError if it is missing, broken or holds anything else."""
+def read_tensors(path: Path) -> dict[Any, Any]:
+    """A file of tensors and plain values. UdaError if it is missing, DataError if it is damaged or holds anything else."""
     if not path.exists():
         raise UdaError(f"{path}: no such checkpoint")
     try:
         content = load_plain(path)
     except ValueError as error:
-        raise UdaError(f"{path}: not a readable checkpoint ({error})") from error
+        raise DataError(f"{path}: not a readable checkpoint ({error})") from error
     if not isinstance(content, dict):
-        raise UdaError(f"{path}: not a checkpoint: it holds a {type(content).__name__}")
-    return cast("dict[str, Any]", content)
+        raise DataError(f"{path}: not a checkpoint: it holds a {type(content).__name__}")
+    return content
+
+
+def read_checkpoint(path: Path) -> RunState:
+    """A checkpoint that a run has written, whole; raises as `read_tensors` does, also for entries of another form."""
+    return parse_checkpoint(read_tensors(path), path)
+
+
+def parse_checkpoint(content: dict[Any, Any], path: Path) -> RunState:
+    """What a file of ours holds. DataError, which names the file and the entry, for one of another form."""
+    found = {key: value for key, value in content.items() if key != "format"}
+    version = content.get("format")
+    if not is_count(version) or version != FORMAT:
+        raise DataError(f"{path}: not a checkpoint of this version of udacore")
+    fault = find_fault(found)
+    if fault is not None:
+        raise DataError(f"{path}: not a checkpoint that a run has written: {fault}")
+    return RunState(**found)
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a run could go on from a checkpoint, as far as the file itself tells."""
+    try:
+        read_checkpoint(path)
+    except UdaError:
+        return False
+    return True
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -193,15 +216,13 @@ def random_states() -> list[dict[str, Any]]:
 
 
 def set_random_states(states: list[dict[str, Any]]) -> None:
-    """Put this rank's random states back."""
+    """Put this rank's random states back. `states`: as `random_states` gave them, for as many processes as there are now."""
     own = states[ranks.rank()]
-    torch.set_rng_state(torch.tensor(own["torch"], dtype=torch.uint8))
+    torch.set_rng_state(as_bytes(own["torch"]))
     if own["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(torch.tensor(own["cuda"], dtype=torch.uint8))
-    kind, key, position, has_gauss, cached = own["numpy"]
-    np.random.set_state((kind, np.array(key, dtype=np.uint32), position, has_gauss, cached))
-    version, words, gauss = own["python"]
-    random.setstate((version, tuple(words), gauss))
+        torch.cuda.set_rng_state(as_bytes(own["cuda"]))
+    np.random.set_state(as_numpy_state(own["numpy"]))
+    random.setstate(as_python_state(own["python"]))
 
 
 @contextlib.contextmanager
@@ -233,11 +254,3 @@ def _set_global_states(states: tuple[Any, ...]) -> None:
         torch.cuda.set_rng_state(states[1])
     np.random.set_state(states[2])
     random.setstate(states[3])
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file, or None if it is missing or cut off."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None

@@ -18,7 +18,7 @@ import torch
 from udacore import ranks
 from udacore.data.datasets import ImageTable
 from udacore.data.prints import count_differences, prints_of
-from udacore.engine.checkpoint import read_json
+from udacore.engine.json_files import ENVIRONMENT, read_environment
 from udacore.engine.session import Session
 from udacore.engine.together import on_main
 from udacore.engine.weights_prints import compare_weights, weights_prints
@@ -26,7 +26,6 @@ from udacore.errors import ConfigError
 from udacore.files import write_text
 from udacore.plugins import Method
 
-FILE = "env.json"
 DECISIVE = ("udacore", "torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "pillow")
 """Distributions that compute or read pictures: another version may give another outcome."""
 _OTHERS = ("pluggy", "attrs")
@@ -45,16 +44,15 @@ class Environment:
         """Write env.json on the main rank, what was there before under `history`, and tell the changes in the log."""
         if not ranks.is_main():
             return
-        path = session.folder / FILE
-        before = read_json(path)
+        before = read_environment(session.folder)
         content = dict(self.content)
-        if isinstance(before, dict):
+        if before is not None:
             history = before.pop("history", [])
             if _short(before) != _short(content):
                 history = [*history, _short(before)]
             content |= {"history": history} if history else {}
-        if not (self.is_kept and isinstance(before, dict)):
-            write_text(path, json.dumps(content, indent=2) + "\n")
+        if not (self.is_kept and before is not None):
+            write_text(session.folder / ENVIRONMENT, json.dumps(content, indent=2) + "\n")
         for change in self.changes:
             session.tracker.say(f"--resume-anyway: {change}: the outcome is not that of an undisturbed run")
         for note in self.notes:
@@ -69,18 +67,18 @@ def look(session: Session, *, resume: bool, anyway: bool, only: str | None = Non
     only      the one round to run, compared likewise; its own data and that of later rounds may be others
     finished  nothing is left to do: what has changed is told, since it changes no outcome
 
-    ConfigError, on all ranks, that names what has changed and may change the outcome.
+    ConfigError, on all ranks, that names what has changed and may change the outcome; DataError for a damaged env.json.
     """
     found = Environment()
 
     def act() -> None:
         found.content = describe(session)
-        before = read_json(session.folder / FILE)
+        before = read_environment(session.folder) if resume or only else None
         is_anew = only is not None and not resume and session.index(only) == 0  # nothing of before is read
         if is_anew or not (resume or only) or not (session.folder / "config.yaml").exists():
             return
-        if not isinstance(before, dict):
-            found.notes.append(f"{FILE} is missing or damaged: whether data and versions are those of the beginning is not known")
+        if before is None:
+            found.notes.append(f"{ENVIRONMENT} is missing: whether data and versions are those of the beginning is not known")
             return
         found.changes, found.notes = compare(before, found.content, dict(_places(session)))
         if only is not None and not resume:
@@ -138,7 +136,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], tables: Mapping[s
             f"{place} lies in {new[place]['where']} now" for place in new if _mapping(old.get(place)).get("where") != new[place]["where"]
         ]
     else:
-        notes.append(f"{FILE} says nothing of single files: whether the data is that of the beginning is not known")
+        notes.append(f"{ENVIRONMENT} says nothing of single files: whether the data is that of the beginning is not known")
     return changes, notes
 
 

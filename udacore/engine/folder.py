@@ -16,7 +16,8 @@ from udacore import ranks
 from udacore.config.files import read_mapping
 from udacore.config.resolve import dump_config, load_config
 from udacore.config.schema import Config
-from udacore.engine.checkpoint import Checkpoints, read_json
+from udacore.engine.checkpoint import Checkpoints
+from udacore.engine.json_files import read_environment
 from udacore.engine.metrics_file import METRICS, check_length
 from udacore.engine.own_files import CONFIG, LOCK, find_foreign, has_own_config, is_begun, move_aside, put_back
 from udacore.engine.together import on_main
@@ -136,7 +137,7 @@ def check_same_config(path: Path, config: Config, only: str | None = None) -> No
     now = yaml.safe_load(dump_config(config))
     free = [] if only is None else [f"rounds.{name}" for name in list(config.rounds)[list(config.rounds).index(only) :]]
     differing = [key for key in _differences(before, now) if key.split(".")[0] not in FREE_KEYS and ".".join(key.split(".")[:2]) not in free]
-    if only is None and (environment := read_json(path / "env.json")) and "files" in environment:
+    if only is None and (environment := read_environment(path)) and "files" in environment:
         differing = [key for key in differing if not _COMPARED.fullmatch(key)]
     if differing:
         option = "--resume" if only is None else f"--round {only}"
@@ -176,6 +177,6 @@ def resume_point(config: Config, checkpoints: Checkpoints) -> Mapping[str, int]:
 
 def check_processes(path: Path) -> None:
     """UdaError if the folder's run had another number of processes: the outcome would not be the same."""
-    environment = read_json(path / "env.json")
-    if isinstance(environment, dict) and environment.get("processes") != ranks.size():
+    environment = read_environment(path)
+    if environment is not None and environment.get("processes") != ranks.size():
         raise UdaError(f"--resume: {path} was run by {environment.get('processes')} processes, now there are {ranks.size()}; use as many, or --force")

@@ -17,7 +17,7 @@ import numpy as np
 from udacore import ranks
 from udacore.data.labels import LabelSpace
 from udacore.data.reading import write_image, write_label
-from udacore.engine.checkpoint import read_json
+from udacore.engine.json_files import read_json_or_none
 from udacore.engine.together import on_main
 from udacore.errors import PluginError, UdaError
 from udacore.files import PART, find_png_damage, write_text
@@ -64,7 +64,7 @@ class Overlay:
         """Make the folder; empty it if what lies there came from other weights, and of files that a kill left half written."""
 
         def act() -> None:
-            begun, manifest = read_json(self.folder / "source.json"), read_manifest(self.folder)
+            begun, manifest = read_json_or_none(self.folder / "source.json"), read_manifest(self.folder)
             self._earlier = manifest["names"] if begun == self.source and manifest is not None else []
             if self.folder.exists() and begun != self.source:
                 shutil.rmtree(self.folder)
@@ -134,7 +134,7 @@ class Overlay:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an overlay, or None if it is missing, cut off or of another form."""
-    content = read_json(folder / MANIFEST)
+    content = read_json_or_none(folder / MANIFEST)
     if not isinstance(content, dict) or not isinstance(content.get("names"), list):
         return None
     is_named = all(isinstance(name, str) for name in content["names"])

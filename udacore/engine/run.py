@@ -76,10 +76,10 @@ def run_round(session: Session, name: str) -> None:
         finish.note_labels(session, name)
     steps_done, round_done = f"{session.label(name)}-steps", session.label(name)
     if session.checkpoints.exists(round_done):
-        work.restore(session.checkpoints.load(round_done))
+        work.restore(round_done)
     else:
         if session.checkpoints.exists(steps_done):
-            work.restore(session.checkpoints.load(steps_done))
+            work.restore(steps_done)
         else:
             training.take_steps(work)
             training.keep_model(work)
@@ -94,7 +94,7 @@ def write_images_again(session: Session, name: str) -> None:
     tracker, session.tracker = session.tracker, Tracker(None, tensorboard=False)
     try:
         work = training.set_up(session, name)
-        work.restore(session.checkpoints.load(f"{session.label(name)}-steps"))
+        work.restore(f"{session.label(name)}-steps")
         finish.call_round_end(work)
     finally:
         session.tracker = tracker

@@ -11,7 +11,8 @@ import attrs
 from torch import Tensor, nn
 
 from udacore.config.schema import Config
-from udacore.engine.checkpoint import Checkpoints, read_tensors
+from udacore.engine.checkpoint import Checkpoints, parse_checkpoint, read_tensors
+from udacore.engine.checkpoint_form import is_count
 from udacore.engine.device import running
 from udacore.engine.evaluation import Result, describe_protocol, evaluate
 from udacore.engine.hook_results import find_not_finite
@@ -89,15 +90,14 @@ class _Scorer:
     def score(self, path: Path, sets: int | None = None) -> list[Result]:
         """Results on the first `sets` evaluation sets, by default all."""
         session, config, machine = self.session, self.session.config, self.session.machine
-        model, content = load_model(session, self.name, path)
+        model, origin = load_model(session, self.name, path)
         found = session.evaluation_sets(self.name)
         if not found:
             raise ConfigError(f"round {self.name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")
-        is_best = "model" in content and content.get("best") is not None
-        chosen = f", best on {config.rounds[self.name].best_on or found[0].name}" if is_best else ""
+        chosen = f", best on {config.rounds[self.name].best_on or found[0].name}" if origin.is_best else ""
         return [
             Result(
-                round=self.name, step=int(content.get("step", 0)) if "model" in content else 0, set=data.name,
+                round=self.name, step=origin.step, set=data.name,
                 scores=evaluate(model, data, machine, config.workers), classes=data.space.classes,
                 protocol=describe_protocol(data, model, machine, path.name + chosen),
             )
@@ -105,11 +105,25 @@ class _Scorer:
         ]  # fmt: skip
 
 
-def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of round `name` with the weights of a file, on the session's device; and what else the file holds."""
-    content = read_tensors(path)
+@attrs.frozen(kw_only=True)
+class Origin:
+    """What a file states beside weights.
+
+    step     steps that were taken, 0 where it does not say
+    is_best  whether a run chose them by a score
+    """
+
+    step: int = 0
+    is_best: bool = False
+
+
+def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, Origin]:
+    """The model of round `name` with the weights of a file, on the session's device; and what else the file states.
+
+    DataError for a file that is damaged, holds no weights, or is a checkpoint of a run with entries of another form.
+    """
     model = _build(session, name)
-    state = _state(content, session.method, path, model)
+    state, origin = _read(session, path, model)
     # Predictions need no discriminator or the like: such a part may be missing as a whole.
     held = {key.partition(".")[0] for key in state}
     spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, session.config.rounds[name]) != SEGMENTER and k.partition(".")[0] not in held}
@@ -118,10 +132,23 @@ def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, dict
     if broken:
         raise UdaError(f"{path}: its weights are not finite: {list_names(broken)}")
     machine = session.machine
-    return model.to(machine.device).to(memory_format=machine.memory_format), content
+    return model.to(machine.device).to(memory_format=machine.memory_format), origin
 
 
-def _state(content: dict[str, Any], method: Method, path: Path, model: nn.Module) -> dict[str, Tensor]:
+def _read(session: Session, path: Path, model: nn.Module) -> tuple[dict[str, Tensor], Origin]:
+    """The state_dict in a file, which is a checkpoint of this run, of another one, or anybody's file of weights."""
+    if path.parent == session.checkpoints.folder and path.suffix == ".pt":
+        saved = session.checkpoints.load(path.stem)
+        return saved.model, Origin(step=saved.step, is_best=saved.best is not None)
+    content = read_tensors(path)
+    if {"format", "round", "model"} <= set(content):
+        saved = parse_checkpoint(content, path)
+        return saved.model, Origin(step=saved.step, is_best=saved.best is not None)
+    step = content.get("step") if "model" in content else None
+    return _state(content, session.method, path, model), Origin(step=step if step is not None and is_count(step) else 0)
+
+
+def _state(content: dict[Any, Any], method: Method, path: Path, model: nn.Module) -> dict[str, Tensor]:
     """The state_dict of a checkpoint of ours, of a plain file, or of one that the method's authors released.
 
     The authors' may be a plain state_dict too: then none of its entries belongs to a child of `model`.

@@ -14,18 +14,18 @@ from torch import nn
 from udacore import ranks
 from udacore.config.schema import RoundConfig
 from udacore.data.loading import stream_batches
-from udacore.engine.checkpoint import RunState, copy_state, random_states, set_random_states
+from udacore.engine.checkpoint import LAST, RunState, copy_state, random_states, set_random_states
 from udacore.engine.device import Machine, derive_seed, seed_everything
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.parts import make_parts, set_modes, trained_parts
+from udacore.engine.restoring import restore_model, restore_optimizers
 from udacore.engine.session import Session
 from udacore.engine.signals import StoppedError, stop_signals
 from udacore.engine.starting import build_model, load_starting_weights
 from udacore.engine.step import Updater
-from udacore.errors import UdaError, list_names
+from udacore.errors import DataError, UdaError, list_names
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
-from udacore.models.weights import load_state
 from udacore.schedules import count_steps
 
 
@@ -56,14 +56,19 @@ class Work:
             written={**self.session.tracker.written(), "steps": self.session.steps_before(self.name) + self.step},
         )
 
-    def restore(self, state: RunState) -> None:
-        """Go back to where a checkpoint was written."""
-        load_state(self.model, state.model, where="the checkpoint")
-        for name, content in state.optimizers.items():
-            self.updater.parts[name].optimizer.load_state_dict(content)
-        if state.random:
+    def restore(self, label: str) -> None:
+        """Go back to where the checkpoint of this name was written. DataError if it does not fit the round."""
+        path, state = self.session.checkpoints.path(label), self.session.checkpoints.load(label)
+        if state.round != self.name or state.step > self.round.steps:
+            there, here = f"step {state.step} of round {state.round!r}", f"the {self.round.steps} steps of round {self.name!r}"
+            raise DataError(f"{path}: holds {there}, which is not one of {here}")
+        restore_model(self.model, state.model, str(path))
+        if label == LAST:  # only while steps are taken there is more to go back to
+            for key, shares in (("random", state.random), ("numbers", state.numbers)):
+                if len(shares) != ranks.size():
+                    raise DataError(f"{path}: {key}: holds those of {len(shares)} processes, now there are {ranks.size()}")
+            restore_optimizers(self.updater.parts, state.optimizers, str(path))
             set_random_states(state.random)
-        if state.numbers:
             self.updater.numbers = {name: list(values) for name, values in state.numbers[ranks.rank()].items()}
         self.step, self.best = state.step, state.best
 
@@ -105,8 +110,8 @@ def set_up(session: Session, name: str) -> Work:
 def take_steps(work: Work) -> None:
     """All optimiser steps that are left, with log lines, evaluations and checkpoints when they are due."""
     session, steps = work.session, work.round.steps
-    if session.checkpoints.exists("last") and (last := session.checkpoints.load("last")).round == work.name:
-        work.restore(last)
+    if session.checkpoints.exists(LAST) and session.checkpoints.load(LAST).round == work.name:
+        work.restore(LAST)
         session.tracker.say(f"round {work.name!r} goes on at step {work.step}")
     logged = work.step
     session.tracker.restart_clock()
@@ -183,7 +188,7 @@ def last_good(work: Work) -> str:
 def save_last(work: Work) -> None:
     """Write the checkpoint that a killed run goes on from, unless something was not finite since the last look."""
     work.updater.health.check(work.name, last_good(work))
-    work.session.checkpoints.save("last", work.state(under_way=True))
+    work.session.checkpoints.save(LAST, work.state(under_way=True))
 
 
 def evaluate_due(work: Work, at_end: bool = False) -> None:
@@ -221,7 +226,7 @@ def keep_model(work: Work) -> None:
     """Go back to the best model of the round, if that is what it keeps."""
     if work.config.keep == "best" and work.best is not None:
         best = work.session.checkpoints.load("best")
-        load_state(work.model, best.model, where="the best checkpoint")
+        restore_model(work.model, best.model, str(work.session.checkpoints.path("best")))
         judge = next((data for data in work.sets if data.name == work.config.best_on), work.sets[0])
         by = ", chosen by labels of the target" if judge.domain == "target" else ""
         work.session.tracker.say(f"round {work.name!r} keeps the model of step {best.step}: best on {judge.name!r}{by}")

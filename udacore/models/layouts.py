@@ -100,6 +100,9 @@ def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> 
     state: dict[str, Tensor] = {}
     for entry, keys in _split(content, layout, where).items():
         for key, value in keys.items():
+            if not isinstance(key, str):
+                problems.append(f"a key that is no text but {type(key).__name__}")
+                continue
             if any(re.match(pattern, key) for pattern in layout.drop):
                 continue
             renamed = _rename(key, layout.parts[entry])
@@ -162,7 +165,7 @@ def list_left(checkpoint: Mapping[str, Any], layout: Layout) -> list[str]:
     return further + dropped
 
 
-def _split(content: Any, layout: Layout, where: str) -> dict[str, dict[str, Any]]:
+def _split(content: Any, layout: Layout, where: str) -> dict[str, dict[Any, Any]]:
     """The keys of each part, without the mark of distributed training."""
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: layout {layout.name!r} expects named entries, got {type(content).__name__}")
@@ -185,8 +188,8 @@ def _known(entry: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(entry, pattern) for pattern in patterns)
 
 
-def _strip(keys: Mapping[str, Any]) -> dict[str, Any]:
-    if all(key.startswith(_DISTRIBUTED) for key in keys):
+def _strip(keys: Mapping[Any, Any]) -> dict[Any, Any]:
+    if all(isinstance(key, str) and key.startswith(_DISTRIBUTED) for key in keys):
         return {key.removeprefix(_DISTRIBUTED): value for key, value in keys.items()}
     return dict(keys)
 

@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 from torch import Tensor
 
-from udacore.errors import ConfigError, list_names
+from udacore.errors import DataError, list_names, one_line
 
 KEYS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "ema", "model_ema", "state_dict_ema")
 """Entries under which programs keep the weights of a network."""
@@ -19,7 +19,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 def unwrap(content: object, where: str) -> tuple[dict[str, Tensor], list[str]]:
     """The state_dict in what a file holds, and words on what was taken off it.
 
-    Raises ConfigError, which begins with `where`, if there is none, or several that could be meant.
+    Raises DataError, which begins with `where`, if there is none, or several that could be meant.
     """
     said: list[str] = []
     while not is_state(content):
@@ -28,9 +28,14 @@ def unwrap(content: object, where: str) -> tuple[dict[str, Tensor], list[str]]:
         if not isinstance(content, Mapping) or not states:
             keys = list_names(content, 5) if isinstance(content, Mapping) else type(content).__name__
             hint = "a method's own release is read by `uda import`"
-            raise ConfigError(f"{where}: no state_dict of tensors but {keys or 'an empty one'}; {hint}")
+            stranger = _find_stranger(content)
+            if stranger is not None:
+                raise DataError(f"{where}: no state_dict of tensors: {stranger}; {hint}")
+            raise DataError(f"{where}: no state_dict of tensors but {keys or 'an empty one'}; {hint}")
+        if len(said) == len(KEYS):  # a pickle may hold itself
+            raise DataError(f"{where}: {said[0]} nests without an end")
         if len(states) > 1:
-            raise ConfigError(f"{where}: holds several networks, {list_names(states, 5)}; save the one that is meant to a file of its own")
+            raise DataError(f"{where}: holds several networks, {list_names(states, 5)}; save the one that is meant to a file of its own")
         said.append(f"the entry {states[0]!r}")
         content = content[states[0]]
     state: dict[str, Tensor] = dict(content)
@@ -41,6 +46,18 @@ def unwrap(content: object, where: str) -> tuple[dict[str, Tensor], list[str]]:
         said.append("'_orig_mod.' within keys")
         state = {key.replace("._orig_mod.", "."): value for key, value in state.items()}
     return state, said
+
+
+def _find_stranger(content: object) -> str | None:
+    """The first entry that makes no state_dict of a mapping that holds tensors, in words; None if it holds none."""
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        return None
+    for key, value in content.items():
+        if not isinstance(key, str):
+            return f"a key of it is no text but {type(key).__name__}"
+        if not isinstance(value, Tensor):
+            return f"{one_line(key, 120)} is a {type(value).__name__}"
+    return None
 
 
 def is_state(content: object) -> TypeGuard[Mapping[str, Tensor]]:

@@ -6,10 +6,8 @@ import contextlib
 import hashlib
 import http.client
 import logging
-import pickle
 import re
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
-from udacore.errors import ConfigError
-from udacore.files import find_zip_damage
+from udacore.errors import ConfigError, DataError, one_line
 from udacore.models.families import (
     DEEP_RESNET,
     OWN,
@@ -31,6 +28,8 @@ from udacore.models.families import (
     recognize_family,
     untouched_by_imagenet,
 )
+from udacore.models.fitting import describe_mismatch, find_unequal, reshape_buffers
+from udacore.models.plain_files import load_plain
 from udacore.models.unwrapping import unwrap
 from udacore.places import find_place, is_file
 
@@ -67,7 +66,7 @@ def load_initial(
 
     leave         children that stay as built though a udacore checkpoint holds them, such as `classifier`
 
-    Raises ConfigError for a file that is missing, unreadable, of another family, or has keys too many or too few.
+    Raises ConfigError for a file that is missing, of another family, or has keys too many or too few, and what `read_state` raises.
     """
     if source == "random":
         return Loaded(where="random")
@@ -92,7 +91,7 @@ def load_initial(
     spared = {key: value for key, value in backbone.state_dict().items() if key.startswith(untouched_by_imagenet(backbone))}
     loaded = load_state(backbone, {**spared, **convert_backbone(state, family, backbone, where)}, where=origin)
     if loaded.missing or loaded.unexpected:
-        raise ConfigError(_mismatch(origin, loaded.missing, loaded.unexpected, ()))
+        raise ConfigError(describe_mismatch(origin, loaded.missing, loaded.unexpected))
     return Loaded(where=where, family=family, missing=tuple(spared))
 
 
@@ -110,24 +109,23 @@ def load_state(model: nn.Module, state: State, *, where: str) -> Loaded:
     Batch-norm layers of one mode take the entries of another. Buffers that the state lacks stay as built and are listed, and so
     are entries of children that the model does not have. `where` names the source in messages.
 
-    Raises ConfigError, one line, if a parameter is missing, has another shape, or an entry of a child that the model has is unknown
-    to it: that is another architecture.
+    Raises ConfigError, one line, if a parameter is missing, has another shape or kind of number, the statistics of a layer have
+    another shape, or an entry of a child that the model has is unknown to it: that is another architecture.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    unequal = [
-        f"{key}, {tuple(state[key].shape)} there and {tuple(parameter.shape)} here"
-        for key, parameter in parameters.items()
-        if key in state and state[key].shape != parameter.shape
-    ]
+    unequal = find_unequal(model, state)
     if unequal:
-        raise ConfigError(_mismatch(where, (), (), unequal))
-    _reshape_buffers(model, state)
-    missing, unexpected = model.load_state_dict(dict(state), strict=False)
+        raise ConfigError(describe_mismatch(where, unequal=unequal))
+    try:
+        reshape_buffers(model, state)
+        missing, unexpected = model.load_state_dict(dict(state), strict=False)
+    except RuntimeError as error:  # what else torch may find in a file that others made
+        raise ConfigError(f"{where}: weights that the model does not take: {one_line(str(error), 200)}") from error
     lacking = [key for key in missing if key in parameters]
     children = {name for name, _ in model.named_children()}
     foreign = [key for key in unexpected if _child(key) in children and not key.endswith(".num_batches_tracked")]
     if lacking or foreign:
-        raise ConfigError(_mismatch(where, lacking, foreign, ()))
+        raise ConfigError(describe_mismatch(where, lacking, foreign))
     return Loaded(where=where, missing=tuple(missing), unexpected=tuple(unexpected))
 
 
@@ -136,26 +134,11 @@ def _child(key: str) -> str:
     return key.partition(".")[0]
 
 
-def _reshape_buffers(model: nn.Module, state: State) -> None:
-    """Give buffers the shape of their saved values: banks and pools grow while a method runs."""
-    for prefix, module in model.named_modules():
-        for name, value in module._buffers.items():
-            saved = state.get(f"{prefix}.{name}" if prefix else name)
-            if saved is not None and (value is None or value.shape != saved.shape):
-                module._buffers[name] = torch.empty_like(saved) if value is None else value.new_empty(saved.shape)
-
-
-def _mismatch(where: str, missing: Sequence[str], unexpected: Sequence[str], unequal: Sequence[str]) -> str:
-    """One line on weights that do not fit."""
-    kinds = (("missing there", missing), ("unknown to the model", unexpected), ("of another shape", unequal))
-    reasons = [f"{kind}: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "") for kind, names in kinds if names]
-    return f"{where}: weights of another architecture: {'; '.join(reasons)}"
-
-
 def read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """The state_dict in a file, never unpickled; without the entries and prefixes that wrappers put around it.
 
-    Raises ConfigError for a file that is missing, has another SHA-256, is unreadable, or holds no state_dict.
+    Raises ConfigError for a file that is missing or has another SHA-256, DataError for one that is damaged, holds tensors that
+    are sparse, quantized or without values, or holds no state_dict.
     """
     state, taken_off = unwrap(read_file(path, sha256), str(path))
     if taken_off:
@@ -178,26 +161,7 @@ def read_file(path: Path, sha256: str | None = None) -> Any:
     try:
         return load_plain(path)
     except ValueError as error:
-        raise ConfigError(f"{path}: not readable as weights ({error})") from error
-
-
-def load_plain(path: Path) -> Any:
-    """torch.load of tensors and plain values, on the CPU. Raises ValueError that says in a few words why a file is refused.
-
-    torch compares no checksums, so they are compared here: a changed byte would be trained on in silence. Its own
-    message on a file of objects advises to unpickle it, which is never done here.
-    """
-    damage = find_zip_damage(path)
-    if damage is not None:
-        raise ValueError(f"damaged: {damage}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch comments on files that it is about to refuse
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a file that is damaged or holds objects
-        found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        reason = f"it holds objects, {found[1]} among them, and nothing is unpickled" if found else "damaged, or not written by torch.save"
-        raise ValueError(reason) from error
+        raise DataError(f"{path}: not readable as weights ({error})") from error
 
 
 def imagenet_url(name: str) -> str | None:
