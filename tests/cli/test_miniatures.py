@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,23 @@ def test_a_preset_trains_on_miniatures(tmp_path: Path, monkeypatch: pytest.Monke
     words = ["source.transform.resize.size=[48,24]", "evaluate.target.size=[48,24]", "model.name=small", "initial=random"]
     assert main(["run", "gta5-cityscapes", *words, "rounds.source.steps=1", "batch=2", "device=cpu", "workers=0"]) == 0
     assert "images 1" in capsys.readouterr().out
+
+
+def test_a_run_adapts_to_fog_and_its_score_names_the_density(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UDACORE_DATA", "data")
+    monkeypatch.setenv("UDACORE_CACHE", "cache")
+    for form in ("gta5", "foggy_cityscapes"):
+        assert main(["data", "make", f"data/{form}", "--like", form, "--count", "4"]) == 0
+    fog = ["target.dataset=foggy_cityscapes", "evaluate.target.dataset=foggy_cityscapes", "evaluate.target.beta=0.01"]
+    words = ["source.transform.resize.size=[48,24]", "evaluate.target.size=[48,24]", "model.name=small", "initial=random"]
+    run = ["run", "gta5-cityscapes", *fog, *words, "rounds.source.steps=1", "batch=2", "device=cpu", "workers=0"]
+    assert main([*run, "name=fog"]) == 0
+    scores = [json.loads(line) for line in Path("runs/fog/metrics.jsonl").read_text().splitlines()]
+    protocols = [line["protocol"] for line in scores if "protocol" in line]
+    assert {(each["dataset"], each["split"], each["beta"], each["images"]) for each in protocols} == {("foggy_cityscapes", "val", 0.01, 1)}
+    assert main([*run, "name=other", "evaluate.target.split=test"]) == 3
+    assert "no split 'test' in data/foggy_cityscapes/leftImg8bit_foggy; possible: train, val" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from udacore.cli.arguments import read_run, run_arguments
 from udacore.cli.miniatures import make
 from udacore.config.convert import field_names, field_types, structure
 from udacore.config.files import override, parse_override
-from udacore.config.schema import Config, DataConfig
+from udacore.config.schema import Config, DataConfig, EvaluationConfig
 from udacore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 Domain = Literal["source", "target"]
 DATASETS: tuple[str, ...] = get_args(field_types(DataConfig)["dataset"])
-LABEL_SPACES = {"gta5": "cityscapes19", "cityscapes": "cityscapes19", "synthia": "synthia16", "streets": "streets"}
+LABEL_SPACES = {
+    "gta5": "cityscapes19", "cityscapes": "cityscapes19", "foggy_cityscapes": "cityscapes19", "synthia": "synthia16", "streets": "streets",
+}  # fmt: skip
 
 
 @attrs.frozen
@@ -98,7 +100,7 @@ def read_entry(dataset: str, root: str | None, words: Sequence[str]) -> Entry:
     if space is None:
         raise ConfigError(f"a data set of kind {dataset!r} needs its classes: label_space=NAME or label_space=FILE.yaml")
     files: DataConfig = structure(given, DataConfig, "data set")
-    domain: Domain = files.domain or ("target" if dataset == "cityscapes" else "source")
+    domain: Domain = files.domain or ("target" if dataset in ("cityscapes", "foggy_cityscapes") else "source")
     return Entry(files=files, space=str(space), domain=domain, labels=True, used=f"--dataset {dataset}")
 
 
@@ -122,7 +124,8 @@ def _all_entries(config: Config) -> Iterator[tuple[str, Entry]]:
             roles.append((f"{name}.target", settings.target, "target", False))
         roles += [(f"{name}.evaluate.{key}", scored, scored.domain or "target", True) for key, scored in settings.evaluate.items()]
         for used, files, domain, labels in roles:
-            own = DataConfig(**{field.name: getattr(files, field.name) for field in field_names(DataConfig).values()})
+            kind = EvaluationConfig if isinstance(files, EvaluationConfig) else DataConfig
+            own = kind(**{field.name: getattr(files, field.name) for field in field_names(DataConfig).values()})
             stream = (steps[used], settings.batch) if used in steps else ((), 1)
             yield used, Entry(own, settings.label_space, domain, labels, used, *stream)
 

@@ -11,7 +11,7 @@ import click
 from udacore.errors import ConfigError
 from udacore.places import exists, expand
 
-FORMATS = ("gta5", "synthia", "synthia-parsed", "cityscapes", "folder")
+FORMATS = ("gta5", "synthia", "synthia-parsed", "cityscapes", "foggy_cityscapes", "folder")
 SMALLEST = (48, 40)
 """Width and height below which the classes of a picture have no room."""
 
@@ -21,7 +21,7 @@ SMALLEST = (48, 40)
 @click.option("--like", "form", type=click.Choice(FORMATS), required=True, help="Data set whose files are imitated.")
 @click.option(
     "--count", type=click.IntRange(1, 100_000), default=8, show_default=True,
-    help="Pictures; cityscapes: to train on, and a quarter more to evaluate.",
+    help="Pictures; cityscapes, foggy: to train on, and a quarter more to evaluate.",
 )  # fmt: skip
 @click.option("--size", metavar="WxH", default="128x72", show_default=True, help="Width and height of the pictures.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the pictures.")
@@ -68,6 +68,9 @@ def _writers(form: str) -> Callable[[Path, int, tuple[int, int], int], object]:
             root, count, parsed=True, size=size, seed=seed
         ),
         "cityscapes": lambda root, count, size, seed: formats.write_cityscapes(
+            root, {"train": count, "val": max(1, count // 4)}, size=size, seed=seed
+        ),
+        "foggy_cityscapes": lambda root, count, size, seed: formats.write_foggy_cityscapes(
             root, {"train": count, "val": max(1, count // 4)}, size=size, seed=seed
         ),
         "folder": lambda root, count, size, seed: formats.write_streets(root, "source", count, size=size, seed=seed),

@@ -20,11 +20,14 @@ Size = tuple[int, int]
 class DataConfig:
     """Which pictures: a data set as users have it on disk, or the embedded one."""
 
-    dataset: Literal["gta5", "synthia", "cityscapes", "folder", "streets"] = option(
+    dataset: Literal["gta5", "synthia", "cityscapes", "foggy_cityscapes", "folder", "streets"] = option(
         "streets", "kind of data set: where its files lie and how its labels are encoded"
     )
     root: str | None = option(None, "folder of the data set; default: $UDACORE_DATA/<dataset>, else datasets/<dataset>")
-    split: str = option("train", "part of the data set: train, val or test; gta5, synthia and folder hold one part")
+    split: str = option("train", "part of the data set: train, val or test; gta5, synthia and folder hold one part, train")
+    beta: float = option(
+        0.02, "foggy_cityscapes only: density of the fog, as the names of its files end; released are 0.005, 0.01 and 0.02", above=0
+    )
     list_: str | None = option(None, "text file of image names (or image<TAB>label), one a line; package:path for a file in a package")
     except_: str | None = option(None, "text file of image names to leave out; those that are not there are passed over, unless none is")
     image_folder: str = option("images", "folder only: where the images lie below root")

@@ -17,11 +17,13 @@ from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layo
 from udacore.data.preflight import describe_orientations, id_problem, no_class, spread
 from udacore.data.reading import label_mode
 from udacore.data.sources import LabelFiles
+from udacore.data.splits import ONE_PART
 from udacore.errors import DataError
 
-_CITYSCAPES = {("cityscapes", "train"): 2975, ("cityscapes", "val"): 500, ("cityscapes", "test"): 1525}
+_SPLITS = {"train": 2975, "val": 500, "test": 1525}
+_CITYSCAPES = {(name, split): count for name in ("cityscapes", "foggy_cityscapes") for split, count in _SPLITS.items()}
 EXPECTED = {("gta5", ""): 24966, ("synthia", ""): 9400, **_CITYSCAPES}
-"""Pictures of the complete data sets (algorithms/datasets 1 to 3)."""
+"""Pictures of the complete data sets (algorithms/datasets 1 to 3); of Foggy Cityscapes those of one density."""
 
 _DECODED = 20
 _SHOWN = 10
@@ -120,7 +122,7 @@ def check_data(
         return report
     report.images = len(table)
     if config.list_ is None and config.except_ is None and config.count is None:
-        report.expected = EXPECTED.get((config.dataset, config.split if config.dataset == "cityscapes" else ""))
+        report.expected = EXPECTED.get((config.dataset, "" if config.dataset in ONE_PART else config.split))
         if report.expected not in (None, len(table)):
             report.notes.append(f"{len(table)} images of {report.expected}: is a part of the archives missing?")
     if labels:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
+from udacore.data.labels import CITYSCAPES_IDS, IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
 from udacore.data.lists import choose_entries, find_labels
 from udacore.data.preflight import check_pairs as check_pairs
 from udacore.data.preflight import spread
 from udacore.data.sources import Drawing, DrawnImages, DrawnLabels, Image, ImageFiles, Images, LabelFiles, Labels
+from udacore.data.splits import RAW_IDS_OF, from_train_ids, holds_train_ids
 from udacore.errors import DataError, list_names, near_matches
 
 Domain = Literal["source", "target"]
@@ -122,8 +123,9 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
     entries = choose_entries(config, layout)
     annotations = None
     if labels:
-        table, known, strict = _label_map(config, space)
-        annotations = LabelFiles(paths=find_labels(entries, layout), kind=layout.kind, table=table, known=known, strict=strict)
+        paths = find_labels(entries, layout)
+        table, known, strict = _label_map(config, space, holds_train_ids(paths, layout.kind))
+        annotations = LabelFiles(paths=paths, kind=layout.kind, table=table, known=known, strict=strict, hint=layout.on_void)
     return ImageTable(
         dataset=config.dataset,
         domain=domain,
@@ -141,15 +143,17 @@ def _known(highest: int) -> NDArray[np.bool_]:
     return known
 
 
-def _label_map(config: DataConfig, space: LabelSpace) -> tuple[Label, NDArray[np.bool_], bool]:
+def _label_map(config: DataConfig, space: LabelSpace, train_ids: bool) -> tuple[Label, NDArray[np.bool_], bool]:
     """Lookup table, known raw ids, and whether others are refused on reading."""
     if config.label_map is not None and config.dataset == "folder":
         return table_of(raw_map(space, config.label_map, "label_map")), np.ones(256, np.bool_), False
-    table = lookup_table(space, config.dataset)
+    table = lookup_table(space, RAW_IDS_OF.get(config.dataset, config.dataset))
+    if train_ids:
+        return from_train_ids(table), _known(len(CITYSCAPES_IDS) - 1), False
     if config.dataset == "folder":
         given = "folder" in space.ids_from  # a map of one's own ignores what it does not list; plain train ids must be right
         return table, np.ones(256, np.bool_) if given else _known(len(space) - 1), not given
-    return table, _known(_HIGHEST[config.dataset]), False
+    return table, _known(_HIGHEST[RAW_IDS_OF.get(config.dataset, config.dataset)]), False
 
 
 def _open_streets(config: DataConfig, space: LabelSpace, domain: Domain, labels: bool) -> ImageTable:

@@ -12,7 +12,8 @@ import attrs
 
 from udacore.config.schema import DataConfig
 from udacore.data.reading import LabelKind
-from udacore.errors import DataError, list_names, near_matches
+from udacore.data.splits import CLEAR, ONE_PART, TRAIN_IDS, UNPUBLISHED, check_one_part, check_split, foggy_ending
+from udacore.errors import DataError, list_names
 from udacore.places import expand, find_place
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -23,22 +24,26 @@ LABEL_SUFFIXES = (".png",)
 class Layout:
     """Folders of one data set.
 
-    root       what the user names
-    images     folder below which the pictures lie; a picture's key is its path below it without suffix
-    labels     folders in which the labels may lie, in order of preference
-    kind       how labels are encoded
-    label_key  image key -> label's path below the folder of labels, without suffix
-    is_image   which keys are pictures of the data set
-    prefixes   leading folders that lists may name and that are cut off
+    root        what the user names
+    images      folder below which the pictures lie; a picture's key is its path below it without suffix
+    labels      folders in which the labels may lie, in order of preference
+    kind        how labels are encoded
+    label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference
+    ending      what the keys of its pictures end with; other files of the folder are passed over
+    prefixes    leading folders that lists may name and that are cut off
+    on_missing  words for a message on missing labels; empty for none
+    on_void     words for a message on labels that hold no class; empty for those of the encoding
     """
 
     root: Path
     images: Path
     labels: tuple[Path, ...]
     kind: LabelKind
-    label_key: Callable[[str], str] = lambda key: key
-    is_image: Callable[[str], bool] = lambda key: True
+    label_keys: Callable[[str], tuple[str, ...]] = lambda key: (key,)
+    ending: str = ""
     prefixes: frozenset[str]
+    on_missing: str = ""
+    on_void: str = ""
 
 
 def find_root(config: DataConfig) -> Path:
@@ -51,13 +56,16 @@ def find_root(config: DataConfig) -> Path:
     else:
         root, hint = Path("datasets") / config.dataset, " (set `root`, or $UDACORE_DATA to the folder that holds the data sets)"
     if not is_folder(root):
-        raise DataError(f"{config.dataset}: no folder {root}{hint}")
+        raise DataError(f"{config.dataset}: no folder {root}{hint}{_describe_near(root)}")
     return root
 
 
 def find_layout(config: DataConfig) -> Layout:
     """The folders for a data set on disk. DataError if the root, or the folder of pictures below it, is missing."""
-    return {"gta5": _gta5, "synthia": _synthia, "cityscapes": _cityscapes, "folder": _folder}[config.dataset](config, find_root(config))
+    layout = _LAYOUTS[config.dataset](config, find_root(config))
+    if config.dataset in ONE_PART:
+        check_one_part(config, layout.images)
+    return layout
 
 
 def _existing(dataset: str, candidates: tuple[Path, ...]) -> Path:
@@ -68,15 +76,25 @@ def _existing(dataset: str, candidates: tuple[Path, ...]) -> Path:
     raise DataError(f"{dataset}: no folder of images {' or '.join(str(each) for each in candidates)}{describe_place(candidates[-1])}")
 
 
+def _describe_near(root: Path) -> str:
+    """Words on folders beside a missing one that have a name like its own; empty where there are none."""
+    near = difflib.get_close_matches(root.name, _names_in(root.parent), n=3, cutoff=0.5)
+    return f"; {root.parent} holds {list_names(near)}" if near else ""
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    except OSError:
+        return []
+
+
 def describe_place(path: Path) -> str:
     """Words on what lies where a missing folder was looked for, from the nearest folder above it that exists."""
     above = next((each for each in path.parents if is_folder(each)), None)
     if above is None:
         return ""
-    try:
-        held = sorted(each.name for each in above.iterdir() if not each.name.startswith("."))
-    except OSError:
-        return ""
+    held = _names_in(above)
     missing = path.relative_to(above).parts[0]
     near = difflib.get_close_matches(missing, held, n=3, cutoff=0.5) or held
     return f"; {above} holds {list_names(near, 5)}" if near else f"; {above} is empty"
@@ -101,22 +119,31 @@ def _synthia(config: DataConfig, root: Path) -> Layout:
 
 
 def _cityscapes(config: DataConfig, root: Path) -> Layout:
-    split = config.split
-    pictures = root / "leftImg8bit"
-    if pictures.is_dir() and not (pictures / split).is_dir():
-        there = sorted(each.name for each in pictures.iterdir() if each.is_dir())
-        raise DataError(f"cityscapes: no split {split!r} in {pictures}{near_matches(split, there)}")
-    images = _existing("cityscapes", (pictures / split,))
+    return _of_cities(config, root, "leftImg8bit", CLEAR)
+
+
+def _foggy_cityscapes(config: DataConfig, root: Path) -> Layout:
+    layout = _of_cities(config, root, "leftImg8bit_foggy", foggy_ending(config.beta))
+    shared = f"its labels are those of Cityscapes: copy or link its gtFine to {root / 'gtFine'}"
+    return attrs.evolve(layout, on_missing=layout.on_missing or shared)
+
+
+def _of_cities(config: DataConfig, root: Path, folder: str, ending: str) -> Layout:
+    """Cityscapes' layout: pictures by split and city in `folder`, with names that end with `ending`; its own labels."""
+    split, pictures = config.split, root / folder
+    if pictures.is_dir():
+        check_split(config.dataset, split, pictures)
     fine = "gtCoarse" if split == "train_extra" else "gtFine"
-    suffix = "_leftImg8bit"
     return Layout(
         root=root,
-        images=images,
+        images=_existing(config.dataset, (pictures / split,)),
         labels=(root / fine / split,),
         kind="cityscapes",
-        label_key=lambda key: f"{key.removesuffix(suffix)}_{fine}_labelIds",
-        is_image=lambda key: key.endswith(suffix),
-        prefixes=_prefixes(f"leftImg8bit/{split}"),
+        label_keys=lambda key: tuple(f"{key.removesuffix(ending)}_{fine}_{ids}" for ids in ("labelIds", TRAIN_IDS)),
+        ending=ending,
+        prefixes=_prefixes(f"{folder}/leftImg8bit/{split}"),
+        on_missing=UNPUBLISHED if split == "test" else "",
+        on_void=UNPUBLISHED if split == "test" else "",
     )
 
 
@@ -127,9 +154,18 @@ def _folder(config: DataConfig, root: Path) -> Layout:
         images=images,
         labels=(root / config.label_folder,),
         kind="ids",
-        label_key=lambda key: key + config.label_suffix,
+        label_keys=lambda key: (key + config.label_suffix,),
         prefixes=_prefixes(config.image_folder),
     )
+
+
+_LAYOUTS: dict[str, Callable[[DataConfig, Path], Layout]] = {
+    "gta5": _gta5,
+    "synthia": _synthia,
+    "cityscapes": _cityscapes,
+    "foggy_cityscapes": _foggy_cityscapes,
+    "folder": _folder,
+}
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:

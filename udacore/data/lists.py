@@ -9,6 +9,7 @@ import attrs
 
 from udacore.config.schema import DataConfig
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, describe_passed_over, describe_place, list_files
+from udacore.data.splits import CLEAR, describe_other_names
 from udacore.errors import ConfigError, DataError, list_names
 from udacore.places import find_place
 
@@ -52,12 +53,16 @@ def _stem(name: str) -> str:
 
 
 def _find_key(name: str, available: dict[str, str], layout: Layout) -> str | None:
-    """The key that a list's name means: as it stands, or without leading folders such as `RGB/`, `images/`, `train/`."""
+    """The key that a list's name means: as it stands, or without leading folders such as `RGB/`, `images/`, `train/`.
+
+    Lists of Cityscapes, which name its own pictures or only city and frame, hold for its foggy pictures too.
+    """
     parts = _stem(name).split("/")
     while parts:
         key = "/".join(parts)
-        if key in available:
-            return key
+        for each in (key, f"{key.removesuffix(CLEAR)}{layout.ending}"):
+            if each in available:
+                return each
         if parts[0] not in layout.prefixes:
             return None
         parts = parts[1:]
@@ -69,8 +74,12 @@ def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
 
     DataError if the folder is empty, a listed picture is missing or listed twice, or `except` names none of them.
     """
-    available = {key: path for key, path in list_files(layout.images, IMAGE_SUFFIXES).items() if layout.is_image(key)}
+    pictures = list_files(layout.images, IMAGE_SUFFIXES)
+    available = {key: path for key, path in pictures.items() if key.endswith(layout.ending)}
     if config.list_ is None:
+        if pictures and not available:
+            others = describe_other_names(pictures, layout.ending)
+            raise DataError(f"{config.dataset}: no image *{layout.ending}.png in {layout.images}, which holds {others}")
         if not available:
             passed_over = describe_passed_over(layout.images, IMAGE_SUFFIXES)
             raise DataError(f"{config.dataset}: no image in {layout.images}{passed_over}")
@@ -126,12 +135,16 @@ def _more(count: int) -> str:
     return f" ({count - 1} more missing)" if count > 1 else ""
 
 
+def _hint(layout: Layout) -> str:
+    return f"; {layout.on_missing}" if layout.on_missing else ""
+
+
 def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
     """The label's file for each entry. DataError, naming the first pair and the number, where labels are missing."""
     folder = next((each for each in layout.labels if each.is_dir()), None)
     if folder is None and any(entry.label is None for entry in entries):
         said = f"no folder of labels {' or '.join(str(each) for each in layout.labels)}"
-        raise DataError(f"{said}{describe_place(layout.labels[0])}")
+        raise DataError(f"{said}{describe_place(layout.labels[0])}{_hint(layout)}")
     available = list_files(folder, LABEL_SUFFIXES) if folder else {}
     paths: list[str] = []
     missing: list[tuple[str, str]] = []
@@ -141,13 +154,14 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
             path = next((str(base / entry.label) for base in bases if (base / entry.label).is_file()), None)
             wanted = str(layout.root / entry.label)
         else:
-            key = layout.label_key(entry.key)
-            path, wanted = available.get(key), f"{folder}/{key}.png"
+            keys = layout.label_keys(entry.key)
+            path = next((available[key] for key in keys if key in available), None)
+            wanted = f"{folder}/{keys[0]}.png"
         if path is None:
             missing.append((entry.image, wanted))
         else:
             paths.append(path)
     if missing:
         image, wanted = missing[0]
-        raise DataError(f"image {image} has no label {wanted}{_more(len(missing))}{_beside(wanted)}")
+        raise DataError(f"image {image} has no label {wanted}{_more(len(missing))}{_beside(wanted)}{_hint(layout)}")
     return tuple(paths)

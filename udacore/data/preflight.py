@@ -106,5 +106,5 @@ def no_class(labels: Labels, found: list[int], space: str) -> str:
 
 def _hint(labels: Labels) -> str:
     if isinstance(labels, LabelFiles) and not labels.overlay:
-        return f"; {_HINTS[labels.kind]}"
+        return f"; {labels.hint or _HINTS[labels.kind]}"
     return ""

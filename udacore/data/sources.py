@@ -55,6 +55,7 @@ class LabelFiles:
     known    bool[256], the raw ids that may occur
     strict   an id that is not known is an error on reading, not only in the checks
     overlay  the label or its picture replaces a data set's own, so that their sizes may differ
+    hint     words on what may be wrong where no class is found; empty for those of the encoding
     """
 
     paths: tuple[str, ...]
@@ -63,6 +64,7 @@ class LabelFiles:
     known: NDArray[np.bool_]
     strict: bool = False
     overlay: bool = False
+    hint: str = ""
 
     def raw(self, index: int) -> NDArray[Any]:
         """The ids as stored; DataError if the file is missing, broken or encoded in another way."""

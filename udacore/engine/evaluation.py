@@ -131,9 +131,13 @@ def predict_under(protocol: EvaluationConfig, model: nn.Module, image: Tensor, s
 def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, chosen: str) -> dict[str, Any]:
     """Everything about an evaluation that changes its number; `chosen` says how the checkpoint was picked."""
     config = data.config
-    drawn = {"pair": config.pair, "image_size": config.image_size, "data_seed": config.data_seed} if config.dataset == "streets" else {}
+    which: dict[str, Any] = {}
+    if config.dataset == "streets":
+        which = {"pair": config.pair, "image_size": config.image_size, "data_seed": config.data_seed}
+    elif config.dataset == "foggy_cityscapes":
+        which = {"beta": config.beta}
     protocol = {
-        "dataset": config.dataset, "domain": data.domain, "split": config.split, **drawn, "images": len(data.table), "label_space": data.space.name,
+        "dataset": config.dataset, "domain": data.domain, "split": config.split, **which, "images": len(data.table), "label_space": data.space.name,
         "head_classes": int(cast("int", model.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
         "upsample": config.upsample, "align_corners": bool(model.align_corners) if config.align_corners is None else config.align_corners,
         "scales": config.scales, "flip": config.flip, "window": config.window, "stride": config.stride, "absent": config.absent,

@@ -1,4 +1,4 @@
-"""Miniature data sets in exactly the format of the real ones, for tests: GTA5, SYNTHIA-RAND-CITYSCAPES, Cityscapes.
+"""Miniature data sets in exactly the format of the real ones, for tests: GTA5, SYNTHIA, Cityscapes, Foggy Cityscapes.
 
 Each picture is a patchwork of regions in its classes' colours plus noise, and its label is encoded as in the real files.
 Over a set all classes of the label space occur, together with some raw ids that are ignored. Everything follows from
@@ -7,7 +7,7 @@ Over a set all classes of the label space occur, together with some raw ids that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,17 +137,49 @@ def write_cityscapes(
     labels  False writes no `gtFine` at all
     """
     written: dict[str, list[str]] = {}
+    for split, name, image, raw in _draw_cities(counts, size, seed):
+        _save(image, root / "leftImg8bit" / split / f"{name}_leftImg8bit.png")
+        if labels:
+            _save(raw, root / "gtFine" / split / f"{name}_gtFine_labelIds.png")
+        written.setdefault(split, []).append(f"{name}_leftImg8bit")
+    return written
+
+
+def write_foggy_cityscapes(
+    root: Path,
+    counts: Mapping[str, int] | None = None,
+    *,
+    betas: Sequence[float] = (0.005, 0.01, 0.02),
+    labels: bool = True,
+    size: Size = (128, 64),
+    seed: int = 0,
+) -> dict[str, list[str]]:
+    """`leftImg8bit_foggy/<split>/<city>/..._leftImg8bit_foggy_beta_0.02.png` for each density, and Cityscapes' own `gtFine`.
+
+    Returns the keys by split without the ending `_foggy_beta_...`. The same places as `write_cityscapes` draws for the same
+    seed: of an image x, the share exp(-100 beta) is left, and the rest is light grey.
+    """
+    written: dict[str, list[str]] = {}
+    for split, name, image, raw in _draw_cities(counts, size, seed):
+        for beta in betas:
+            left = float(np.exp(-100 * beta))
+            foggy = (left * image + (1 - left) * 215).astype(np.uint8)
+            _save(foggy, root / "leftImg8bit_foggy" / split / f"{name}_leftImg8bit_foggy_beta_{beta:g}.png")
+        if labels:
+            _save(raw, root / "gtFine" / split / f"{name}_gtFine_labelIds.png")
+        written.setdefault(split, []).append(f"{name}_leftImg8bit")
+    return written
+
+
+def _draw_cities(counts: Mapping[str, int] | None, size: Size, seed: int) -> Iterator[tuple[str, str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """(split, city/city_seq_frame, picture, raw ids) of each picture of Cityscapes' miniature."""
     for number, (split, count) in enumerate((counts or {"train": 3, "val": 2}).items()):
         rng = np.random.default_rng([seed, 7, number])
         cities = _CITIES[split]
         names = [f"{cities[i % len(cities)]}/{cities[i % len(cities)]}_{i // len(cities):06d}_000019" for i in range(count)]
         ids = [CITYSCAPES_IDS[name] for name in CLASSES19]
         for name, raw in zip(names, _labels(rng, [size] * count, ids, (0, 1, 2, 3, 4, 6, 9)), strict=True):
-            _save(_picture(rng, raw, CITYSCAPES_IDS, (0.7, 0.85, 0.75)), root / "leftImg8bit" / split / f"{name}_leftImg8bit.png")
-            if labels:
-                _save(raw, root / "gtFine" / split / f"{name}_gtFine_labelIds.png")
-        written[split] = [f"{name}_leftImg8bit" for name in names]
-    return written
+            yield split, name, _picture(rng, raw, CITYSCAPES_IDS, (0.7, 0.85, 0.75)), raw
 
 
 def write_streets(

@@ -152,7 +152,7 @@ def on_disk(config: Config, roots: Mapping[str, Path]) -> Config:
 
     def place(entry: Any, domain: str, split: str) -> Any:
         root = str(roots[entry.domain or domain] / ("train" if split == "train" else "val"))
-        return attrs.evolve(entry, dataset="folder", root=root, image_folder="images", label_folder="labels", label_suffix="")
+        return attrs.evolve(entry, dataset="folder", root=root, split="train", image_folder="images", label_folder="labels", label_suffix="")
 
     def move(round: RoundConfig) -> RoundConfig:
         evaluate = {name: place(entry, "target", entry.split) for name, entry in round.evaluate.items()}
