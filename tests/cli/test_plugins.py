@@ -216,6 +216,47 @@ def test_check_takes_a_configuration_and_changes_as_run_does(entropy: str, tmp_p
     assert "only one configuration is possible" in capsys.readouterr().err
 
 
+STERN = '''"""FADA, with the entropy of its target predictions where it is asked for."""
+import attrs
+import udacore_fada
+from udacore import hookimpl, option
+from udacore.losses import entropy
+from udacore_fada import build_model, make_pseudo_labels, source_loss
+
+@attrs.frozen(kw_only=True)
+class Settings(udacore_fada.Settings):
+    entropy_weight: float = option(0.0, "weight of the entropy of target predictions", at_least=0)
+    forgotten: int = option(3, "read by nothing")
+
+@hookimpl
+def target_loss(step):
+    losses = dict(udacore_fada.target_loss(step))
+    if step.settings.entropy_weight > 0:
+        losses["entropy"] = step.settings.entropy_weight * entropy(step.model(step.target.image).logits)
+    return losses
+'''
+
+
+def test_check_tries_the_preset_of_the_method_built_on_and_says_what_it_did_not_reach(install: Install, capsys: Capture) -> None:
+    install("udacore-stern", {"udacore_stern/__init__.py": STERN}, {"stern": "udacore_stern"})
+    assert main(["plugins", "check", "stern"]) == 0
+    assert capsys.readouterr().out.splitlines()[-5:] == [
+        "preset: fada/streets, since stern has none and builds on fada",
+        "settings never read: forgotten",
+        "settings never changed: temperature, clip, discriminator_weight, entropy_weight, forgotten",
+        "losses seen: cross_entropy, discriminator/source, discriminator/target, adversarial, pseudo_label",
+        "losses and numbers never seen: entropy",
+    ]
+
+
+def test_check_of_a_preset_that_cannot_be_read_says_which_it_was(install: Install, capsys: Capture) -> None:
+    install("udacore-stern", {"udacore_stern/__init__.py": STERN}, {"stern": "udacore_stern"})
+    assert main(["plugins", "check", "stern", "method.penalty=1"]) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("FAILED  presets")
+    assert lines[-1] == "preset: fada/streets, since stern has none and builds on fada, with method.penalty=1"
+
+
 def test_check_loads_every_preset(install: Install, capsys: Capture) -> None:
     presets = {
         "udacore_entropy/presets/good.yaml": "steps: 3\nrounds: {adapt: {}}\n",

@@ -122,9 +122,11 @@ def check(name: str, words: tuple[str, ...]) -> None:
     CPU. Trains nothing, writes nothing. Exit code 4 if a check fails.
 
     Tried are the rounds of CFG, a preset or file, with the changes that
-    follow, as for uda run; else those of the method's preset streets, or of
-    the core's streets-adapt. A file whose model has further parts needs an
-    optimiser for each of them here, as it does to be trained.
+    follow, as for uda run; else those of the preset streets of the method, of
+    the installed method that it builds on, or of the core (streets-adapt). A
+    file whose model has further parts needs an optimiser for each of them
+    here, as it does to be trained. Printed at last: the preset, the settings
+    that were never read or changed, the losses that were seen or not.
 
     \b
     Example:
@@ -135,10 +137,12 @@ def check(name: str, words: tuple[str, ...]) -> None:
     from udacore.testing import fast_checks
 
     preset, overrides = split_words(words)
-    is_sound = True
-    for result in fast_checks(name, preset=preset, overrides=overrides):
+    is_sound, reached = True, list[str]()
+    for result in fast_checks(name, preset=preset, overrides=overrides, reached=reached):
         click.echo(f"{'ok' if result.ok else 'FAILED':6}  {result.check:30}  {result.message}".rstrip())
         is_sound = is_sound and result.ok
+    for line in reached:
+        click.echo(line)
     if not is_sound:
         click.get_current_context().exit(4)
 

@@ -12,7 +12,7 @@ import pytest
 
 from udacore.discovery import is_file
 from udacore.errors import UdaError, near_matches
-from udacore.testing.checks import FAST, RUNS, STATIC, Subject, Trial
+from udacore.testing.checks import FAST, RUNS, STATIC, Reach, Subject, Trial, watch_check
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.runs import Runs
 from udacore.testing.checks.trial import undisturbed_process
@@ -26,10 +26,12 @@ class MethodContract:
         class TestContract(MethodContract):
             method = "my-method"
 
-    Nothing is downloaded and no accelerator is needed: the rounds of the method's preset `streets` (a method without one: of the core's
-    `streets-adapt`) are tried on four pictures of 64 x 32 pixels of each embedded domain, two steps a round, about 20 seconds of a core
-    that has nothing else to do in all. Each test is one check; a failure is one line that says what was seen, where, and what to change. No check depends on
-    another: what is broken in one way fails for that, whatever else is wrong. An exception of the method itself keeps its traceback.
+    Nothing is downloaded and no accelerator is needed. The rounds of the method's preset `streets` (of a method without one: of the
+    method that it builds on, else of the core's `streets-adapt`) are tried on four pictures of 64 x 32 pixels of each embedded
+    domain, two steps a round, about 20 seconds of a core that has nothing else to do in all. Each test is one check; a failure is one
+    line that says what was seen, where, and what to change. No check depends on another: what is broken in one way fails for that,
+    whatever else is wrong. An exception of the method itself keeps its traceback. At last the terminal shows which preset was tried,
+    and which settings and losses of the method no check has reached.
 
     method     name of the entry point; path of a .py file, relative to the file of the test class; a `Method`; or the module or object
                that holds the hooks (an object must be found under its module and name: the runs take place in processes of their own)
@@ -56,15 +58,24 @@ class MethodContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def trial(cls, subject: Subject) -> Trial:
-        """Its rounds, set up for a look at single steps."""
-        return Trial(subject)
+    def reach(cls, subject: Subject, request: pytest.FixtureRequest) -> Iterator[Reach]:
+        """Which of its settings and losses the checks reach; said when the last of them is done."""
+        reach = Reach()
+        yield reach
+        if reach.is_used:
+            _show(request.config, "\n".join(f"{cls.__name__}: {line}" for line in reach.describe(subject)))
 
     @pytest.fixture(scope="class")
     @classmethod
-    def runs(cls, subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    def trial(cls, subject: Subject, reach: Reach) -> Trial:
+        """Its rounds, set up for a look at single steps."""
+        return Trial(subject, reach)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def runs(cls, subject: Subject, reach: Reach, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         """Its runs in processes of their own, each made when it is first needed."""
-        return Runs(subject, tmp_path_factory.mktemp("contract"))
+        return Runs(subject, tmp_path_factory.mktemp("contract"), reach)
 
     @pytest.fixture(autouse=True)
     def _exempted(self, request: pytest.FixtureRequest) -> Iterator[None]:
@@ -184,7 +195,7 @@ def _check(check: Callable[[Any], None], on_trial: Any) -> None:
     """A broken contract is told in its own words; any other exception keeps its traceback."""
     __tracebackhide__ = True
     try:
-        check(on_trial)
+        watch_check(check, on_trial) if isinstance(on_trial, Trial) else check(on_trial)
     except (ContractError, UdaError) as error:
         pytest.fail(str(error), pytrace=False)
 

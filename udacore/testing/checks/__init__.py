@@ -13,6 +13,7 @@ from udacore.discovery import Method
 from udacore.errors import UdaError
 from udacore.plugins import CheckResult, check_plugin
 from udacore.testing.checks import losses, state, static, whole
+from udacore.testing.checks.reach import Reach, try_labels
 from udacore.testing.checks.report import ContractError, describe, flat
 from udacore.testing.checks.runs import Runs
 from udacore.testing.checks.subject import Subject
@@ -56,17 +57,23 @@ RUNS: dict[str, Callable[[Runs], None]] = {
 """Checks on runs of all rounds, in processes of their own."""
 
 
-def fast_checks(method: Any, *, preset: str | None = None, overrides: Sequence[str] = ()) -> Iterator[CheckResult]:
+def fast_checks(
+    method: Any, *, preset: str | None = None, overrides: Sequence[str] = (), reached: list[str] | None = None
+) -> Iterator[CheckResult]:
     """The part of the contract that takes seconds, a result at a time; raises nothing for a fault of the method.
 
     method     entry-point name, path of a .py file, `Method`, or the module or object that holds the hooks
-    preset     preset or file whose rounds are tried; default: the method's `streets`, else the core's `streets-adapt`
+    preset     preset or file whose rounds are tried; default: the method's `streets`, else that of the installed method that
+               it builds on, else the core's `streets-adapt`
     overrides  changes to it, as on the command line
+    reached    a list to which lines are added at last: the preset, settings that were never read or never changed, losses
+               that were seen and that were not
 
     First come the results of `check_plugin` and a line on the optimisers of all presets and of what is tried; if one of them is bad,
     nothing follows.
     """
     subject = Subject(method, preset=preset, overrides=overrides)
+    trial = Trial(subject)
     if isinstance(method, str | Path):
         known = check_plugin(str(method))
         yield from known
@@ -74,15 +81,25 @@ def fast_checks(method: Any, *, preset: str | None = None, overrides: Sequence[s
             return
         yield (result := run_check("presets", lambda: static.check_presets(subject), said="each reads back the same, and its optimisers take their options"))
         if not result.ok:
+            if reached is not None:
+                reached += trial.reach.describe(subject)[:1]
             return
     else:
         for name, look in STATIC.items():
             yield (result := run_check(name, lambda look=look: look(subject)))  # type: ignore[misc]
             if not result.ok:
                 return
-    trial = Trial(subject)
     for name, try_out in FAST.items():
-        yield run_check(name, lambda try_out=try_out: try_out(trial), said=first_line(try_out))  # type: ignore[misc]
+        yield run_check(name, lambda try_out=try_out: watch_check(try_out, trial), said=first_line(try_out))  # type: ignore[misc]
+    if reached is not None:
+        run_check("labels", lambda: watch_check(try_labels, trial))
+        reached += trial.reach.describe(subject)
+
+
+def watch_check(look: Callable[[Trial], None], trial: Trial) -> None:
+    """Carry out one check of a trial, and note which settings of the method are read in it."""
+    with trial.reach.watching(trial.subject.method.settings):
+        look(trial)
 
 
 def run_check(name: str, look: Callable[[], None], *, said: str = "") -> CheckResult:
@@ -102,4 +119,7 @@ def first_line(look: Callable[..., Any]) -> str:
     return (look.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
-__all__ = ["FAST", "RUNS", "STATIC", "CheckResult", "ContractError", "Method", "Runs", "Subject", "Trial", "fast_checks", "run_check"]
+__all__ = [
+    "FAST", "RUNS", "STATIC", "CheckResult", "ContractError", "Method", "Reach", "Runs", "Subject", "Trial", "fast_checks", "run_check",
+    "watch_check",
+]  # fmt: skip

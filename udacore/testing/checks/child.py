@@ -37,7 +37,7 @@ def main(order: dict[str, Any]) -> None:
     before = surroundings()
     began = time.process_time()
     try:
-        carry_out(order)
+        carry_out(order, seen)
     except BaseException as error:
         from udacore.errors import UdaError
         from udacore.testing.checks.report import describe, flat
@@ -73,10 +73,14 @@ def settle(order: dict[str, Any]) -> None:
     random.seed(order["noise"])
 
 
-def carry_out(order: dict[str, Any]) -> None:
-    """Load the method and its configuration, and run; the process dies at once, as if killed, where the order says so."""
+def carry_out(order: dict[str, Any], seen: dict[str, Any]) -> None:
+    """Load the method and its configuration, and run; the process dies at once, as if killed, where the order says so.
+
+    The settings that the method read are added to `seen` as `settings_read`.
+    """
     from udacore.config.resolve import load_config
     from udacore.engine.run import run
+    from udacore.testing.checks.reach import Reach
     from udacore.testing.checks.subject import load_method
     from udacore.testing.interruption import dying_before_labels, dying_in
 
@@ -84,8 +88,12 @@ def carry_out(order: dict[str, Any]) -> None:
     method = load_method(word if kind == "plugin" else find_object(word))
     config = load_config(order["config"], [f"folder={json.dumps(order['runs'])}"], packages=(), method_settings=method.settings)
     dying = dying_before_labels if order["die_late"] else dying_in
-    with dying(order["die_in"], partial(os._exit, KILLED)) if order["die_in"] else nullcontext():
-        run(config, method, resume=order["resume"])
+    reach = Reach()
+    try:
+        with reach.watching(method.settings), dying(order["die_in"], partial(os._exit, KILLED)) if order["die_in"] else nullcontext():
+            run(config, method, resume=order["resume"])
+    finally:
+        seen["settings_read"] = sorted(reach.read)
 
 
 def find_object(word: str) -> Any:

@@ -19,6 +19,7 @@ import attrs
 from udacore.config.dump import dump_config
 from udacore.plugins import hooks_of
 from udacore.testing.checks import child
+from udacore.testing.checks.reach import Reach
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.subject import SCORED, Subject, on_disk
 from udacore.testing.formats import write_streets
@@ -40,6 +41,7 @@ class Report:
     writes   files that it wrote outside of its folder
     reads    labels of the target's training images that it opened
     changed  what it changed in the process
+    settings_read  names of the settings that the method read
     seconds  of the processor, from loading the method to the end of the last round: a busy machine does not count
     killed   whether it died where it was told to
     time     when it ended
@@ -52,6 +54,7 @@ class Report:
     writes: list[str] = attrs.field(factory=list)
     reads: list[str] = attrs.field(factory=list)
     changed: list[str] = attrs.field(factory=list)
+    settings_read: list[str] = attrs.field(factory=list)
     seconds: float = 0.0
     killed: bool = False
     time: float = 0.0
@@ -60,9 +63,10 @@ class Report:
 class Runs:
     """The runs of one method below `folder`, each made when it is first asked for."""
 
-    def __init__(self, subject: Subject, folder: Path) -> None:
+    def __init__(self, subject: Subject, folder: Path, reach: Reach | None = None) -> None:
         self.subject = subject
         self.folder = folder.resolve()
+        self.reach = reach or Reach()
 
     @functools.cached_property
     def config(self) -> Path:
@@ -85,7 +89,9 @@ class Runs:
     @functools.cached_property
     def whole(self) -> Report:
         """All rounds, undisturbed, in one process."""
-        return self._run("whole")
+        report = self._run("whole")
+        self.reach.see_run(report.settings_read, report.folder / "metrics.jsonl")
+        return report
 
     @functools.cached_property
     def again(self) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -12,11 +13,14 @@ from typing import Any
 import attrs
 
 from udacore.config.counts import parse_count
-from udacore.config.resolve import CORE, load_config
+from udacore.config.presets import list_presets
+from udacore.config.resolve import CORE, STREETS, default_preset, load_config
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SamplerConfig
 from udacore.config.transforms import ResizeShortSide
 from udacore.discovery import Method, check_api, is_file, load_plugin, settings_class
+from udacore.errors import UdaError, list_names
 from udacore.options import MethodSettings
+from udacore.testing.checks.builds_on import find_base_with_streets
 from udacore.testing.checks.report import ContractError
 
 PICTURE = (64, 32)
@@ -28,7 +32,8 @@ class Subject:
     """A method on trial.
 
     given      name of its entry point, path of a .py file, a `Method`, or the module or object that holds its hooks
-    preset     preset or file whose rounds are tried; None: the method's `streets`, else the core's `streets-adapt`
+    preset     preset or file whose rounds are tried; None: the method's `streets`, else that of the method that it builds on,
+               else the core's `streets-adapt`
     overrides  changes to it, as on the command line
     picture    (width, height) of the pictures
 
@@ -49,10 +54,40 @@ class Subject:
     @functools.cached_property
     def whole(self) -> Config:
         """The configuration as its preset and the overrides say."""
+        return self._load(self.chosen[0], self.overrides)
+
+    @functools.cached_property
+    def chosen(self) -> tuple[str, str]:
+        """The preset or file that is tried, as `load_config` takes it, and in words: whose it is, and why."""
+        method, own = self.method, self._packages[:-1]
+        if self.preset is not None:
+            is_own = any(self.preset in list_presets(package) for package in own)
+            return self.preset, f"{method.name}/{self.preset}" if is_own else self.preset
+        default = default_preset(self._packages, [(("plugin",), method.name)])
+        if default == STREETS and own:
+            return default, f"{method.name}/{default}"
+        base = find_base_with_streets(method) if default != STREETS else None
+        if base is not None:
+            with contextlib.suppress(UdaError):  # the settings of this method need not be those of the other
+                self._load(f"{base}/{STREETS}", ())
+                return f"{base}/{STREETS}", f"{base}/{STREETS}, since {method.name} has none and builds on {base}"
+        return default, f"{default} of the core"
+
+    @property
+    def tried(self) -> str:
+        """The preset that is tried, in words, and the changes to it."""
+        changes = f", with {list_names(self.overrides, most=6)}" if self.overrides else ""
+        return self.chosen[1] + changes
+
+    @property
+    def _packages(self) -> tuple[str, ...]:
+        package = self.method.package
+        return (CORE,) if package in (None, CORE) else (package, CORE)
+
+    def _load(self, preset: str, overrides: Sequence[str]) -> Config:
         method = self.method
-        packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
         named = f"plugin={json.dumps(str(self.given) if isinstance(self.given, str | Path) else method.name)}"
-        return load_config(self.preset, (*self.overrides, named), packages=packages, method_settings=method.settings)
+        return load_config(preset, (*overrides, named), packages=self._packages, method_settings=method.settings)
 
     @functools.cached_property
     def config(self) -> Config:

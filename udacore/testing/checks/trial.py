@@ -25,6 +25,7 @@ from udacore.engine.session import Session
 from udacore.engine.training import Work
 from udacore.interface import IGNORE, SourceBatch, Step, TargetBatch
 from udacore.plugins import hooks_of, labelled
+from udacore.testing.checks.reach import Reach
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.subject import Subject
 
@@ -56,6 +57,7 @@ class Stage:
     name: str
     config: RoundConfig
     pairs: list[Pair]
+    reach: Reach = attrs.field(factory=Reach)
 
     def set_up(self, *, amp: bool = False) -> Work:
         """Model and optimisers, new and each time the same; global random states are left as a round begins with them."""
@@ -72,7 +74,7 @@ class Stage:
             seed_everything(seed, work.session.machine.device)
         step = Step(
             settings=work.config.method, round=work.round, index=index, micro=0, model=work.model, source=pair[0], target=pair[1],
-            generator=torch.Generator().manual_seed(seed or 1), record=lambda name, value: None,
+            generator=torch.Generator().manual_seed(seed or 1), record=lambda name, value: self.reach.recorded.setdefault(name),
         )  # fmt: skip
         found = []
         for domain in ("source", "target"):
@@ -82,6 +84,7 @@ class Stage:
                     result = getattr(work.session.hooks, hook)(step=step)
                 named = result if isinstance(result, Mapping) else {} if result is None else {domain: result}
                 found += [Loss(hook, str(term), part_of_term(str(term)), value) for term, value in named.items()]
+        self.reach.losses |= dict.fromkeys(loss.term for loss in found)
         return found
 
     def take_steps(self, work: Work, count: int = 2) -> list[dict[str, list[float]]]:
@@ -128,8 +131,9 @@ def tensors_of(batch: SourceBatch | TargetBatch) -> dict[str, Tensor]:
 class Trial:
     """All that differs between the rounds of a method, each once."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, reach: Reach | None = None) -> None:
         self.subject = subject
+        self.reach = reach or Reach()
 
     @functools.cached_property
     def session(self) -> Session:
@@ -148,7 +152,8 @@ class Trial:
             like = attrs.evolve(config, weights=None, keep="last", best_on=None, evaluate={})
             if config.steps and like not in seen:
                 seen.append(like)
-                stages.append(make_stage(session, name, has_labels=config.target.labels != "none"))
+                stage = make_stage(session, name, has_labels=config.target.labels != "none")
+                stages.append(attrs.evolve(stage, reach=self.reach))
             if "on_round_end" in hooks_of(self.session.method):
                 store = store.add(session, name)
         return stages
