@@ -37,6 +37,10 @@ CORE = "udacore"
 _BESIDE = "__udacore_beside__"
 
 
+class UnknownPluginError(PluginError):
+    """There is no method of the name, installed or as a file."""
+
+
 @attrs.frozen(kw_only=True)
 class InstalledPlugin:
     """What the metadata of an installed distribution say about a method.
@@ -118,7 +122,10 @@ def core_fits(cores: str) -> bool:
 
 
 def find_plugin(name: str) -> InstalledPlugin:
-    """The installed method of that name; raises PluginError if there is none, more than one, or one for other cores."""
+    """The installed method of that name.
+
+    Raises UnknownPluginError if there is none, PluginError if there is more than one, or one for other cores.
+    """
     plugins = list_plugins()
     claims = [plugin for plugin in plugins if plugin.name == name]
     if not claims:
@@ -129,7 +136,7 @@ def find_plugin(name: str) -> InstalledPlugin:
             message += f"; to install it: pip install udacore-{short}"
         if is_there(f"{name}.py"):
             message += f"; to load the file: --plugin ./{name}.py"
-        raise PluginError(message)
+        raise UnknownPluginError(message)
     if len(claims) > 1:
         owners = " and ".join(f"{claim.distribution} {claim.version}" for claim in claims)
         raise PluginError(f"plugin {name!r} is claimed by {owners}; uninstall one: pip uninstall {claims[-1].distribution}")
@@ -143,6 +150,14 @@ def find_plugin(name: str) -> InstalledPlugin:
 def is_file(name_or_file: str) -> bool:
     """Whether what `--plugin` got means a file rather than an installed method."""
     return name_or_file.endswith(".py") or "/" in name_or_file or os.sep in name_or_file
+
+
+def look_up(name_or_file: str) -> None:
+    """UnknownPluginError if there is no method of that name, installed or as a file. Nothing is imported."""
+    if is_file(name_or_file):
+        _check_file(find_place(name_or_file))
+    elif all(plugin.name != name_or_file for plugin in list_plugins()):
+        find_plugin(name_or_file)
 
 
 def load_plugin(name_or_file: str) -> Method:
@@ -183,10 +198,15 @@ def import_plugin(name_or_file: str) -> Method:
     )
 
 
-def _import_file(path: Path) -> Method:
+def _check_file(path: Path) -> None:
     if path.suffix != ".py" or not is_there(path):
         files = sorted(str(file) for file in path.parent.glob("*.py")) if is_folder(path.parent) else []
-        raise PluginError(f"plugin {str(path)!r}: no such Python file{near_matches(str(path), files) if len(files) < 20 else ''}")
+        near = near_matches(str(path), files) if len(files) < 20 else ""
+        raise UnknownPluginError(f"plugin {str(path)!r}: no such Python file{near}")
+
+
+def _import_file(path: Path) -> Method:
+    _check_file(path)
     full = path.resolve()
     if is_there(full) and not os.access(full, os.R_OK):
         raise PluginError(f"plugin {str(path)!r} cannot be read")

@@ -82,6 +82,15 @@ def list_names(names: Iterable[object], most: int = 3, characters: int = 240) ->
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
+def spell_out(text: str) -> str:
+    """The text with control characters as their escapes: line breaks, terminal sequences, NUL, marks of direction.
+
+    >>> print(spell_out("a\\x1b[31m"))
+    a\\x1b[31m
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def one_line(text: str, most: int = LONGEST_LINE) -> str:
     """The text as one line of at most `most` characters; what is cut is counted, control characters are spelt out.
 
@@ -93,7 +102,7 @@ def one_line(text: str, most: int = LONGEST_LINE) -> str:
     'xxxxxxxxxx ... and 90 more characters'
     """
     start = re.sub(r"\s*[\r\n]\s*", " ", text[: 4 * most])
-    shown = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), start)
+    shown = spell_out(start)
     if len(text) <= 4 * most and len(shown) <= most:
         return shown
     left = most - 40

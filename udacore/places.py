@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.resources
 import importlib.util
 import re
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from udacore.errors import ConfigError, one_line
 
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of the system for words that can name no file, or none that is ever found."""
 _IN_PACKAGE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([^:\\]+)")
 
 
@@ -23,7 +26,7 @@ def expand(text: str | Path) -> Path:
 def is_file(path: str | Path) -> bool:
     """Whether there is such a file; a name that is too long, or no name at all, is none."""
     try:
-        return Path(path).is_file()
+        return bool(str(path)) and Path(path).is_file()
     except (OSError, ValueError):
         return False
 
@@ -31,7 +34,7 @@ def is_file(path: str | Path) -> bool:
 def is_dir(path: str | Path) -> bool:
     """Whether there is such a folder; see `is_file`."""
     try:
-        return Path(path).is_dir()
+        return bool(str(path)) and Path(path).is_dir()
     except (OSError, ValueError):
         return False
 
@@ -39,7 +42,7 @@ def is_dir(path: str | Path) -> bool:
 def exists(path: str | Path) -> bool:
     """Whether there is anything of this name; see `is_file`."""
     try:
-        return Path(path).exists()
+        return bool(str(path)) and Path(path).exists()
     except (OSError, ValueError):
         return False
 

@@ -17,6 +17,7 @@ from importlib import metadata
 import click
 
 from udacore.errors import LONGEST_LINE, ConfigError, PluginError, SeveralProblemsError, UdaError, near_matches, one_line
+from udacore.places import NO_NAME
 
 COMMANDS = {
     "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
@@ -134,17 +135,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is_plugins = bool(getattr(error, "__notes__", ()))  # which hook, which step: worth a traceback
         if error.errno not in _MENDABLE or is_plugins or debug:
             raise
-        _complain(UdaError(f"{error.filename or 'the output'}: {_MENDABLE[error.errno]}: {error.strerror}"))
-        return _leave_output()
+        named = isinstance(error.filename, str | bytes)
+        name = one_line(os.fsdecode(error.filename), 200) if named else "the output"
+        kind = ConfigError if error.errno in NO_NAME else UdaError
+        _complain(kind(f"{name}: {_MENDABLE[error.errno]}: {error.strerror}"))
+        _leave_output()
+        return kind.exit_code
     return code if isinstance(code, int) else 0
 
 
-def _leave_output() -> int:
-    """Exit code 1 for a stdout that takes no more: what is left in it would be tried again, and be a traceback, when Python ends."""
+def _leave_output() -> None:
+    """Drop what is left in a stdout that takes no more: it would be tried again, and be a traceback, when Python ends."""
     with contextlib.suppress(OSError):
         number = sys.stdout.fileno()
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-    return UdaError.exit_code
 
 
 def _complain(error: click.ClickException | UdaError) -> None:

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 import click
 
+from udacore.cli.words import refuse_empty
 from udacore.config.files import read_config
 from udacore.config.resolve import CORE, load_config, partial_overrides, peek_plugin
 from udacore.config.schema import Config
 from udacore.discovery import Method, load_plugin
 from udacore.errors import ConfigError
-from udacore.places import is_file
+from udacore.places import expand, is_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PLUGIN_HELP = "Method: an installed plugin or a Python file. [default: what CFG says, else source-only]"
@@ -27,7 +28,12 @@ def run_arguments(command: Command) -> Command:
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """The configuration (the word that is no `key=value`), or None, and the overrides in their order."""
+    """The configuration (the word that is no `key=value`), or None, and the overrides in their order.
+
+    ConfigError for an empty word, UsageError for two configurations.
+    """
+    for word in words:
+        refuse_empty(word, "CFG")
     changes = [word for word in words if "=" in word and "/" not in word.partition("=")[0]]  # runs/a=b/config.yaml is a file
     files = [word for word in words if word not in changes]
     if len(files) > 1:
@@ -62,7 +68,7 @@ def open_run(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
 
     Raises ConfigError where it is neither, and what `read_run` raises.
     """
-    folder = Path(run_or_config)
+    folder = expand(refuse_empty(run_or_config, "RUN_OR_CONFIG"))
     is_run = is_file(folder / "config.yaml")
     if not is_run and checkpoint is None:
         raise ConfigError(f"{run_or_config}: no run folder (it has no config.yaml); give one, or a preset with --checkpoint FILE")

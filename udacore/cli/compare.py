@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from udacore.cli.words import FileWord, say
 from udacore.errors import one_line
 
 
 @click.command(short_help="Put finished runs into one table.")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=FileWord(), metavar="RUN...")
 @click.option("--set", "data", default="target", show_default=True, metavar="NAME", help="Evaluation set that is compared.")
 @click.option("--to", metavar="NAME", help="Run that those without a control of their own are compared with.")
 @click.option("--markdown", "style", flag_value="markdown", help="Tables in Markdown.")
@@ -40,5 +41,5 @@ def compare(runs: tuple[Path, ...], data: str, to: str | None, style: str | None
         click.echo(json.dumps(comparison.plain(rows)))
         return
     form: comparison.Style = "markdown" if style == "markdown" else "text"
-    click.echo(comparison.format_comparison(rows, form))
-    click.echo("\n" + comparison.format_classes(rows, form))
+    say(comparison.format_comparison(rows, form))
+    say("\n" + comparison.format_classes(rows, form))

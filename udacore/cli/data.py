@@ -12,10 +12,11 @@ import click
 
 from udacore.cli.arguments import read_run, run_arguments
 from udacore.cli.miniatures import make
+from udacore.cli.words import refuse_empty, say
 from udacore.config.convert import field_names, field_types, structure
 from udacore.config.files import override, parse_override
 from udacore.config.schema import Config, DataConfig, EvaluationConfig
-from udacore.errors import ConfigError, DataError
+from udacore.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
     from udacore.data.check import DataReport
@@ -75,7 +76,7 @@ def check(plugin: str | None, words: tuple[str, ...], dataset: str | None, root:
     if dataset is not None:
         if plugin is not None:
             raise click.UsageError("--dataset looks at one data set; --plugin belongs to a configuration")
-        entries = [read_entry(dataset, root, words)]
+        entries = [read_entry(dataset, root if root is None else refuse_empty(root, "--root"), words)]
     elif root is not None:
         raise click.UsageError("--root belongs to --dataset; in a configuration write source.root=FOLDER")
     else:
@@ -85,7 +86,7 @@ def check(plugin: str | None, words: tuple[str, ...], dataset: str | None, root:
         found = [{"used": entry.used, **report.as_dict()} for entry, report in zip(entries, reports, strict=True)]
         click.echo(json.dumps(found, indent=2, default=str))
     else:
-        click.echo("\n\n".join(f"[{entry.used}] {report.render()}" for entry, report in zip(entries, reports, strict=True)))
+        say("\n\n".join(f"[{entry.used}] {report.render()}" for entry, report in zip(entries, reports, strict=True)))
     if not all(report.is_sound for report in reports):
         click.get_current_context().exit(DataError.exit_code)
 
@@ -137,7 +138,7 @@ def _look(entry: Entry, full: bool) -> DataReport:
     from udacore.data.labels import get_label_space
 
     space = get_label_space(entry.space)
-    with click.progressbar(length=1, label=f"checking {entry.used}", file=sys.stderr) as bar:
+    with click.progressbar(length=1, label=one_line(f"checking {entry.used}", 80), file=sys.stderr) as bar:
 
         def show(done: int, todo: int) -> None:
             bar.length = todo

@@ -14,6 +14,7 @@ import click
 
 from udacore.cli.arguments import open_run
 from udacore.cli.run import is_first_process, show_results
+from udacore.cli.words import FileWord, say
 
 if TYPE_CHECKING:
     from udacore.engine.evaluation import Result
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("overrides", nargs=-1)
 @click.option("--plugin", "-p", help="Method, where CONFIG is a preset.  [default: what the file says]")
 @click.option("--round", "only", metavar="NAME", help="Round whose model and settings are used.  [default: the last finished]")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="File of weights instead of the run's own, or a folder of them.")
+@click.option("--checkpoint", type=FileWord(), help="File of weights instead of the run's own, or a folder of them.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
 def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None, only: str | None, checkpoint: Path | None, as_json: bool) -> None:
     """Evaluate RUN_OR_CONFIG: a run folder, or a preset or file together with --checkpoint.
@@ -72,4 +73,4 @@ def show_table(rows: Iterable[tuple[int | None, Result]], as_json: bool) -> None
     if as_json:
         click.echo(json.dumps([{"iters": iterations, **result.row()} for iterations, result in found]))
     best = max((result for _, result in found), key=lambda result: -1.0 if math.isnan(result.scores.miou) else result.scores.miou)
-    click.echo(f"best: {best.protocol['checkpoint']}, mIoU {100 * best.scores.miou:.1f} on {best.set}", err=True)
+    say(f"best: {best.protocol['checkpoint']}, mIoU {100 * best.scores.miou:.1f} on {best.set}", err=True)

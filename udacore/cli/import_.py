@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from udacore.cli.words import FileWord, say
 from udacore.discovery import Method, load_plugin
 from udacore.errors import ConfigError, PluginError
 
@@ -43,8 +44,8 @@ class Imported:
 
 
 @click.command("import", short_help="Convert a checkpoint of a method's authors.")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT.pt", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FileWord())
+@click.argument("out", metavar="OUT.pt", type=FileWord())
 @click.option("--plugin", "-p", required=True, metavar="NAME|FILE", help="Method whose authors' layouts are tried.")
 @click.option("--force", is_flag=True, help="Replace OUT.pt if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of text.")
@@ -80,7 +81,7 @@ def import_(files: tuple[Path, ...], out: Path, plugin: str, force: bool, as_jso
     found = _describe(method, layout, content, state, list_left(content, layout))
     origin = {"plugin": found.plugin, "layout": found.layout, "file": ", ".join(file.name for file in files)}
     write_atomically(out, {"model": {key: value.contiguous().clone() for key, value in state.items()}, "imported": origin})
-    click.echo(json.dumps({"file": where, "out": str(out), **attrs.asdict(found)}, indent=2) if as_json else _text(found, where, out))
+    say(json.dumps({"file": where, "out": str(out), **attrs.asdict(found)}, indent=2) if as_json else _text(found, where, out))
 
 
 def layouts_of(method: Method) -> tuple[Layout, ...]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from udacore.errors import ConfigError
-from udacore.places import exists, expand
+from udacore.cli.words import FileWord, say
+from udacore.errors import ConfigError, spell_out
+from udacore.places import exists
 
 FORMATS = ("gta5", "synthia", "synthia-parsed", "cityscapes", "foggy_cityscapes", "folder")
 SMALLEST = (48, 40)
@@ -17,7 +18,7 @@ SMALLEST = (48, 40)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FileWord())
 @click.option("--like", "form", type=click.Choice(FORMATS), required=True, help="Data set whose files are imitated.")
 @click.option(
     "--count", type=click.IntRange(1, 100_000), default=8, show_default=True,
@@ -38,14 +39,13 @@ def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
     The pictures are patches of the classes' colours: a run on them shows that
     everything fits together, and its figures mean nothing.
     """
-    folder = expand(folder)
     if exists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty; name a new folder")
     width, height = parse_size(size)
     _writers(form)(folder, count, (width, height), seed)
     dataset = form.partition("-")[0]
-    click.echo(f"{folder}: {count} pictures of {width} x {height} in the format of {form}")
-    click.echo(f"look at them: uda data check --dataset {dataset} --root {shlex.quote(str(folder))}")
+    say(f"{spell_out(str(folder))}: {count} pictures of {width} x {height} in the format of {form}")
+    say(f"look at them: uda data check --dataset {dataset} --root {shlex.quote(spell_out(str(folder)))}")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -17,8 +17,9 @@ import click
 
 from udacore.catalogue import Entry, make_catalogue
 from udacore.cli.arguments import split_words
-from udacore.discovery import Method, list_plugins, load_plugin
-from udacore.errors import UdaError
+from udacore.cli.words import FileWord, refuse_empty, say
+from udacore.discovery import Method, UnknownPluginError, list_plugins, load_plugin, look_up
+from udacore.errors import ConfigError, UdaError, spell_out
 
 
 @click.group()
@@ -110,7 +111,7 @@ def show(name: str, as_json: bool) -> None:
         "presets": list_presets(method.package) if method.package else [],
         "citation": inspect.cleandoc(str(getattr(method.module, "CITATION", ""))),
     }
-    click.echo(json.dumps(about, indent=2) if as_json else _text(about))
+    say(json.dumps(about, indent=2) if as_json else _text(about))
 
 
 @plugins.command()
@@ -119,7 +120,8 @@ def show(name: str, as_json: bool) -> None:
 def check(name: str, words: tuple[str, ...]) -> None:
     """Check that a method keeps the contract of the hooks: what can be seen
     without a run, a line for each check as it is done, in some seconds on the
-    CPU. Trains nothing, writes nothing. Exit code 4 if a check fails.
+    CPU. Trains nothing, writes nothing. Exit code 4 if a check fails, 2 if
+    there is no such method.
 
     Tried are the rounds of CFG, a preset or file, with the changes that
     follow, as for uda run; else those of the preset streets of the method, of
@@ -136,23 +138,32 @@ def check(name: str, words: tuple[str, ...]) -> None:
     """
     from udacore.testing import fast_checks
 
+    refuse_unknown(name)
     preset, overrides = split_words(words)
     is_sound, reached = True, list[str]()
     for result in fast_checks(name, preset=preset, overrides=overrides, reached=reached):
-        click.echo(f"{'ok' if result.ok else 'FAILED':6}  {result.check:30}  {result.message}".rstrip())
+        say(f"{'ok' if result.ok else 'FAILED':6}  {result.check:30}  {result.message}".rstrip())
         is_sound = is_sound and result.ok
     for line in reached:
-        click.echo(line)
+        say(line)
     if not is_sound:
         click.get_current_context().exit(4)
 
 
+def refuse_unknown(name: str) -> None:
+    """ConfigError where no method has this name: then nothing was checked, so that no check has failed."""
+    try:
+        look_up(name)
+    except UnknownPluginError as error:
+        raise ConfigError(str(error)) from None
+
+
 @plugins.command()
 @click.argument("name", required=False)
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=".", help="Where udacore-NAME is made.  [default: here]")
+@click.option("--folder", type=FileWord(), default=".", help="Where udacore-NAME is made.  [default: here]")
 @click.option("--license", "license_", default="MIT", metavar="SPDX", help="Licence of the package, MIT if not given.")
 @click.option("--author", help="Who holds the rights.  [default: the udacore-NAME authors]")
-@click.option("--from", "file", type=click.Path(path_type=Path), help="A method in one Python file: its code goes into the package.")
+@click.option("--from", "file", type=FileWord(), help="A method in one Python file: its code goes into the package.")
 def new(name: str | None, folder: Path, license_: str, author: str | None, file: Path | None) -> None:
     """Write a complete package for a new method: settings, all hooks,
     presets, tests, CI. It trains and passes its own tests as it is.
@@ -169,12 +180,12 @@ def new(name: str | None, folder: Path, license_: str, author: str | None, file:
 
     if name is None and file is None:
         raise click.UsageError("give the method a name, such as: uda plugins new my-method")
-    name = name or str(file.stem if file else "").replace("_", "-")
+    name = str(file.stem if file else "").replace("_", "-") if name is None else refuse_empty(name, "NAME")
     request = Request(name=name, license=license_, author=author, file=file)
     for path in write_package(request, folder):
-        click.echo(folder / path)
+        say(spell_out(str(folder / path)))
     place = folder / request.distribution
-    click.echo(f"next: cd {shlex.quote(str(place))} && pip install -e '.[dev]' && pytest && uda run --plugin {name}", err=True)
+    say(f"next: cd {shlex.quote(spell_out(str(place)))} && pip install -e '.[dev]' && pytest && uda run --plugin {name}", err=True)
 
 
 def _text(about: dict[str, Any]) -> str:
@@ -197,4 +208,4 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())

@@ -8,7 +8,8 @@ from typing import Literal
 import click
 
 from udacore.cli.arguments import open_run
-from udacore.errors import ConfigError, DataError
+from udacore.cli.words import FileWord, read_file_word, say
+from udacore.errors import ConfigError, DataError, spell_out
 from udacore.places import exists
 
 SHOWN = 20
@@ -18,11 +19,11 @@ SHOWN = 20
 @click.command(short_help="Label pictures, folders or videos.")
 @click.argument("run_or_config")
 @click.argument("words", nargs=-1, metavar="INPUT... [KEY=VALUE]...")
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the results; made if missing.")
+@click.option("--out", "-o", type=FileWord(), required=True, help="Folder for the results; made if missing.")
 @click.option("--as", "style", type=click.Choice(["labels", "overlay"]), default="labels", show_default=True, help="What is written for a picture.")
 @click.option("--plugin", "-p", help="Method, where CONFIG is a preset.  [default: what the file says]")
 @click.option("--round", "only", metavar="NAME", help="Round whose model and settings are used.  [default: the last finished]")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="File of weights instead of the run's own.")
+@click.option("--checkpoint", type=FileWord(), help="File of weights instead of the run's own.")
 @click.option("--set", "data", metavar="NAME", help="Evaluation set whose protocol is used.  [default: the first of the target]")
 def predict(
     run_or_config: str, words: tuple[str, ...], out: Path, style: Literal["labels", "overlay"], plugin: str | None,
@@ -46,8 +47,9 @@ def predict(
     again goes on where the last one stopped. No file is replaced but results
     of earlier calls.
     """
-    inputs = [Path(word) for word in words if "=" not in word or exists(word)]
-    changes = tuple(word for word in words if Path(word) not in inputs)
+    is_input = {word: "=" not in word or exists(word) for word in words}
+    inputs = [read_file_word(word, "INPUT") for word in words if is_input[word]]
+    changes = tuple(word for word in words if not is_input[word])
     if not inputs:
         raise ConfigError("nothing to label; give pictures, folders or videos")
     method, config, folder = open_run(run_or_config, changes, plugin, checkpoint)
@@ -57,11 +59,11 @@ def predict(
     failed: list[str] = []
     with open_predictor(config, method, folder=folder, only=only, checkpoint=checkpoint, data=data) as predictor:
         for result in predict_files(predictor, found, out, style, failed):
-            click.echo(result)
+            say(spell_out(str(result)))
     if failed and len(found) == 1:
         raise DataError(failed[0])
     for line in failed[:SHOWN]:
-        click.echo(f"not labelled: {line}", err=True)
+        say(f"not labelled: {line}", err=True)
     if failed:
         listed = f", the first {SHOWN} are listed" if len(failed) > SHOWN else ""
         raise DataError(f"{len(failed)} of {len(found)} inputs could not be read{listed}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from udacore.cli.arguments import note_partial, read_run, run_arguments
+from udacore.cli.words import say
 from udacore.errors import one_line
 
 
@@ -53,7 +54,7 @@ def run(
 
         table = try_out(config, method)
         if is_first_process():
-            click.echo(table)
+            say(table)
         return
     from udacore.engine.run import run as carry_out
 
@@ -87,6 +88,6 @@ def show_results(results: Sequence[object], as_json: bool) -> None:
         return
     for classes in dict.fromkeys(row.classes for row in rows):
         table = {f"{row.round} on {row.set}": row.scores for row in rows if row.classes == classes}
-        click.echo(format_scores(table, classes))
+        say(format_scores(table, classes))
     for row in rows:
-        click.echo(f"{row.round} on {row.set}: " + ", ".join(f"{key} {value}" for key, value in row.protocol.items()))
+        say(f"{row.round} on {row.set}: " + ", ".join(f"{key} {value}" for key, value in row.protocol.items()))

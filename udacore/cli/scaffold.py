@@ -49,6 +49,8 @@ FILES_FROM_FILE = {**{path: name for path, name in FILES.items() if path != "tes
 """The same for a method that was one file: its tests are the contract."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST_NAME = 100
+"""Characters of a method's name: folders and wheels that carry it have names of at most 255."""
 
 _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 """The line that says in what a file is written, one of the first two."""
@@ -114,6 +116,8 @@ def write_package(request: Request, parent: Path) -> list[Path]:
 
 def check_name(name: str) -> None:
     """Raise ConfigError if a method cannot have this name, or another one has it."""
+    if len(name) > LONGEST_NAME:
+        raise ConfigError(f"the name of a method has at most {LONGEST_NAME} characters, got {len(name)}")
     if not _NAME.fullmatch(name):
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()  # letters without their accents
         simple = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", plain).lower()).strip("-").lstrip("0123456789-")

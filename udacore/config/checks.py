@@ -10,12 +10,15 @@ from typing import Any
 
 from udacore.config.counts import parse_count
 from udacore.config.problems import Problem, join, show
-from udacore.config.schema import PartConfig, RoundConfig
+from udacore.config.schema import DataConfig, PartConfig, RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
 from udacore.places import exists, names_package
 
 SEGMENTER = "segmenter"
+FILE_SETTINGS = {"root": "root", "list": "list_", "except": "except_"}
+"""Settings of a data set that name a file or folder -> their fields."""
+EMPTY = "must be the name of a file or folder, or null, got an empty text"
 NO_STEPS = ("0", "0.0")
 ROUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 RESERVED = ("own", "none", "make", "initial", "previous", "best")
@@ -42,6 +45,7 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     """
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
+    found += check_names(config)
     found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
     if not broken:
         found += check_method(config)
@@ -49,6 +53,21 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
         key = problem.path.partition(".")[0].partition("[")[0]
         if not {key, DEPENDS.get(key), "parts" if key == "weights" else key} & set(broken):
             yield Problem(f"rounds.{name}.{problem.path}", problem.text)
+
+
+def check_names(config: RoundConfig) -> Iterator[Problem]:
+    """No file or folder has an empty name, which would else mean the working folder."""
+    sets: dict[str, DataConfig] = {"source": config.source, "target": config.target}
+    sets |= {f"evaluate.{name}": settings for name, settings in config.evaluate.items()}
+    for place, settings in sets.items():
+        for key, field in FILE_SETTINGS.items():
+            if is_blank(getattr(settings, field)):
+                yield Problem(f"{place}.{key}", EMPTY)
+
+
+def is_blank(word: str | None) -> bool:
+    """Whether a word was given that names nothing."""
+    return word is not None and not word.strip()
 
 
 def check_counts(config: RoundConfig) -> Iterator[Problem]:

@@ -121,6 +121,8 @@ def merge(base: Any, over: Any) -> Any:
 
 def locate(argument: str, packages: Sequence[str], folder: Path | None = None) -> Path | Traversable:
     """A file (relative to `folder`, or `package:path`), if it exists or ends with .yaml or .yml; else the preset of that name."""
+    if not argument.strip():
+        raise ConfigError("an empty word names no configuration")
     path = find_place(argument)
     path = folder / path if folder is not None else path
     if is_file(path):

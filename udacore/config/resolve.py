@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from udacore.config.checks import SEGMENTER, check_round, check_round_name
+from udacore.config.checks import EMPTY, SEGMENTER, check_round, check_round_name, is_blank
 from udacore.config.convert import INVALID, convert, field_names
 from udacore.config.dump import dump_config
 from udacore.config.files import EXTENDS, SUFFIXES, locate, merge, override, parse_override, read_file, read_mapping
@@ -39,7 +39,7 @@ def load_config(
     `method` an object of the settings class. Raises ConfigError, which lists all problems.
     """
     changes = [parse_override(text) for text in overrides]
-    argument = argument or default_preset(packages, changes)
+    argument = default_preset(packages, changes) if argument is None else argument
     data = read_file(argument, packages)
     problems = [*_unknown_names(data, changes), *_shadowed(data, changes, overrides)]
     for keys, value in changes:
@@ -55,7 +55,7 @@ def partial_overrides(
     Arguments as those of `load_config`, whose ConfigErrors it raises.
     """
     changes = [parse_override(text) for text in overrides]
-    rounds = read_file(argument or default_preset(packages, changes), packages).get("rounds")
+    rounds = read_file(default_preset(packages, changes) if argument is None else argument, packages).get("rounds")
     given = {str(name): own for name, own in rounds.items() if isinstance(own, Mapping)} if isinstance(rounds, Mapping) else {}
     notes = []
     for (keys, value), text in zip(changes, overrides, strict=True):
@@ -136,6 +136,9 @@ class _Resolver:
     def resolve(self, argument: str) -> Config:
         """The configuration; a ConfigError lists all problems of `argument`."""
         config: Config = convert(self.run, Config, "", self.problems)
+        if config is not INVALID:
+            blank = [key for key in ("name", "folder") if is_blank(getattr(config, key))]
+            self.problems += [Problem(key, EMPTY) for key in blank]
         found: list[Problem] = []
         self._convert_round(self.shared, "", found)
         given = self._given_rounds()

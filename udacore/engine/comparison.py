@@ -12,7 +12,7 @@ import numpy as np
 
 from udacore.config.files import read_mapping
 from udacore.engine.metrics_file import read_result, read_rows
-from udacore.errors import ConfigError, UdaError, near_matches
+from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.metrics import Scores, align, format_scores
 
 Style = Literal["text", "markdown"]
@@ -53,12 +53,12 @@ class Row:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Run folders among `paths`; a folder that is none stands for those in it, sorted. UdaError where there is none."""
+    """Run folders among `paths`; a folder that is none stands for those in it, sorted. DataError where there is none."""
     found = []
     for path in paths:
         inside = [path] if (path / "config.yaml").is_file() else sorted(file.parent for file in path.glob("*/config.yaml"))
         if not inside:
-            raise UdaError(f"{path}: no run folder, and holds none (config.yaml is missing)")
+            raise DataError(f"{path}: no run folder, and holds none (config.yaml is missing)")
         found += inside
     return found
 
@@ -66,12 +66,13 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 def read_run_folder(folder: Path, data: str = "target") -> FinishedRun:
     """The last scores of a finished run on its evaluation set `data`.
 
-    UdaError if it is not finished, was not scored on the set, or its files are none of a run; ConfigError if config.yaml is broken.
+    UdaError if it is not finished or was not scored on the set; DataError if its files are none of a run; ConfigError if
+    config.yaml is broken.
     """
     config = read_mapping(folder / "config.yaml")
     rounds = list(config["rounds"]) if isinstance(config.get("rounds"), dict) else []
     if not rounds or not isinstance(config.get("seed"), int):
-        raise UdaError(f"{folder}: no run folder: its config.yaml is not one that a run has written")
+        raise DataError(f"{folder}: no run folder: its config.yaml is not one that a run has written")
     if not (folder / "checkpoints" / f"{len(rounds) - 1}-{rounds[-1]}.pt").is_file():
         raise UdaError(f"{folder}: round {rounds[-1]!r} is not finished; go on with uda run ... --resume")
     lines = read_rows(folder)

@@ -6,7 +6,8 @@ import errno
 from collections.abc import Callable
 
 from udacore import ranks
-from udacore.errors import ConfigError, DataError, PluginError, UdaError
+from udacore.errors import ConfigError, DataError, PluginError, UdaError, one_line
+from udacore.places import NO_NAME
 
 _KINDS = {kind.exit_code: kind for kind in (UdaError, ConfigError, DataError, PluginError)}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -31,7 +32,9 @@ def on_main(action: Callable[[], object]) -> None:
 
 
 def as_user_error(error: OSError) -> UdaError:
-    """One line for a file that could not be written."""
+    """One line for a file that could not be written; a ConfigError where it is for its name."""
+    if error.errno in NO_NAME:
+        return ConfigError(f"{one_line(str(error.filename), 200)}: no file can have such a name: {error.strerror}")
     return UdaError(f"{error.filename or 'the run folder'}: could not be written: {error.strerror or error}")
 
 
