@@ -17,6 +17,7 @@ from importlib import metadata
 import click
 
 from udacore.errors import LONGEST_LINE, ConfigError, PluginError, SeveralProblemsError, UdaError, near_matches, one_line
+from udacore.exhaustion import describe_exhaustion
 from udacore.places import NO_NAME
 
 COMMANDS = {
@@ -124,6 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:  # Ctrl-C, or the end of the input at a question
         return 130
+    except (MemoryError, RuntimeError) as error:
+        said = describe_exhaustion(error)
+        if said is None or debug:
+            raise
+        _complain(UdaError(said))
+        return UdaError.exit_code
     except SystemExit as error:  # of a network, a setting or a library: a half-done command must not end with 0
         if debug:
             raise

@@ -48,7 +48,7 @@ class SamplerConfig:
     name: Literal["shuffle", "replacement", "class_balanced", "rare_class"] = option(
         "shuffle", "shuffle: each image once an epoch; replacement: independent draws; class_balanced: FADA's list; rare_class: DAFormer's"
     )
-    sub_epoch: int = option(3000, "class_balanced: images after which the class counts start anew", at_least=1)
+    sub_epoch: int = option(3000, "class_balanced: images after which the class counts start anew", at_least=1, at_most=10**6)
     temperature: float = option(0.01, "rare_class: how sharply rare classes are preferred", above=0)
     min_pixels: int = option(
         3000, "rare_class: pixels of the class that an image's label, as stored, must hold; crops are not drawn again for it", at_least=1

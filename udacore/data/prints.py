@@ -15,14 +15,21 @@ from udacore.errors import DataError
 _DIGITS = 8
 _BLOCK = 1 << 14
 _WHOLE = 1 << 16
+_SHARE = 256
+"""Pairs that a thread looks at before it asks for more: a list of millions is not a queue of millions."""
 
 
 def prints_of(table: ImageTable) -> dict[str, Any]:
     """A checksum of eight digits for each pair: its name, and what its picture and label hold."""
     with ThreadPoolExecutor(8) as pool:  # it is the disk that is waited for
-        values = list(pool.map(lambda index: _print(table, index), range(len(table))))
+        blocks = pool.map(lambda first: _prints(table, range(first, min(first + _SHARE, len(table)))), range(0, len(table), _SHARE))
+        values = list(blocks)
     where = str(Path(table.where(0)).parent) if isinstance(table.images, ImageFiles) else table.dataset
     return {"count": len(table), "where": where, "prints": "".join(values)}
+
+
+def _prints(table: ImageTable, indices: range) -> str:
+    return "".join(_print(table, index) for index in indices)
 
 
 def _print(table: ImageTable, index: int) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from udacore.errors import UdaError
+from udacore.exhaustion import describe_exhaustion
 
 
 def load(made: Any, plans: Iterable[Any], workers: int, pin: bool = False) -> Generator[Any, None, None]:
@@ -87,6 +88,8 @@ class _Reporting(Dataset[Any]):
             return self.made[plan]
         except Exception as error:
             here = get_worker_info() is None
+            if not here and (said := describe_exhaustion(error)):
+                error = UdaError(said)
             return _Problem(error if here or isinstance(error, UdaError) else None, traceback.format_exc())
 
 

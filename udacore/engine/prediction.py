@@ -26,6 +26,7 @@ from udacore.data.reading import read_image, write_image, write_label
 from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import predict_under, watched_outputs
+from udacore.engine.footprint import check_protocol
 from udacore.engine.predicted_files import PredictedFiles
 from udacore.engine.scoring import choose_checkpoint, load_model, opened
 from udacore.engine.together import as_user_error
@@ -93,6 +94,7 @@ def open_predictor(
     on_target = [key for key, entry in protocols.items() if entry.domain in (None, "target")]
     protocol = protocols[data] if data else protocols[(on_target or list(protocols))[0]] if protocols else EvaluationConfig()
     with opened(config, method, folder) as session:
+        check_protocol(protocol, "evaluate", len(session.space(name).classes))
         model, _ = load_model(session, name, path)
         yield Predictor(
             model=model.eval(), protocol=protocol, domain=protocol.domain or "target", pixels=config.rounds[name].pixels,

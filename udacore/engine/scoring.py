@@ -15,6 +15,7 @@ from udacore.engine.checkpoint import Checkpoints, parse_checkpoint, read_tensor
 from udacore.engine.checkpoint_form import is_count
 from udacore.engine.device import running
 from udacore.engine.evaluation import Result, describe_protocol, evaluate
+from udacore.engine.footprint import check_scoring
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.parts import SEGMENTER, part_of
 from udacore.engine.session import Session
@@ -36,6 +37,7 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
     checkpoint  a file of weights instead: a checkpoint of a run, a plain state_dict, or one that the method's authors released
     """
     name, path = choose_checkpoint(config, folder, only, checkpoint)
+    check_scoring(config, name)
     with opened(config, method, folder) as session:
         return _Scorer(session, name).score(path)
 
@@ -50,6 +52,7 @@ def score_folder(config: Config, method: Method, *, folder: Path | None, only: s
     if not paths:
         raise ConfigError(f"{checkpoints}: holds no checkpoint, that is, no file that ends in .pt or .pth")
     name, _ = choose_checkpoint(config, folder, only, paths[0])
+    check_scoring(config, name)
     with opened(config, method, folder) as session:
         for path in paths:
             (result,) = _Scorer(session, name).score(path, sets=1)
