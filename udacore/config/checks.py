@@ -10,19 +10,29 @@ from typing import Any
 
 from udacore.config.counts import parse_count
 from udacore.config.problems import Problem, join, show
+from udacore.config.references import (
+    INITIAL,
+    RESERVED,
+    SEGMENTER,
+    WEIGHTS,
+    Best,
+    File,
+    Initial,
+    OfRound,
+    Previous,
+    parse_initial,
+    parse_weights,
+)  # fmt: skip
 from udacore.config.schema import DataConfig, PartConfig, RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
 from udacore.places import exists, names_package
 
-SEGMENTER = "segmenter"
 FILE_SETTINGS = {"root": "root", "list": "list_", "except": "except_"}
 """Settings of a data set that name a file or folder -> their fields."""
 EMPTY = "must be the name of a file or folder, or null, got an empty text"
 NO_STEPS = ("0", "0.0")
 ROUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-RESERVED = ("own", "none", "make", "initial", "previous", "best")
-"""Words that stand where a round's name may stand."""
 
 
 def check_round_name(name: str) -> Problem | None:
@@ -153,10 +163,10 @@ def check_weights(config: RoundConfig, earlier: Sequence[str], names: Sequence[s
     for path, word in words.items():
         yield from (Problem(path, text) for text in _check_weights_word(word, earlier, names))
     for path, word in by_part("initial", config.initial).items():
-        if word not in ("imagenet", "random") and not is_path(word):
-            near = near_matches(word, ["imagenet", "random"])
+        if isinstance(parse_initial(word), File) and not is_path(word):
+            near = near_matches(word, list(INITIAL))
             yield Problem(path, f"must be imagenet, random or a file, got {word!r}{near if 'mean' in near else ''}")
-    if str(config.steps).split(" ")[0] in NO_STEPS and all(word == "initial" for word in words.values()):
+    if str(config.steps).split(" ")[0] in NO_STEPS and all(parse_weights(word) == Initial() for word in words.values()):
         yield Problem("steps", "0 means that the work was done elsewhere: give weights (a file, or an earlier round), or a number of steps")
 
 
@@ -174,17 +184,16 @@ def by_part(key: str, value: str | Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _check_weights_word(word: str, earlier: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    if word == "initial" or (word not in ("previous", "best") and not word.startswith("round ") and is_path(word)):
-        return
-    if word in ("previous", "best"):
+    weights = parse_weights(word)
+    if isinstance(weights, Previous | Best):
         if not earlier:
             yield f"{word!r} means nothing in the first round; possible: initial, a file"
-    elif word.startswith("round "):
-        yield from _check_earlier(word.removeprefix("round ").strip(), earlier, names)
-    elif word in names:
+    elif isinstance(weights, OfRound):
+        yield from _check_earlier(weights.name, earlier, names)
+    elif word in names and not is_path(word):
         yield f"is a round's name alone; write 'round {word}'"
-    else:
-        near = near_matches(word, ["initial", "previous", "best"])
+    elif isinstance(weights, File) and not is_path(word):
+        near = near_matches(word, list(WEIGHTS))
         yield f"must be initial, previous, best, 'round NAME' or a file, got {word!r}{near if 'mean' in near else ''}"
 
 
@@ -192,12 +201,12 @@ def check_overlays(config: RoundConfig, earlier: Sequence[str], names: Sequence[
     """Labels and images that come from a round come from an earlier one."""
     overlays = (("source.images", config.source.images, ["own"]), ("target.labels", config.target.labels, ["none", "make"]))
     for path, word, words in overlays:
-        if word == "make" and path == "target.labels" and not earlier:
+        if word.strip() == "make" and path == "target.labels" and not earlier:
             yield Problem(path, "the first round has no round before it that could make labels")
-        elif word in words:
+        elif word.strip() in words:
             continue
-        elif word in names:
-            yield from (Problem(path, text) for text in _check_earlier(word, earlier, names))
+        elif word.strip() in names:
+            yield from (Problem(path, text) for text in _check_earlier(word.strip(), earlier, names))
         elif not is_path(word):
             yield Problem(path, f"{word!r} is neither a round nor a folder{near_matches(word, [*words, *earlier])}")
 

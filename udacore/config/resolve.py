@@ -9,12 +9,13 @@ from typing import Any
 
 import attrs
 
-from udacore.config.checks import EMPTY, SEGMENTER, check_round, check_round_name, is_blank
+from udacore.config.checks import EMPTY, check_round, check_round_name, is_blank
 from udacore.config.convert import INVALID, convert, field_names
 from udacore.config.dump import dump_config
 from udacore.config.files import EXTENDS, SUFFIXES, locate, merge, override, parse_override, read_file, read_mapping
 from udacore.config.presets import CORE, list_presets, plugin_of
 from udacore.config.problems import Problem, join, raise_problems, show
+from udacore.config.references import SEGMENTER, default_weights
 from udacore.config.schema import Config, PartConfig, RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches, one_line
 from udacore.options import MethodSettings
@@ -194,7 +195,7 @@ class _Resolver:
             return RoundConfig()  # what is wrong with it is told; nothing is left to check
         parts = config.parts if SEGMENTER in config.parts else {SEGMENTER: PartConfig(), **config.parts}
         is_first = name == self._names[0]
-        weights = config.weights if config.weights is not None else ("initial" if is_first else "previous")
+        weights = config.weights if config.weights is not None else default_weights(is_first)
         resolved: RoundConfig = attrs.evolve(config, parts=parts, weights=weights)
         problems += check_round(resolved, name, self._names, broken)
         return resolved

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from udacore import ranks
+from udacore.config.references import OfRound, images_of, labels_of
 from udacore.config.schema import Config
 from udacore.data.datasets import ImageTable
 from udacore.data.reading import write_label
@@ -90,9 +91,9 @@ def _stand_in(session: Session, name: str) -> Session:
     """The session with this round's weights as built and its overlays replaced."""
     config = session.config.rounds[name]
     source, target = config.source, config.target
-    if source.images in session.config.rounds:
+    if isinstance(images_of(session.config.rounds, name), OfRound):
         source = attrs.evolve(source, images="own")
-    if target.labels == "make" or target.labels in session.config.rounds:
+    if isinstance(labels_of(session.config.rounds, name), OfRound):
         table = session.target(name, overlay=False)
         target = attrs.evolve(target, labels=str(_blank_labels(table, session.folder / name)))
     changed = attrs.evolve(config, source=source, target=target, weights="initial", initial="random")

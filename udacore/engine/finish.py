@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from udacore import ranks
+from udacore.config.references import OfRound, images_of, labels_of
 from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import derive_seed, seed_everything
 from udacore.engine.evaluation import Result, find_entries_read
@@ -31,7 +32,8 @@ def call_round_end(work: Work) -> None:
     with hook_at_end(work, "on_round_end"):
         result = session.hooks.on_round_end(round=handle)
         numbers = read_numbers(result, f"plugin {session.method.name!r}, on_round_end, round {name!r}")
-    handle.images.finish_any(required=any(config.source.images == name for config in session.config.rounds.values()))
+    rounds = session.config.rounds
+    handle.images.finish_any(required=OfRound(name) in [images_of(rounds, later) for later in rounds])
     recorded = {**handle.numbers, **numbers}
     if recorded:
         session.tracker.note({"round": name, "step": work.step, "on_round_end": recorded})
@@ -88,11 +90,9 @@ def hook_at_end(work: Work, hook: str) -> Iterator[None]:
 
 
 def wants_labels(session: Session, name: str) -> bool:
-    """Whether the next round asks this one for pseudo labels, or a later one does by name."""
-    rounds = list(session.config.rounds.items())
-    place = session.index(name)
-    makes = place + 1 < len(rounds) and rounds[place + 1][1].target.labels == "make"
-    return makes or any(config.target.labels == name for _, config in rounds[place + 1 :])
+    """Whether a later round draws the target with pseudo labels of this one."""
+    rounds = session.config.rounds
+    return any(labels_of(rounds, later) == OfRound(name) for later in rounds)
 
 
 def make_labels(work: Work) -> None:
@@ -127,7 +127,7 @@ def note_labels(session: Session, name: str) -> None:
     """What was recorded when the labels of a round that begins were made: metrics after that round's checkpoint would be cut off."""
     maker = session.maker(name)
     manifest = read_manifest(session.round_folder(maker) / "labels") if maker else None
-    if manifest is not None and "target" in session.config.rounds[name].draws:
+    if manifest is not None:
         session.tracker.note({"round": maker, "step": session.steps(str(maker)), "pseudo_labels": manifest["numbers"]})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from udacore.config.references import Best, File, Folder, OfRound, images_of, labels_of, list_weights
 from udacore.config.schema import RoundConfig
 from udacore.data.labels import subset_indices
 from udacore.data.preflight import check_pairs, describe_orientations
@@ -24,10 +25,7 @@ from udacore.interface import RoundInfo
 from udacore.models import domain as run_as
 from udacore.models.families import describe_expected
 from udacore.models.weights import read_state
-from udacore.places import find_place, is_file
 from udacore.plugins import DEFAULT, hooks_of
-
-WORDS = ("initial", "previous", "best", "imagenet", "random")
 
 
 def check_ahead(session: Session, *, anew: bool = True) -> None:
@@ -45,17 +43,18 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
             for subset in data.config.subsets:
                 with said_of(f"rounds.{name}.evaluate.{data.name}.subsets: "):
                     subset_indices(data.space, subset)
-        for place, word in _weights(config):
-            if word == "best" and not any(rounds[earlier].keep == "best" for earlier in list(rounds)[: session.index(name)]):
+        for place, weights in list_weights(config, first=session.index(name) == 0):
+            if isinstance(weights, Best) and not any(rounds[earlier].keep == "best" for earlier in list(rounds)[: session.index(name)]):
                 raise ConfigError(f"rounds.{name}.{place}: best, but no earlier round keeps its best model; set keep: best there")
-            if word not in WORDS and not word.startswith("round ") and not is_file(find_place(word)):
+            if not isinstance(weights, File):
+                continue
+            if not weights.exists():
                 expected = _expected(session, name) if place in ("initial", "initial.segmenter") else ""
-                raise ConfigError(f"rounds.{name}.{place}: {word}: no such file of weights{expected}")
-            if word not in WORDS and not word.startswith("round "):
-                read_state(Path(word))  # a damaged file of the last round would end the run after days
-        if "source" in config.draws and config.source.images not in ("own", *rounds):
+                raise ConfigError(f"rounds.{name}.{place}: {weights.word}: no such file of weights{expected}")
+            read_state(Path(weights.word))  # a damaged file of the last round would end the run after days
+        if isinstance(images_of(rounds, name), Folder):
             check_pairs(session.source(name))
-        if "target" in config.draws and config.target.labels not in ("none", "make", *rounds):
+        if isinstance(labels_of(rounds, name), Folder):
             check_pairs(session.target(name))
 
 
@@ -101,17 +100,6 @@ def said_of(place: str) -> Iterator[None]:
         raise ConfigError(f"{place}{error}") from error
 
 
-def _weights(config: RoundConfig) -> Iterator[tuple[str, str]]:
-    """Place and word of all weights that a round begins with; `initial` counts only for parts that begin with it."""
-    words = config.weights if isinstance(config.weights, dict) else {"": config.weights or "previous"}
-    initial = config.initial if isinstance(config.initial, dict) else {"segmenter": config.initial}
-    for part, word in words.items():
-        yield f"weights.{part}".rstrip("."), word
-    for part, word in initial.items():
-        if "initial" in (words.get(part), words.get("")):
-            yield f"initial.{part}" if isinstance(config.initial, dict) else "initial", word
-
-
 def advise(session: Session) -> None:
     """Lines in the log: batches larger than a data set, and hooks of the method that this run will never call."""
     method, rounds = session.method, session.config.rounds.values()
@@ -131,7 +119,7 @@ def advise(session: Session) -> None:
         "source_loss": "no round draws the source" if not any("source" in config.draws for config in rounds) else "",
         "target_loss": "no round draws the target" if not any("target" in config.draws for config in rounds) else "",
         "make_pseudo_labels": "no round asks for labels; set target.labels: make in one"
-        if all(config.target.labels not in ("make", *session.config.rounds) for config in rounds)
+        if not any(isinstance(labels_of(session.config.rounds, name), OfRound) for name in session.config.rounds)
         else "",
     }
     for hook in hooks_of(method):

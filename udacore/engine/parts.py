@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from udacore import ranks
+from udacore.config.references import SEGMENTER
 from udacore.config.schema import PartConfig, RoundConfig
 from udacore.errors import ConfigError, near_matches
 from udacore.schedules import rate
-
-SEGMENTER = "segmenter"
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 from torch import Tensor, nn
 
+from udacore.config.references import SEGMENTER
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, parse_checkpoint, read_tensors
 from udacore.engine.checkpoint_form import is_count
@@ -17,7 +18,7 @@ from udacore.engine.device import running
 from udacore.engine.evaluation import Result, describe_protocol, evaluate
 from udacore.engine.footprint import check_scoring
 from udacore.engine.hook_results import find_not_finite
-from udacore.engine.parts import SEGMENTER, part_of
+from udacore.engine.parts import part_of
 from udacore.engine.session import Session
 from udacore.engine.starting import build_model
 from udacore.engine.tracking import Tracker

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from udacore import ranks
+from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of, labels_of
 from udacore.config.schema import Config, DataConfig
 from udacore.data.datasets import ImageTable, open_table, with_images, with_labels
 from udacore.data.labels import LabelSpace, get_label_space
@@ -19,7 +20,6 @@ from udacore.engine.overlays import require_overlay
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
 from udacore.interface import Pixels
-from udacore.places import find_place
 from udacore.plugins import Method
 from udacore.schedules import count_steps
 
@@ -67,13 +67,15 @@ class Session:
         """A round's labelled domain, with its replaced images unless `overlay` is off."""
         entry = self.config.rounds[name].source
         table = self._open(name, entry, "source", labels=True)
-        return with_images(table, self._overlay(entry.images, "images", name)) if overlay and entry.images != "own" else table
+        images = images_of(self.config.rounds, name)
+        return table if not overlay or isinstance(images, Own) else with_images(table, self._overlay(images, "images"))
 
     def target(self, name: str, *, overlay: bool = True) -> ImageTable:
         """A round's domain without labels, with its pseudo labels unless `overlay` is off."""
         entry = self.config.rounds[name].target
         table = self._open(name, entry, "target", labels=False)
-        return with_labels(table, self._overlay(entry.labels, "labels", name)) if overlay and entry.labels != "none" else table
+        labels = labels_of(self.config.rounds, name)
+        return table if not overlay or isinstance(labels, NoLabels) else with_labels(table, self._overlay(labels, "labels"))
 
     def drawn(self, name: str) -> dict[str, ImageTable]:
         """The tables that a round draws from, without overlays."""
@@ -126,14 +128,13 @@ class Session:
             self.tables[key] = open_table(entry, space, domain=domain, labels=labels)
         return self.tables[key]
 
-    def _overlay(self, word: str, kind: str, name: str) -> Path:
-        """The folder that an overlay's word means: of a round, of the round before (`make`), or a path."""
-        if word == "make" or word in self.config.rounds:
-            word = self.maker(name) or word if kind == "labels" else word
-            return require_overlay(self.round_folder(word) / kind, f"{kind} of round {word!r}")
-        return find_place(word)
+    def _overlay(self, reference: OfRound | Folder, kind: Literal["images", "labels"]) -> Path:
+        """The folder of an overlay: of a round, which must have finished it, or the user's own."""
+        if isinstance(reference, Folder):
+            return reference.path
+        return require_overlay(self.round_folder(reference.name) / kind, f"{kind} of round {reference.name!r}")
 
     def maker(self, name: str) -> str | None:
         """The round that makes the pseudo labels of this one, or None."""
-        rounds, word = list(self.config.rounds), self.config.rounds[name].target.labels
-        return rounds[self.index(name) - 1] if word == "make" else word if word in rounds else None
+        labels = labels_of(self.config.rounds, name)
+        return labels.name if isinstance(labels, OfRound) else None

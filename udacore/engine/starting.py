@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, Random, initial_of, weights_of
 from udacore.config.schema import RoundConfig
 from udacore.engine.device import derive_seed
 from udacore.engine.hook_results import check_model
-from udacore.engine.parts import SEGMENTER, part_of, present_parts
+from udacore.engine.parts import part_of, present_parts
 from udacore.engine.session import Session
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
@@ -36,35 +37,35 @@ def load_starting_weights(session: Session, model: nn.Module, name: str, config:
     for child in config.weights_except:
         if child not in children:
             raise ConfigError(f"rounds.{name}.weights_except: the model has no child {child!r}{near_matches(child, children)}")
-    words = config.weights
-    default = "previous" if session.index(name) else "initial"
     for part in present_parts(model, config):
-        word = words.get(part, default) if isinstance(words, dict) else words or default
-        if word == "initial":
+        weights = weights_of(config, part, first=session.index(name) == 0)
+        if isinstance(weights, Initial):
             _load_initial(model, part, config)
         else:
-            state, origin = _find_state(session, name, part, word)
+            state, origin = _find_state(session, name, part, weights)
             _load_part(session, model, part, config, state, origin)
 
 
 def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
     """The word or file that `initial` names for this part; other parts than the segmenter stay as built by default."""
-    initial = config.initial
-    word = initial.get(part, "imagenet" if part == SEGMENTER else "random") if isinstance(initial, dict) else initial if part == SEGMENTER else "random"
-    if word == "random":
+    weights = initial_of(config, part)
+    if isinstance(weights, Random):
         return
+    word = weights.word if isinstance(weights, File) else "imagenet"
     if part == SEGMENTER:
         load_initial(model, word, config.model, config.initial_sha256, leave=config.weights_except)
     else:
         load_state(model.get_submodule(part), read_state(Path(word)), where=word)
 
 
-def _find_state(session: Session, name: str, part: str, word: str) -> tuple[dict[str, Tensor], str]:
-    """The state_dict that a word means, and where it came from."""
+def _find_state(
+    session: Session, name: str, part: str, weights: Previous | Best | OfRound | File
+) -> tuple[dict[str, Tensor], str]:
+    """The state_dict that `weights` means, and where it came from."""
     rounds = list(session.config.rounds)
-    if word == "best":
+    if isinstance(weights, Best):
         return _find_best(session, name)
-    if word == "previous":
+    if isinstance(weights, Previous):
         for earlier in reversed(rounds[: session.index(name)]):
             if session.checkpoints.exists(session.label(earlier)):
                 state = session.checkpoints.load(session.label(earlier)).model
@@ -75,12 +76,9 @@ def _find_state(session: Session, name: str, part: str, word: str) -> tuple[dict
         if part != SEGMENTER:
             return {}, "an earlier round"
         raise UdaError(f"round {name!r}: weights: previous, but no earlier round is finished in {session.folder}")
-    if word.startswith("round "):
-        earlier = word.removeprefix("round ")
-        if earlier not in rounds:
-            raise ConfigError(f"rounds.{name}.weights: no round {earlier!r}{near_matches(earlier, rounds)}")
-        return session.checkpoints.load(session.label(earlier)).model, f"round {earlier!r}"
-    return read_state(Path(word)), word
+    if isinstance(weights, OfRound):
+        return session.checkpoints.load(session.label(weights.name)).model, f"round {weights.name!r}"
+    return read_state(Path(weights.word)), weights.word
 
 
 def _find_best(session: Session, name: str) -> tuple[dict[str, Tensor], str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from udacore.engine.parts import SEGMENTER
+from udacore.config.references import SEGMENTER
 from udacore.engine.training import Work
 from udacore.errors import PluginError, UdaError
 from udacore.interface import IGNORE, TargetBatch

@@ -15,11 +15,12 @@ import attrs
 import torch
 from torch import Tensor
 
+from udacore.config.references import SEGMENTER
 from udacore.config.schema import RoundConfig
 from udacore.engine import finish, training
 from udacore.engine.checkpoint import Checkpoints, RunState, _global_states, _set_global_states, copy_state
 from udacore.engine.device import Machine, seed_everything
-from udacore.engine.parts import SEGMENTER, set_modes
+from udacore.engine.parts import set_modes
 from udacore.engine.run import make_session
 from udacore.engine.session import Session
 from udacore.engine.training import Work
