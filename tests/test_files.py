@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import random
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from udacore.files import PART, atomic, find_png_damage, find_zip_damage, write_text
+from udacore.files import PART, atomic, describe_disk, find_png_damage, find_zip_damage, naming, show_bytes, write_text
 
 
 def flips(content: bytes, count: int, seed: int) -> list[bytes]:
@@ -114,3 +118,61 @@ def test_what_a_killed_process_left_in_a_cache_goes_with_the_next_write(tmp_path
     assert path.read_bytes() == b"whole"
     assert left[10].exists()  # another process may be writing it
     assert not left[7200].exists()
+
+
+@contextlib.contextmanager
+def files_that_may_not_grow() -> Iterator[None]:
+    """No file may be written to, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_an_error_of_writing_names_the_final_file_and_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.json"
+    with files_that_may_not_grow(), pytest.raises(OSError, match="File too large") as caught:
+        write_text(path, "text")
+    assert caught.value.filename == str(path)
+    mount = next(parent for parent in path.parents if parent.is_mount())
+    said = f"a process may write no larger file here, whatever is free on {mount}"
+    assert caught.value.strerror.startswith(f"File too large ({said}")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_what_is_full_is_said_once_and_a_file_that_is_named_keeps_its_name(tmp_path: Path) -> None:
+    def fail() -> None:
+        with naming(tmp_path / "other"), naming(tmp_path / "more"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "first.txt")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fail()
+    assert caught.value.filename == "first.txt"
+    assert caught.value.strerror.count(" are free on ") == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "reason", "said"),
+    [
+        ((9, 0), errno.ENOSPC, ", holds as many files as it can, 9"),
+        ((9, 3), errno.ENOSPC, " are free on "),
+        ((9, 3), errno.EDQUOT, "your quota is used up on "),
+        ((9, 3), errno.EROFS, ", may not be written to"),
+    ],
+)
+def test_a_disk_without_room_is_told_from_one_without_room_for_more_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[int, int], reason: int, said: str
+) -> None:
+    real = os.statvfs(tmp_path)
+    state = os.statvfs_result((*real[:5], files[0], files[1], files[1], *real[8:]))
+    monkeypatch.setattr(os, "statvfs", lambda place: state)
+    assert said in describe_disk(tmp_path / "not" / "there.pt", reason)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 40, "1 TiB"), (1 << 52, "4096 TiB")]
+)
+def test_bytes_are_shown_in_the_largest_unit(count: int, text: str) -> None:
+    assert show_bytes(count) == text

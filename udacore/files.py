@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
+import re
+import shutil
 import struct
 import time
 import zipfile
@@ -16,6 +19,9 @@ from typing import BinaryIO
 
 PART = ".part"
 """Ending of a file that is being written; one that a killed process left behind holds nothing of worth."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors of a disk, a quota or a largest size that is reached, and of one where nothing may be written at all."""
 
 _ZIP = b"PK\x03\x04"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -30,19 +36,21 @@ def atomic(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     path    the final name; missing folders are made
     shared  several processes may write this file at once, as into a cache: each has a temporary name of its own
 
-    The content is flushed to the disk before the file is renamed, and the folder after it. Raises OSError; what was
-    there before is then unchanged, and the temporary file is gone.
+    The content is flushed to the disk before the file is renamed, and the folder after it. Raises OSError as
+    `naming` makes it; what was there before is then unchanged, and the temporary file is gone.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}" if shared else f"{path.name}{PART}")
     if shared:
         _remove_stale(path)
     try:
-        with temporary.open("wb", buffering=0) as file:
-            yield _Whole(file)  # type: ignore[misc]
+        with naming(path), temporary.open("wb", buffering=0) as file:
+            yield _Whole(file, path)  # type: ignore[misc]
             os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path):
+            temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -64,19 +72,94 @@ def write_text(path: str | Path, text: str) -> None:
 class _Whole:
     """An unbuffered file whose `write` takes all it is given: a full disk may take a part of it first."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
+        self._path = path
 
     def write(self, data: bytes) -> int:
         """Write all of `data`; OSError if the disk takes less."""
         rest = memoryview(data).cast("B")
         size = len(rest)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        with naming(self._path):  # here: once the temporary file is gone, its disk is full no more
+            while rest:
+                rest = rest[self._file.write(rest) :]
         return size
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """An OSError from inside names `path`, and says which disk is full, as `name_file` does."""
+    try:
+        yield
+    except OSError as error:
+        name_file(error, path)
+        raise
+
+
+def name_file(error: OSError, path: str | Path) -> None:
+    """Put `path` into an error that names no file, and into that of a full disk which disk it is; in place.
+
+    The system's error of a write has no name, since a file may have many; that of a temporary file gets the final one.
+    """
+    if error.filename is None or str(error.filename).endswith(PART):
+        error.filename, error.filename2 = str(path), None
+    if error.errno in FULL and error.strerror == os.strerror(error.errno):
+        error.strerror = f"{error.strerror} ({describe_disk(error.filename, error.errno)})"
+
+
+def describe_disk(path: str | Path, reason: int = errno.ENOSPC) -> str:
+    """Mount point and kind of the disk that a file lies on, or would lie on, and what is left of it, in a few words.
+
+    reason  the error that was met: another thing is full where files may be no larger, or no more in number
+
+    >>> describe_disk("/data/runs/a/log.txt")  # doctest: +SKIP
+    '0 B of 64 KiB are free on /data, tmpfs'
+    """
+    place = Path(path).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    place = place.resolve()
+    while not place.is_mount() and place != place.parent:
+        place = place.parent
+    disk = f"{place}{_kind_of(place)}"
+    if reason == errno.EFBIG:
+        return f"a process may write no larger file here, whatever is free on {disk}"
+    if reason == errno.EROFS:
+        return f"{disk}, may not be written to"
+    if reason == errno.EDQUOT:
+        return f"your quota is used up on {disk}"
+    try:
+        usage, inodes = shutil.disk_usage(place), os.statvfs(place)
+    except (OSError, AttributeError):
+        return disk
+    if inodes.f_files and not inodes.f_favail:
+        return f"{disk}, holds as many files as it can, {inodes.f_files}"
+    return f"{show_bytes(usage.free)} of {show_bytes(usage.total)} are free on {disk}"
+
+
+def show_bytes(count: int) -> str:
+    """A number of bytes with the largest unit of which there is one at least.
+
+    >>> show_bytes(1536), show_bytes(3)
+    ('1.5 KiB', '3 B')
+    """
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.1f}".removesuffix(".0") + f" {units[0]}"
+
+
+def _kind_of(mount: Path) -> str:
+    """`, tmpfs` or the like, where the system tells."""
+    with contextlib.suppress(OSError):
+        rows = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+        spelt = re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", str(mount))
+        kinds = [row[2] for row in rows if len(row) > 2 and row[1] == spelt]
+        return f", {kinds[-1]}" if kinds else ""
+    return ""
 
 
 def _remove_stale(path: Path) -> None:

@@ -39,6 +39,7 @@ _MENDABLE = {
     errno.ENOSPC: "could not be written",
     errno.EDQUOT: "could not be written",
     errno.EROFS: "could not be written",
+    errno.EFBIG: "could not be written",
     errno.EACCES: "no access",
     errno.ENAMETOOLONG: "no file can have such a name",
     errno.ELOOP: "no file can have such a name",

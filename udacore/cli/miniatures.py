@@ -10,6 +10,7 @@ import click
 
 from udacore.cli.words import FileWord, say
 from udacore.errors import ConfigError, spell_out
+from udacore.files import naming
 from udacore.places import exists
 
 FORMATS = ("gta5", "synthia", "synthia-parsed", "cityscapes", "foggy_cityscapes", "folder")
@@ -42,7 +43,8 @@ def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
     if exists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty; name a new folder")
     width, height = parse_size(size)
-    _writers(form)(folder, count, (width, height), seed)
+    with naming(folder):
+        _writers(form)(folder, count, (width, height), seed)
     dataset = form.partition("-")[0]
     say(f"{spell_out(str(folder))}: {count} pictures of {width} x {height} in the format of {form}")
     say(f"look at them: uda data check --dataset {dataset} --root {shlex.quote(spell_out(str(folder)))}")

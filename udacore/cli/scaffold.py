@@ -24,6 +24,7 @@ import attrs
 from udacore.api import UDACORE_API
 from udacore.discovery import Method, list_plugins, load_plugin
 from udacore.errors import ConfigError, near_matches
+from udacore.files import write_text
 
 HOME = "https://github.com/udacore/udacore"
 LICENSES = ("MIT", "BSD-3-Clause", "Apache-2.0", "MPL-2.0", "GPL-3.0-or-later")
@@ -153,8 +154,7 @@ def _write(folder: Path, path: str, template: str | None, request: Request, word
     text = "" if template is None else _template(template.format(**names)).substitute(words)
     if place.suffix == ".yaml":  # a word without value leaves its line empty
         text = re.sub(r"\n\n+", "\n", text)
-    (folder / place).parent.mkdir(parents=True, exist_ok=True)
-    (folder / place).write_text(text, encoding="utf-8")
+    write_text(folder / place, text)
     return place
 
 

@@ -11,6 +11,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from udacore.files import naming
+
 
 class Board:
     """Scalars of one run in a file of its own; files of one folder are shown as one run."""
@@ -21,7 +23,8 @@ class Board:
         written     bytes of each file, by its name, that belong to the checkpoint; what follows is recorded again
         purge_step  for files of version 0.1, of which no lengths are known: what they hold from this step on is hidden
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        with naming(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._kept = {name: size for name, size in written.items() if (folder / name).is_file()}
         if written:
             for path in folder.glob("events.out.tfevents.*"):
@@ -30,7 +33,8 @@ class Board:
                 else:  # begun after the checkpoint
                     path.unlink()
         before = set(folder.iterdir())
-        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{time.time_ns()}")  # no two starts share a file
+        with naming(folder):
+            self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{time.time_ns()}")  # no two starts share a file
         (self._path,) = set(folder.iterdir()) - before
         self._write(Event(session_log=SessionLog(status=SessionLog.START)), purge_step)
 
@@ -41,13 +45,16 @@ class Board:
 
     def _write(self, event: Event, step: int) -> None:
         event.wall_time, event.step = time.time(), step
-        self._writer.write_event(event)
+        with naming(self._path):
+            self._writer.write_event(event)
 
     def written(self) -> dict[str, int]:
         """Bytes of this file and of the earlier ones, by name; they are on the disk."""
-        self._writer.flush()
+        with naming(self._path):
+            self._writer.flush()
         return {**self._kept, self._path.name: self._path.stat().st_size}
 
     def close(self) -> None:
         """Finish the file."""
-        self._writer.close()
+        with naming(self._path):
+            self._writer.close()

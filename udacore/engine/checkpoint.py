@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from udacore import ranks
 from udacore.engine.checkpoint_form import as_bytes, as_numpy_state, as_python_state, find_fault, is_count
 from udacore.engine.own_files import delete_replaced
-from udacore.engine.together import on_main
+from udacore.engine.together import as_user_error, on_main
 from udacore.errors import DataError, UdaError
 from udacore.files import atomic
 from udacore.models.plain_files import load_plain
@@ -74,7 +74,7 @@ class Checkpoints:
         content = {field.name: getattr(state, field.name) for field in attrs.fields(RunState)}
 
         def write() -> None:
-            write_atomically(self.path(name), {"format": FORMAT, **content})
+            _write(self.path(name), {"format": FORMAT, **content})
             if name != BEST:  # from here the run can go on, so the one that it replaces is of no more use
                 delete_replaced(self.folder.parent)
 
@@ -103,16 +103,23 @@ class Checkpoints:
 
 
 def write_atomically(path: Path, content: Any) -> None:
-    """torch.save, so that the file is whole or not there. UdaError on a full disk."""
+    """torch.save, so that the file is whole or not there. UdaError on a full disk, which it names."""
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise as_user_error(error) from error
+
+
+def _write(path: Path, content: Any) -> None:
+    """The same; OSError with file and disk as `naming` makes it."""
     refused: list[OSError] = []
     try:
         with atomic(path) as file:
             torch.save(content, _Writing(file, refused))  # type: ignore[arg-type]  # it needs no more than write and flush
-    except (OSError, RuntimeError) as error:
-        reason = error if isinstance(error, OSError) else refused[0] if refused else None
-        if reason is None:
+    except RuntimeError as error:
+        if not refused:
             raise
-        raise UdaError(f"{path}: could not be written: {reason.strerror}") from error
+        raise refused[0] from error
 
 
 class _Writing:

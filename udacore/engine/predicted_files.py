@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import attrs
 
 from udacore.errors import ConfigError
+from udacore.files import naming
 
 RECORD = ".uda-predict.jsonl"
 """A line for each file that was written, in the folder of the results."""
@@ -52,11 +55,17 @@ class PredictedFiles:
         return result.is_file() and self._written.get(self._name(result)) == self._describe(path, result)
 
     def note(self, path: Path, result: Path) -> None:
-        """Record that the result was written. A short line is appended in one write, by any number of processes."""
+        """Record that the result was written. A short line is appended in one write, by any number of processes.
+
+        OSError where the disk is full. The result is then removed: without a record it would pass for the user's.
+        """
         entry = self._describe(path, result)
+        try:
+            _append(self.out / RECORD, json.dumps(attrs.asdict(entry)) + "\n")
+        except OSError:
+            result.unlink()
+            raise
         self._written[entry.result] = entry
-        with (self.out / RECORD).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(attrs.asdict(entry)) + "\n")
 
     def holds(self, path: Path) -> bool:
         """Whether a file was written by an earlier call: it is not an input."""
@@ -70,6 +79,17 @@ class PredictedFiles:
     def _describe(self, path: Path, result: Path) -> Written:
         state = path.stat()
         return Written(self._name(result), str(path.resolve()), state.st_size, state.st_mtime_ns, self.key)
+
+
+def _append(path: Path, line: str) -> None:
+    """Append a line. One that a full disk has cut off before is ended first."""
+    with naming(path), path.open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+        data = (b"\n" if size and file.read(1) != b"\n" else b"") + line.encode()
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _read(path: Path) -> dict[str, Written]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -31,12 +33,16 @@ from udacore.engine.predicted_files import PredictedFiles
 from udacore.engine.scoring import choose_checkpoint, load_model, opened
 from udacore.engine.together import as_user_error
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
+from udacore.files import name_file
 from udacore.models import domain
 from udacore.plugins import Method
 
 Style = Literal["labels", "overlay"]
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+_BLOCKS = 1 << 16
+"""Bytes below which a disk has no room for more of a video."""
+
 OVERLAY = 0.5
 """Share of the labels' colours in an overlay; the rest is the picture."""
 
@@ -204,6 +210,20 @@ def _open_video(path: Path) -> cv2.VideoCapture:
         del os.environ[name]
 
 
+def _check_whole(temporary: Path, result: Path, frames: int) -> None:
+    """OSError, and the file removed, unless a video holds all frames that were written: OpenCV hides a full disk."""
+    found = int(_open_video(temporary).get(cv2.CAP_PROP_FRAME_COUNT))
+    if found >= frames:
+        return
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    name_file(full, result)
+    is_full = shutil.disk_usage(result.parent).free < _BLOCKS  # asked before there is room again
+    temporary.unlink()
+    if is_full:
+        raise full
+    raise UdaError(f"{result}: OpenCV has written {max(found, 0)} of {frames} frames")
+
+
 def _predict_video(predictor: Predictor, path: Path, result: Path) -> None:
     """Frame by frame into an MP4 of the same size and rate; a file that is cut off keeps its temporary name."""
     if not path.is_file():
@@ -230,6 +250,7 @@ def _predict_video(predictor: Predictor, path: Path, result: Path) -> None:
             writer.release()
     if writer is None:
         raise DataError(f"video {path} is broken or has no frame")
+    _check_whole(temporary, result, frames)
     temporary.replace(result)
     if frames < stated:
         raise DataError(f"video {path} ends after {frames} of {stated:.0f} frames; {result} holds those")

@@ -15,10 +15,11 @@ from udacore.engine.footprint import check_memory
 from udacore.engine.foresight import advise, check_ahead
 from udacore.engine.session import Session
 from udacore.engine.signals import explained_signals
-from udacore.engine.together import is_disk_full
+from udacore.engine.together import as_user_error, is_disk_full
 from udacore.engine.torchrun import read_number
 from udacore.engine.tracking import Tracker
 from udacore.errors import UdaError
+from udacore.files import name_file
 from udacore.plugins import Method, build_hooks
 
 
@@ -102,13 +103,14 @@ def write_images_again(session: Session, name: str) -> None:
 
 @contextlib.contextmanager
 def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turns the error of a full disk, wherever it is met, into one line."""
+    """Turns the error of a full disk, wherever it is met, into one line that names file and disk."""
     try:
         yield
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise UdaError(f"{path}: {error.strerror}; make room and go on with --resume") from error
+        name_file(error, path)
+        raise UdaError(f"{as_user_error(error)}; make room and go on with --resume") from error
 
 
 def make_session(config: Config, method: Method, path: Path, machine: Machine) -> Session:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
 from udacore import ranks
 from udacore.errors import ConfigError, DataError, PluginError, UdaError, one_line
+from udacore.files import FULL
 from udacore.places import NO_NAME
 
 _KINDS = {kind.exit_code: kind for kind in (UdaError, ConfigError, DataError, PluginError)}
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def on_main(action: Callable[[], object]) -> None:
@@ -23,6 +22,8 @@ def on_main(action: Callable[[], object]) -> None:
             failure = error
         except OSError as error:
             failure = as_user_error(error)
+            if is_disk_full(error):
+                failure = UdaError(f"{failure}; make room and go on with --resume")
             failure.__cause__ = error
     told = ranks.all_gather_object(None if failure is None else [failure.exit_code, str(failure)])[0]
     if failure is not None:
@@ -40,4 +41,4 @@ def as_user_error(error: OSError) -> UdaError:
 
 def is_disk_full(error: OSError) -> bool:
     """Whether the disk, the quota or the largest size of a file is reached, or nothing may be written at all."""
-    return error.errno in _FULL
+    return error.errno in FULL

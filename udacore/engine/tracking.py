@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -16,6 +17,7 @@ import torch
 
 from udacore import ranks
 from udacore.errors import one_line
+from udacore.files import naming
 
 FILES = ("metrics.jsonl", "log.txt")
 BOARD = "tensorboard/"
@@ -43,9 +45,10 @@ class Tracker:
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             path = folder / name
-            path.touch()
-            os.truncate(path, min(path.stat().st_size, (written or {}).get(name, 0)))
-            self._files[name] = path.open("a")
+            with naming(path):
+                path.touch()
+                os.truncate(path, min(path.stat().st_size, (written or {}).get(name, 0)))
+                self._files[name] = path.open("a")
         self._listener = _Listener(self)
         LOGGER.addHandler(self._listener)
         LOGGER.setLevel(logging.INFO)
@@ -63,15 +66,19 @@ class Tracker:
         if not self._main:
             return
         text = "\n".join(one_line(line) for line in text.split("\n"))
-        self._files["log.txt"].write(text + "\n")
-        self._files["log.txt"].flush()
+        self._append("log.txt", text)
         print(("\r\x1b[K" if self._bar else "") + text, file=sys.stderr, flush=True)
 
     def note(self, row: Mapping[str, Any]) -> None:
         """A row for metrics.jsonl."""
         if self._main:
-            self._files["metrics.jsonl"].write(json.dumps(_finite(row), allow_nan=False) + "\n")
-            self._files["metrics.jsonl"].flush()
+            self._append("metrics.jsonl", json.dumps(_finite(row), allow_nan=False))
+
+    def _append(self, name: str, line: str) -> None:
+        """A line to one of the files. OSError, which names it, where the disk is full."""
+        with naming(self._files[name].name):
+            self._files[name].write(line + "\n")
+            self._files[name].flush()
 
     def board(self, values: Mapping[str, float], total: int) -> None:
         """Scalars for TensorBoard at optimiser step `total` of the whole run."""
@@ -93,8 +100,7 @@ class Tracker:
         losses = "  ".join(f"{name.removeprefix('loss/')} {value:.4g}" for name, value in numbers.items())
         speed = f"lr {next(iter(rates.values()), 0):.3g}  {1000 * seconds:.0f} ms/step  ETA {left // 60}:{left % 60:02d}"
         line = f"{place['round']} {place['step']}/{place['steps']}  {losses}  {speed}"
-        self._files["log.txt"].write(line + "\n")
-        self._files["log.txt"].flush()
+        self._append("log.txt", line)
         filled = 24 * place["step"] // max(1, place["steps"])
         print(f"\r\x1b[K[{'#' * filled:-<24}] {line}" if self._bar else line, end="" if self._bar else "\n", file=sys.stderr, flush=True)
 
@@ -105,7 +111,8 @@ class Tracker:
     def written(self) -> dict[str, int]:
         """Bytes of each file so far; they are on the disk."""
         for file in self._files.values():
-            os.fsync(file.fileno())
+            with naming(file.name):
+                os.fsync(file.fileno())
         board = {} if self._board is None else self._board.written()
         return {**{name: file.tell() for name, file in self._files.items()}, **{BOARD + name: size for name, size in board.items()}}
 
@@ -113,8 +120,10 @@ class Tracker:
         """Finish all files."""
         if self._main:
             LOGGER.removeHandler(self._listener)
-        for file in self._files.values():
-            file.close()
+        with contextlib.ExitStack() as closing:  # all of them, whatever a full disk refuses
+            for file in self._files.values():
+                closing.enter_context(naming(file.name))
+                closing.callback(file.close)
         if self._board is not None:
             self._board.close()
 

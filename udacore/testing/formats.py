@@ -124,7 +124,8 @@ def write_synthia(root: Path, count: int = 3, *, parsed: bool = False, size: Siz
             continue
         instance = np.where(np.isin(raw, things), 200 + 40 * raw.astype(np.uint16), 0).astype(np.uint16)
         channels: Any = [np.zeros_like(instance), instance, raw.astype(np.uint16)]
-        cv2.imwrite(str(folder / f"{name}.png"), cv2.merge(channels))  # OpenCV's order: blue, green, red
+        encoded = cv2.imencode(".png", cv2.merge(channels))[1]  # OpenCV's order: blue, green, red
+        (folder / f"{name}.png").write_bytes(encoded.tobytes())  # imwrite hides a full disk
     return names
 
 
