@@ -14,6 +14,7 @@ from run_folder import RESUME, RUN, STATES, WEIGHT
 
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.json_files import read_environment
+from udacore.engine.metrics_file import read_rows
 from udacore.engine.scoring import load_model
 from udacore.engine.training import Work
 from udacore.errors import DataError, UdaError
@@ -160,10 +161,15 @@ def test_a_pipe_in_the_place_of_a_file_holds_no_command_up(run: Path, refused: A
     for path, command in (
         (STATES / "last.pt", RESUME),
         (Path("runs/bad/env.json"), RESUME),
+        (Path("runs/bad/log.txt"), RESUME),
+        (Path("runs/bad/metrics.jsonl"), RESUME),
         (STATES / "0-source.pt", "eval runs/bad"),
     ):
         path.rename("kept")
         os.mkfifo(path)
         assert refused(command, 3, "no ordinary file").startswith(f"{path}: ")
+        if path.name == "metrics.jsonl":
+            with pytest.raises(UdaError, match="no ordinary file"):  # as `uda compare` reads it
+                read_rows(path.parent)
         path.unlink()
         Path("kept").rename(path)

@@ -19,9 +19,9 @@ from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.json_files import read_environment
 from udacore.engine.metrics_file import METRICS, check_length
-from udacore.engine.own_files import CONFIG, LOCK, find_foreign, has_own_config, is_begun, move_aside, put_back
+from udacore.engine.own_files import CONFIG, LOCK, find_foreign, find_odd_file, has_own_config, is_begun, move_aside, put_back
 from udacore.engine.together import on_main
-from udacore.errors import ConfigError, UdaError, list_names, near_matches
+from udacore.errors import ConfigError, DataError, UdaError, list_names, near_matches
 from udacore.files import write_text
 from udacore.places import expand
 
@@ -52,6 +52,9 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
             return
         if not (resume or force or only):
             raise ConfigError(f"{path}: the run folder exists; go on with --resume, begin again with --force, or choose another with name=...")
+        odd = find_odd_file(path)
+        if odd is not None and (resume or only is not None):
+            raise DataError(f"{odd}: is no ordinary file; put the file back, or choose another folder with name=...")
         _check_is_ours(path, whole=only is None and not resume)
         if resume or only is not None:
             check_same_config(path, config, None if resume else only)

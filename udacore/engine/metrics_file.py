@@ -18,6 +18,8 @@ METRICS = "metrics.jsonl"
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run folder's metrics.jsonl. UdaError, naming file and line, for one that no run has written."""
     path = folder / METRICS
+    if path.exists() and not path.is_file() and not path.is_dir():  # to read a pipe would wait for ever
+        raise UdaError(f"{path}: cannot be read (it is no ordinary file)")
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:

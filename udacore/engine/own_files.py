@@ -50,6 +50,11 @@ def find_foreign(path: Path) -> list[str]:
     return sorted(_foreign_below(path))
 
 
+def find_odd_file(path: Path) -> Path | None:
+    """The first file of a run that is a folder, a pipe or the like: to open a pipe would wait for ever."""
+    return next((path / name for name in sorted(_FILES) if (path / name).exists() and not (path / name).is_file()), None)
+
+
 def has_own_config(path: Path) -> bool:
     """Whether the configuration is one that a run has written: it names a plugin, a seed and complete rounds."""
     file = path / CONFIG
