@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from udacore.engine import footprint
+from udacore.engine import footprint, starting
+from udacore.engine.build_memory import CountedAllocation
 
 Refused = Callable[..., str]
 GIB = 2**30
@@ -25,6 +28,7 @@ def target_loss(step):
 @pytest.fixture(autouse=True)
 def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "machine_memory", lambda: GIB)
+    monkeypatch.setattr(starting, "machine_memory", lambda: GIB)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +85,50 @@ def test_memory_that_is_refused_is_a_line(refused: Refused, folder: Path, alloca
     command = "run {STREETS} --plugin ./mine.py draws=[source,target]"
     message = refused(command, 1, "out of memory", "in hook target_loss of plugin 'mine', round 'source', step", writes=["runs*"])
     assert len(message.splitlines()) == 1
+
+
+ONE = {
+    "fada": "rounds.source=null rounds.distill=null rounds.adversarial.weights=initial",
+    "proca": "rounds.source=null rounds.distill=null rounds.distill-2=null rounds.distill-3=null rounds.distill-4=null"
+    " rounds.adapt.weights=initial rounds.adapt.method.variant=memory_bank",
+}
+"""Changes to a method's preset after which its round of adaptation stands alone."""
+
+
+@pytest.mark.parametrize(
+    ("plugin", "word", "said"),
+    [
+        ("fada", "rounds.adversarial.method.width=1000000000", "larger than by default: method.width=1000000000"),
+        ("proca", "rounds.adapt.method.bank_rows=1000000000", "a tensor of 12 x 1000000000 x 256 would bring the model to"),
+        ("proca", "rounds.adapt.method.embedding=1000000000", "method.embedding=1000000000"),
+    ],
+)  # fmt: skip
+def test_what_a_method_builds_is_counted_before_it_is_taken(refused: Refused, plugin: str, word: str, said: str) -> None:
+    sizes = "source.image_size=[64,32] target.image_size=[64,32] source.count=2 target.count=2 evaluate=null"
+    quiet = "device=cpu workers=0 tensorboard=false initial=random name=bad"
+    command = f"run -p {plugin} streets {ONE[plugin]} {sizes} {quiet} {word}"
+    refused(command, 2, f"plugin '{plugin}', build_model, round", said, "and there are 1073741824 bytes", writes=["runs*"])
+
+
+@pytest.mark.parametrize(
+    ("plugin", "word"),
+    [
+        ("bdl", "pool_size=1000000000"), ("bdl", "blocks=1000000000"), ("bdl", "halvings=1000000000"), ("proca", "anchors=1000000000"),
+        ("pycda", "prior_size=[1000000000,1000000000]"), ("proca", "bank_pixels=1000000000"),
+        ("proca", "anchors_per_class=1000000000"),
+    ],
+)  # fmt: skip
+def test_settings_that_take_memory_later_have_a_bound(refused: Refused, plugin: str, word: str) -> None:
+    refused(f"config -p {plugin} streets method.{word}", 2, "at most")
+
+
+def test_counting_changes_no_weight() -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 4), nn.Embedding(3, 2))
+
+    plain = build()
+    with CountedAllocation(10_000, "here", None) as counted:
+        watched = build()
+    assert counted.taken >= sum(value.nbytes for value in plain.parameters())
+    assert all(torch.equal(one, other) for one, other in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True))

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, Random, initial_of, weights_of
 from udacore.config.schema import RoundConfig
+from udacore.engine.build_memory import CountedAllocation
 from udacore.engine.device import derive_seed
+from udacore.engine.footprint import machine_memory
 from udacore.engine.hook_results import check_model
 from udacore.engine.parts import part_of, present_parts
 from udacore.engine.session import Session
@@ -22,10 +24,11 @@ from udacore.plugins import labelled
 
 def build_model(session: Session, round: RoundInfo, config: RoundConfig) -> nn.Module:
     """What the method builds, on the CPU, its random weights drawn from the run's seed and the round's name."""
+    where = f"plugin {session.method.name!r}, build_model, round {round.name!r}"
     with torch.random.fork_rng(devices=[]), labelled(session.method.name, "build_model", round.name, 0):
         torch.default_generator.manual_seed(derive_seed(session.config.seed, round.name, "model"))
-        model = session.hooks.build_model(settings=config.method, architecture=config.model, round=round)
-    where = f"plugin {session.method.name!r}, build_model, round {round.name!r}"
+        with CountedAllocation(machine_memory(), where, config.method):
+            model = session.hooks.build_model(settings=config.method, architecture=config.model, round=round)
     checked = check_model(model, where, len(round.classes))
     accept_domain(checked)
     return checked

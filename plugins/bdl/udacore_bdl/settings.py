@@ -36,8 +36,10 @@ class Settings(MethodSettings):
     lambda_translated: float = option(0.1, "translation: weight of the perceptual loss of translations; 0: not computed", at_least=0)
     perceptual_pixels: PixelConfig = option(CAFFE_PIXELS, "translation: what the segmenter expects; the round's own pixels must lie in [-1, 1], RGB")
     perceptual_batches: Literal["joined", "single"] = option("joined", "translation: forwards of the segmenter on several pictures at once, or one each")
-    pool_size: int = option(50, "translation: earlier pictures kept for the critics, of each direction", at_least=0)
+    pool_size: int = option(50, "translation: earlier pictures kept for the critics, of each direction", at_least=0, at_most=1000)
     ngf: int = option(64, "translation: channels of a generator's first convolution", at_least=1)
     ndf: int = option(64, "translation: channels of a critic's first convolution", at_least=1)
-    blocks: int = option(9, "translation: residual blocks of a generator", at_least=0)
-    halvings: int = option(2, "translation: how often a generator halves the sides, which must be multiples of 2^halvings", at_least=0)
+    blocks: int = option(9, "translation: residual blocks of a generator", at_least=0, at_most=100)
+    halvings: int = option(
+        2, "translation: how often a generator halves the sides, which must be multiples of 2^halvings", at_least=0, at_most=8
+    )

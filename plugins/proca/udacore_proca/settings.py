@@ -31,9 +31,13 @@ class Settings(MethodSettings):
     cap: float = option(0.9, "pseudo labels: no threshold is higher (probability)", at_least=0, at_most=1)
     bank_weight: float = option(1.0, "memory bank: weight of the contrast of each domain", at_least=0)
     bank_rows: int = option(1000, "memory bank: rows of each of a class's two queues", at_least=1)
-    bank_pixels: int = option(10, "memory bank: pixels of a class written per batch and domain, at most", at_least=1)
+    bank_pixels: int = option(
+        10, "memory bank: pixels of a class written per batch and domain, at most", at_least=1, at_most=10**6
+    )
     bank_temperature: float = option(0.1, "memory bank: products of embeddings are divided by it", above=0)
     embedding: int = option(256, "memory bank: channels of the projection", at_least=1)
     projection: Literal["convmlp", "linear"] = option("convmlp", "memory bank: form of the projection head")
-    anchors: int = option(1024, "memory bank: anchors of a batch, at most", at_least=1)
-    anchors_per_class: int = option(10, "memory bank: anchors of a class, at most; it needs more pixels than this", at_least=1)
+    anchors: int = option(1024, "memory bank: anchors of a batch, at most", at_least=1, at_most=10**6)
+    anchors_per_class: int = option(
+        10, "memory bank: anchors of a class, at most; it needs more pixels than this", at_least=1, at_most=10**6
+    )

@@ -42,7 +42,9 @@ class Settings(MethodSettings):
         "uniform", "what the mean prediction of a batch is drawn to: 1/K each, as the published program computes, or the source's class frequencies"
     )
     source_statistics: bool = option(False, "at the round's end, count the classes of the source's labels at every position: histogram and spatial prior")
-    prior_size: tuple[int, int] | None = option(None, "width and height for that, the target's input; default: the source's resize", at_least=1)
+    prior_size: tuple[int, int] | None = option(
+        None, "width and height for that, the target's input; default: the source's resize", at_least=1, at_most=2**15
+    )
     prior: str | None = option(None, "file of the spatial prior: .npz of such a round, or .npy of H W C counts or frequencies, as the authors have it")
     histogram: str | None = option(None, "text file of the source's class frequencies, in the order of the classes")
 
