@@ -28,6 +28,6 @@ def test_colours_are_those_of_the_picture_and_give_the_same_image_again(order: L
 
 def test_a_method_gets_the_numbers_of_its_round() -> None:
     trial = Trial(Subject(source_only, overrides=("rounds.adapt.pixels={order: bgr, scale: 255, mean: [1, 2, 3], std: [1, 1, 1]}",)))
-    source, adapt = (stage.set_up().round.pixels for stage in trial.stages)
+    source, adapt = (stage.set_up().info.pixels for stage in trial.stages)
     assert (source.order, source.mean) == ("rgb", trial.stages[0].config.pixels.mean)
     assert adapt == Pixels(order="bgr", scale=255.0, mean=(1.0, 2.0, 3.0), std=(1.0, 1.0, 1.0))

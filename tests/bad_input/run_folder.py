@@ -115,7 +115,7 @@ def work(killed: Path) -> Iterator[Work]:
         method = load_plugin("./tiny.py")
         config = load_config("mine.yaml", RUN.split()[2:], method_settings=method.settings)
         with opened(config, method, killed / "runs" / "bad") as session:
-            yield set_up(session, "more")
+            yield set_up(session.rounds["more"])
 
 
 @attrs.frozen

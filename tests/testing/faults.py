@@ -216,7 +216,7 @@ FAST = [
     Fault("not for NumPy", "bf16", target("x = see(step)", "return x.mean() * float(x.detach().cpu().numpy().max())"), "widen with .float()"),
 ]  # fmt: skip
 
-WATCHED = "Path(round.session.config.rounds['source'].target.root) / 'labels'"
+WATCHED = "Path(round.origin.session.config.rounds['source'].target.root) / 'labels'"
 MANY = build("model.register_buffer('mean', torch.zeros(12))", rest=target(
     "torch.manual_seed(0)", "label = getattr(step.target, 'label', None)", "x = see(step)", "step.model.mean = x.detach().mean((0, 2, 3))",
     "return x[0].relu().log().mean() + torch.zeros(12).mean() + (x.mean((0, 2, 3)) - torch.zeros(12)).sum()",

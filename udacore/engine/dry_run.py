@@ -22,7 +22,7 @@ from udacore.engine.device import Machine, running
 from udacore.engine.footprint import check_memory
 from udacore.engine.foresight import check_ahead
 from udacore.engine.parts import set_modes
-from udacore.engine.session import Session
+from udacore.engine.rounds import Session
 from udacore.engine.tracking import Tracker
 from udacore.plugins import Method, build_hooks
 
@@ -45,7 +45,7 @@ def dry_run(config: Config, method: Method) -> str:
         check_ahead(first)
         for name in config.rounds:
             session = _session(config, method, machine, folder)
-            steps = session.steps(name)
+            steps = session.rounds[name].steps
             if steps:
                 seconds, memory = _try_round(session, name, min(STEPS, steps))
                 total += seconds * steps
@@ -66,7 +66,7 @@ def _session(config: Config, method: Method, machine: Machine, folder: Path) -> 
 def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
     """Seconds a step (the first two left out, if there are more) and peak memory in bytes of a round cut short."""
     short = _stand_in(session, name)
-    work = training.set_up(short, name)
+    work = training.set_up(short.rounds[name])
     work.updater.round = attrs.evolve(work.updater.round, dry=True)
     device = session.machine.device
     if device.type == "cuda":
@@ -74,7 +74,7 @@ def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
     batches = training.micro_batches(work)
     clock = [time.perf_counter()]
     for _, (source, target) in zip(range(steps), batches, strict=False):
-        set_modes(work.model, work.config, work.round.trains)
+        set_modes(work.model, work.config, work.info.trains)
         work.updater.run_step(work.step, source, target)
         work.step += 1
         if device.type == "cuda":
@@ -94,7 +94,7 @@ def _stand_in(session: Session, name: str) -> Session:
     if isinstance(images_of(session.config.rounds, name), OfRound):
         source = attrs.evolve(source, images="own")
     if isinstance(labels_of(session.config.rounds, name), OfRound):
-        table = session.target(name, overlay=False)
+        table = session.rounds[name].target(overlay=False)
         target = attrs.evolve(target, labels=str(_blank_labels(table, session.folder / name)))
     changed = attrs.evolve(config, source=source, target=target, weights="initial", initial="random")
     rounds = {**session.config.rounds, name: changed}

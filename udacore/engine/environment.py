@@ -19,7 +19,7 @@ from udacore import ranks
 from udacore.data.datasets import ImageTable
 from udacore.data.prints import count_differences, prints_of
 from udacore.engine.json_files import ENVIRONMENT, read_environment
-from udacore.engine.session import Session
+from udacore.engine.rounds import Session
 from udacore.engine.together import on_main
 from udacore.engine.weights_prints import compare_weights, weights_prints
 from udacore.errors import ConfigError
@@ -74,7 +74,7 @@ def look(session: Session, *, resume: bool, anyway: bool, only: str | None = Non
     def act() -> None:
         found.content = describe(session)
         before = read_environment(session.folder) if resume or only else None
-        is_anew = only is not None and not resume and session.index(only) == 0  # nothing of before is read
+        is_anew = only is not None and not resume and session.rounds[only].index == 0  # nothing of before is read
         if is_anew or not (resume or only) or not (session.folder / "config.yaml").exists():
             return
         if before is None:
@@ -82,7 +82,7 @@ def look(session: Session, *, resume: bool, anyway: bool, only: str | None = Non
             return
         found.changes, found.notes = compare(before, found.content, dict(_places(session)))
         if only is not None and not resume:
-            free = tuple(f"rounds.{name}." for name in list(session.config.rounds)[session.index(only) :])
+            free = tuple(f"rounds.{name}." for name in list(session.config.rounds)[session.rounds[only].index :])
             found.changes = [change for change in found.changes if not change.startswith(free)]
         if finished:
             found.notes, found.changes, found.is_kept = [*found.changes, *found.notes], [], True
@@ -154,9 +154,9 @@ def _compare_files(place: str, old: Mapping[str, Any], new: Mapping[str, Any], t
 def _places(session: Session) -> Iterator[tuple[str, ImageTable]]:
     """Every table of the run with the first setting that names it."""
     seen: set[int] = set()
-    for name in session.config.rounds:
-        tables = [(f"rounds.{name}.{domain}", table) for domain, table in session.drawn(name).items()]
-        tables += [(f"rounds.{name}.evaluate.{data.name}", data.table) for data in session.evaluation_sets(name)]
+    for name, round in session.rounds.items():
+        tables = [(f"rounds.{name}.{domain}", table) for domain, table in round.drawn().items()]
+        tables += [(f"rounds.{name}.evaluate.{data.name}", data.table) for data in round.evaluation_sets()]
         for place, table in tables:
             if id(table) not in seen:
                 seen.add(id(table))

@@ -9,7 +9,6 @@ import numpy as np
 from torch import nn
 
 from udacore import ranks
-from udacore.config.references import OfRound, images_of, labels_of
 from udacore.engine.checkpoint import digest, undisturbed
 from udacore.engine.device import derive_seed, seed_everything
 from udacore.engine.evaluation import Result, find_entries_read
@@ -17,7 +16,7 @@ from udacore.engine.hook_results import read_numbers, read_pairs
 from udacore.engine.metrics_file import read_result, read_rows
 from udacore.engine.overlays import Overlay, read_manifest
 from udacore.engine.round_end import RoundHandle
-from udacore.engine.session import Session
+from udacore.engine.rounds import Round, Session
 from udacore.engine.together import on_main
 from udacore.engine.training import Work, score_set
 from udacore.errors import PluginError, list_names
@@ -32,8 +31,7 @@ def call_round_end(work: Work) -> None:
     with hook_at_end(work, "on_round_end"):
         result = session.hooks.on_round_end(round=handle)
         numbers = read_numbers(result, f"plugin {session.method.name!r}, on_round_end, round {name!r}")
-    rounds = session.config.rounds
-    handle.images.finish_any(required=OfRound(name) in [images_of(rounds, later) for later in rounds])
+    handle.images.finish_any(required=work.round.must_write_images)
     recorded = {**handle.numbers, **numbers}
     if recorded:
         session.tracker.note({"round": name, "step": work.step, "on_round_end": recorded})
@@ -67,13 +65,13 @@ def changes_predictions(work: Work, before: Mapping[str, str]) -> bool:
 
 def make_handle(work: Work, source: str) -> RoundHandle:
     """What the hooks at the round's end get; pictures come from the state `source`."""
-    folder = work.session.round_folder(work.name)
+    folder = work.round.folder
     folder.mkdir(parents=True, exist_ok=True)
-    images = Overlay(folder / "images", source)
+    images = Overlay(work.round.images_folder, source)
     images.begin()
     return RoundHandle(
-        model=work.model, settings=work.config.method, round=work.round, folder=folder, device=work.session.machine.device,
-        pseudo_labels=work.config.pseudo_labels, session=work.session, config=work.config, images=images,
+        model=work.model, settings=work.config.method, round=work.info, folder=folder, device=work.session.machine.device,
+        pseudo_labels=work.config.pseudo_labels, origin=work.round, images=images,
     )  # fmt: skip
 
 
@@ -89,22 +87,16 @@ def hook_at_end(work: Work, hook: str) -> Iterator[None]:
         yield
 
 
-def wants_labels(session: Session, name: str) -> bool:
-    """Whether a later round draws the target with pseudo labels of this one."""
-    rounds = session.config.rounds
-    return any(labels_of(rounds, later) == OfRound(name) for later in rounds)
-
-
 def make_labels(work: Work) -> None:
     """Have the method label the target's training images and write the maps; nothing if nobody asks or they are there."""
     session, name = work.session, work.name
-    if not wants_labels(session, name):
+    if not work.round.makes_labels:
         return
     overlay = labels_overlay(work)
     if overlay.is_complete():
         return
     overlay.begin()
-    written = read_manifest(session.round_folder(name) / "images")
+    written = read_manifest(work.round.images_folder)
     handle = make_handle(work, overlay.source if written is None else written["source"])  # pictures join those of on_round_end
     counts = np.zeros(256, dtype=np.int64)
     with hook_at_end(work, "make_pseudo_labels"):
@@ -112,9 +104,9 @@ def make_labels(work: Work) -> None:
         if made is None:
             raise PluginError(f"plugin {session.method.name!r}: round {name!r} must make pseudo labels, but no plugin did")
         where = f"plugin {session.method.name!r}, make_pseudo_labels, round {name!r}"
-        names = session.target(name, overlay=False).names
+        names = work.round.target(overlay=False).names
         for image, label in read_pairs(made, names, where):
-            overlay.write_label(image, label, session.space(name))
+            overlay.write_label(image, label, work.round.space)
             counts += np.bincount(np.asarray(label).reshape(-1), minlength=256)
     total = np.sum(ranks.all_gather_object(counts.tolist()), axis=0)
     labelled_share = float(1 - total[255] / max(1, total.sum()))
@@ -123,15 +115,16 @@ def make_labels(work: Work) -> None:
     session.tracker.say(f"round {name!r}: pseudo labels for {100 * labelled_share:.1f} % of the target's pixels")
 
 
-def note_labels(session: Session, name: str) -> None:
+def note_labels(round: Round) -> None:
     """What was recorded when the labels of a round that begins were made: metrics after that round's checkpoint would be cut off."""
-    maker = session.maker(name)
-    manifest = read_manifest(session.round_folder(maker) / "labels") if maker else None
-    if manifest is not None:
-        session.tracker.note({"round": maker, "step": session.steps(str(maker)), "pseudo_labels": manifest["numbers"]})
+    maker = round.maker
+    manifest = read_manifest(maker.labels_folder) if maker else None
+    if maker is not None and manifest is not None:
+        row = {"round": maker.name, "step": maker.steps, "pseudo_labels": manifest["numbers"]}
+        round.session.tracker.note(row)
 
 
-def remove_damaged_files(session: Session) -> list[str]:
+def remove_damaged_files(session: Session) -> list[Round]:
     """Remove what earlier rounds wrote and what changed on the disk since; returns the rounds that lack pictures then.
 
     Labels are made anew by `make_labels`, which finds the manifest gone. Pictures come from the end of a round.
@@ -139,9 +132,9 @@ def remove_damaged_files(session: Session) -> list[str]:
     lacking: list[str] = []
 
     def act() -> None:
-        for name in session.config.rounds:
-            for kind in ("labels", "images"):
-                damaged = Overlay(session.round_folder(name) / kind, "").remove_damaged()
+        for name, round in session.rounds.items():
+            for kind, folder in (("labels", round.labels_folder), ("images", round.images_folder)):
+                damaged = Overlay(folder, "").remove_damaged()
                 if not damaged:
                     continue
                 where = f"round {name!r}: {len(damaged)} of its {kind} were damaged or gone"
@@ -150,22 +143,22 @@ def remove_damaged_files(session: Session) -> list[str]:
                     lacking.append(name)
 
     on_main(act)
-    return list(ranks.all_gather_object(lacking)[0])
+    return [session.rounds[name] for name in ranks.all_gather_object(lacking)[0]]
 
 
 def labels_overlay(work: Work) -> Overlay:
     """The pseudo labels of a round, tied to its weights."""
-    return Overlay(work.session.round_folder(work.name) / "labels", digest(work.model.state_dict()))
+    return Overlay(work.round.labels_folder, digest(work.model.state_dict()))
 
 
-def is_round_finished(session: Session, name: str) -> bool:
+def is_round_finished(round: Round) -> bool:
     """Whether the round's last checkpoint is there, and the labels that it was asked for."""
-    if not session.checkpoints.exists(session.label(name)):
+    if not round.session.checkpoints.exists(round.label):
         return False
-    return not wants_labels(session, name) or read_manifest(session.round_folder(name) / "labels") is not None
+    return not round.makes_labels or read_manifest(round.labels_folder) is not None
 
 
-def recall_results(session: Session, name: str) -> list[Result]:
+def recall_results(round: Round) -> list[Result]:
     """The newest scores of each evaluation set of a round, from metrics.jsonl."""
-    newest = {row["set"]: row for row in read_rows(session.folder) if row["round"] == name and "miou" in row}
+    newest = {row["set"]: row for row in read_rows(round.session.folder) if row["round"] == round.name and "miou" in row}
     return [read_result(row) for row in newest.values()]

@@ -17,11 +17,10 @@ from udacore.engine.checkpoint import undisturbed
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.idle_method import describe_idle_method
 from udacore.engine.parts import create_optimizer
-from udacore.engine.session import Session
+from udacore.engine.rounds import Round, Session
 from udacore.engine.starting import build_model
 from udacore.errors import ConfigError
 from udacore.inference import predict_label
-from udacore.interface import RoundInfo
 from udacore.models import domain as run_as
 from udacore.models.families import describe_expected
 from udacore.models.weights import read_state
@@ -34,28 +33,29 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
     anew  the run begins again, whatever lies in its folder
     """
     rounds = session.config.rounds
-    for name, config in rounds.items():
-        if not anew and session.checkpoints.exists(f"{session.label(name)}-steps"):
+    for round in session.rounds.values():
+        name, config = round.name, round.config
+        if not anew and session.checkpoints.exists(round.steps_label):
             continue  # on resume: all was read
         try_optimizers(name, config)
-        for data in session.evaluation_sets(name):
-            try_head(session, name, data)
+        for data in round.evaluation_sets():
+            try_head(round, data)
             for subset in data.config.subsets:
                 with said_of(f"rounds.{name}.evaluate.{data.name}.subsets: "):
                     subset_indices(data.space, subset)
-        for place, weights in list_weights(config, first=session.index(name) == 0):
-            if isinstance(weights, Best) and not any(rounds[earlier].keep == "best" for earlier in list(rounds)[: session.index(name)]):
+        for place, weights in list_weights(config, first=round.index == 0):
+            if isinstance(weights, Best) and not any(earlier.config.keep == "best" for earlier in round.earlier):
                 raise ConfigError(f"rounds.{name}.{place}: best, but no earlier round keeps its best model; set keep: best there")
             if not isinstance(weights, File):
                 continue
             if not weights.exists():
-                expected = _expected(session, name) if place in ("initial", "initial.segmenter") else ""
+                expected = _expected(round) if place in ("initial", "initial.segmenter") else ""
                 raise ConfigError(f"rounds.{name}.{place}: {weights.word}: no such file of weights{expected}")
             read_state(Path(weights.word))  # a damaged file of the last round would end the run after days
         if isinstance(images_of(rounds, name), Folder):
-            check_pairs(session.source(name))
+            check_pairs(round.source())
         if isinstance(labels_of(rounds, name), Folder):
-            check_pairs(session.target(name))
+            check_pairs(round.target())
 
 
 def try_optimizers(name: str, config: RoundConfig) -> None:
@@ -65,29 +65,21 @@ def try_optimizers(name: str, config: RoundConfig) -> None:
             create_optimizer([nn.Parameter(torch.zeros(1))], settings, part)
 
 
-def try_head(session: Session, name: str, data: EvaluationSet) -> None:
+def try_head(round: Round, data: EvaluationSet) -> None:
     """ConfigError if the output that is to be scored is none of the model's: else that would be said after the last step."""
     head = data.config.head
     if head in (None, "logits"):
         return
-    model = _build(session, name)
+    model = build_model(round, round.info())
     if head in getattr(model, "head_names", ()):
         return
-    with undisturbed(model), run_as(model, data.domain), said_of(f"rounds.{name}.evaluate.{data.name}.head: "):
+    with undisturbed(model), run_as(model, data.domain), said_of(f"rounds.{round.name}.evaluate.{data.name}.head: "):
         predict_label(model, torch.zeros(1, 3, 64, 64), (64, 64), head=head)
 
 
-def _build(session: Session, name: str) -> nn.Module:
-    """The round's network as built, to look at."""
-    config = session.config.rounds[name]
-    classes = session.space(name).classes
-    info = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=classes, pixels=session.pixels(name))
-    return build_model(session, info, config)
-
-
-def _expected(session: Session, name: str) -> str:
+def _expected(round: Round) -> str:
     """Which files of initial weights the round's network takes, for a message."""
-    backbone = getattr(_build(session, name), "backbone", None)
+    backbone = getattr(build_model(round, round.info()), "backbone", None)
     return "" if backbone is None else f"; expected {describe_expected(backbone)}"
 
 
@@ -103,8 +95,9 @@ def said_of(place: str) -> Iterator[None]:
 def advise(session: Session) -> None:
     """Lines in the log: batches larger than a data set, and hooks of the method that this run will never call."""
     method, rounds = session.method, session.config.rounds.values()
-    for name, config in session.config.rounds.items():
-        for domain, table in session.drawn(name).items():
+    for name, round in session.rounds.items():
+        config = round.config
+        for domain, table in round.drawn().items():
             if config.batch > len(table):
                 what = f"batch {config.batch} is larger than the {domain} ({len(table)} images)"
                 session.tracker.say(f"round {name!r}: {what}; images repeat within a batch")

@@ -100,11 +100,11 @@ def open_predictor(
     on_target = [key for key, entry in protocols.items() if entry.domain in (None, "target")]
     protocol = protocols[data] if data else protocols[(on_target or list(protocols))[0]] if protocols else EvaluationConfig()
     with opened(config, method, folder) as session:
-        check_protocol(protocol, "evaluate", len(session.space(name).classes))
+        check_protocol(protocol, "evaluate", len(session.rounds[name].space.classes))
         model, _ = load_model(session, name, path)
         yield Predictor(
             model=model.eval(), protocol=protocol, domain=protocol.domain or "target", pixels=config.rounds[name].pixels,
-            space=session.space(name), machine=session.machine, key=f"{digest(model.state_dict())} {_digest_of(protocol)}",
+            space=session.rounds[name].space, machine=session.machine, key=f"{digest(model.state_dict())} {_digest_of(protocol)}",
         )  # fmt: skip
 
 

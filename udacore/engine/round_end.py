@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from udacore.config.schema import PseudoLabelConfig, RoundConfig
+from udacore.config.schema import PseudoLabelConfig
 from udacore.data.loading import pass_batches
 from udacore.engine.checkpoint import undisturbed
 from udacore.engine.device import Machine
 from udacore.engine.hook_results import check_image_name, read_number
 from udacore.engine.overlays import Overlay
-from udacore.engine.session import Session
+from udacore.engine.rounds import Round
 from udacore.interface import PassBatch, RoundInfo
 
 
@@ -47,30 +47,29 @@ class RoundHandle:
     folder: Path
     device: torch.device
     pseudo_labels: PseudoLabelConfig
-    session: Session = attrs.field(repr=False)
-    config: RoundConfig = attrs.field(repr=False)
+    origin: Round = attrs.field(repr=False)
     numbers: dict[str, float] = attrs.field(factory=dict, repr=False)
     images: Overlay = attrs.field(repr=False)
 
     def source(self, *, size: tuple[int, int] | None = None, batch: int = 1, labels: bool = True, images: bool = True) -> Iterable[PassBatch]:
         """Each source image of this rank once, in list order."""
-        table = self.session.source(self.round.name)
-        return self._pass(table, self.config.source.transform, size=size, batch=batch, labels=labels, images=images)
+        table = self.origin.source()
+        return self._pass(table, self.origin.config.source.transform, size=size, batch=batch, labels=labels, images=images)
 
     def target(self, *, size: tuple[int, int] | None = None, batch: int = 1) -> Iterable[PassBatch]:
         """Each target image of this rank once, in list order."""
-        table = self.session.target(self.round.name, overlay=False)
-        return self._pass(table, self.config.target.transform, size=size, batch=batch, labels=False, images=True)
+        table = self.origin.target(overlay=False)
+        return self._pass(table, self.origin.config.target.transform, size=size, batch=batch, labels=False, images=True)
 
     def source_key(self) -> str:
         """Names the source's labels: changes with their list, classes, label map and files."""
-        return self.session.source(self.round.name).source_hash()
+        return self.origin.source().source_hash()
 
     def _pass(self, table: Any, steps: Any, **choices: Any) -> Pass:
         def start() -> Iterator[PassBatch]:
-            return iter(pass_batches(table, steps, self.config.pixels, workers=self.session.config.workers, **choices))
+            return iter(pass_batches(table, steps, self.origin.config.pixels, workers=self.origin.session.config.workers, **choices))
 
-        return Pass(start, self.model, self.session.machine)
+        return Pass(start, self.model, self.origin.session.machine)
 
     def write_image(self, name: str, image: np.ndarray) -> None:
         """Write a picture for the overlay of a later round: H W 3 uint8 under the image's name."""

@@ -13,7 +13,7 @@ from udacore.engine.device import Machine, running
 from udacore.engine.evaluation import Result
 from udacore.engine.footprint import check_memory
 from udacore.engine.foresight import advise, check_ahead
-from udacore.engine.session import Session
+from udacore.engine.rounds import Round, Session
 from udacore.engine.signals import explained_signals
 from udacore.engine.together import as_user_error, is_disk_full
 from udacore.engine.torchrun import read_number
@@ -44,7 +44,7 @@ def run(
         folder.check(path, config, resume=resume, force=force, only=only)
         session = make_session(config, method, path, machine)
         session.check_data()
-        is_finished = resume and all(finish.is_round_finished(session, name) for name in config.rounds)
+        is_finished = resume and all(finish.is_round_finished(round) for round in session.rounds.values())
         found = environment.look(session, resume=resume, anyway=anyway, only=only, finished=is_finished)
         check_ahead(session, anew=not resume and only is None)
         with folder.held(path):
@@ -52,30 +52,30 @@ def run(
             with tracked(session, found), explained_signals(lambda: describe_place(session)):
                 for note in notes:
                     session.tracker.say(note)
-                for name in finish.remove_damaged_files(session) if resume else ():
-                    write_images_again(session, name)
-                for name in config.rounds:
-                    if only in (None, name) and not finish.is_round_finished(session, name):
-                        run_round(session, name)
-                return finish.recall_results(session, only or name)
+                for round in finish.remove_damaged_files(session) if resume else ():
+                    write_images_again(round)
+                for round in session.rounds.values():
+                    if only in (None, round.name) and not finish.is_round_finished(round):
+                        run_round(round)
+                return finish.recall_results(session.rounds[only] if only else round)
 
 
 def describe_place(session: Session) -> str:
     """Where a run stands, by what it has saved."""
-    finished = [name for name in session.config.rounds if session.checkpoints.exists(session.label(name))]
-    under_way = [name for name in session.config.rounds if name not in finished and session.has_begun(name)]
+    finished = [round for round in session.rounds.values() if session.checkpoints.exists(round.label)]
+    under_way = [round for round in session.rounds.values() if round not in finished and round.has_begun]
     if under_way:
-        return f"round {under_way[0]!r}, whose last checkpoint is kept"
-    return f"the end of round {finished[-1]!r}, which is saved" if finished else "a point before the first checkpoint"
+        return f"round {under_way[0].name!r}, whose last checkpoint is kept"
+    return f"the end of round {finished[-1].name!r}, which is saved" if finished else "a point before the first checkpoint"
 
 
-def run_round(session: Session, name: str) -> None:
+def run_round(round: Round) -> None:
     """One round, from wherever it stands: its steps, its end, the labels that the next round asks for."""
-    session.tracker.say(f"round {name!r}")
-    work = training.set_up(session, name)
-    if not session.has_begun(name):
-        finish.note_labels(session, name)
-    steps_done, round_done = f"{session.label(name)}-steps", session.label(name)
+    session, steps_done, round_done = round.session, round.steps_label, round.label
+    session.tracker.say(f"round {round.name!r}")
+    work = training.set_up(round)
+    if not round.has_begun:
+        finish.note_labels(round)
     if session.checkpoints.exists(round_done):
         work.restore(round_done)
     else:
@@ -90,12 +90,13 @@ def run_round(session: Session, name: str) -> None:
     finish.make_labels(work)
 
 
-def write_images_again(session: Session, name: str) -> None:
+def write_images_again(round: Round) -> None:
     """The end of a finished round once more, for its pictures alone: nothing is recorded twice."""
+    session = round.session
     tracker, session.tracker = session.tracker, Tracker(None, tensorboard=False)
     try:
-        work = training.set_up(session, name)
-        work.restore(f"{session.label(name)}-steps")
+        work = training.set_up(round)
+        work.restore(round.steps_label)
         finish.call_round_end(work)
     finally:
         session.tracker = tracker

@@ -19,11 +19,10 @@ from udacore.engine.evaluation import Result, describe_protocol, evaluate
 from udacore.engine.footprint import check_scoring
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.parts import part_of
-from udacore.engine.session import Session
+from udacore.engine.rounds import Session
 from udacore.engine.starting import build_model
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
-from udacore.interface import RoundInfo
 from udacore.models.layouts import convert_checkpoint, recognize_layout
 from udacore.models.unwrapping import is_state, unwrap
 from udacore.models.weights import first_number, load_state
@@ -95,7 +94,7 @@ class _Scorer:
         """Results on the first `sets` evaluation sets, by default all."""
         session, config, machine = self.session, self.session.config, self.session.machine
         model, origin = load_model(session, self.name, path)
-        found = session.evaluation_sets(self.name)
+        found = session.rounds[self.name].evaluation_sets()
         if not found:
             raise ConfigError(f"round {self.name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")
         chosen = f", best on {config.rounds[self.name].best_on or found[0].name}" if origin.is_best else ""
@@ -126,7 +125,8 @@ def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, Orig
 
     DataError for a file that is damaged, holds no weights, or is a checkpoint of a run with entries of another form.
     """
-    model = _build(session, name)
+    round = session.rounds[name]
+    model = build_model(round, round.info())
     state, origin = _read(session, path, model)
     # Predictions need no discriminator or the like: such a part may be missing as a whole.
     held = {key.partition(".")[0] for key in state}
@@ -165,12 +165,3 @@ def _state(content: dict[Any, Any], method: Method, path: Path, model: nn.Module
         return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
     state, _ = unwrap(content, str(path))
     return state
-
-
-def _build(session: Session, name: str) -> nn.Module:
-    config = session.config.rounds[name]
-    classes = session.space(name).classes
-    round = RoundInfo(name=name, index=session.index(name), steps=0, trains=tuple(config.parts), classes=classes, pixels=session.pixels(name))
-    return build_model(session, round, config)
-
-

@@ -14,7 +14,7 @@ from udacore.engine.device import derive_seed
 from udacore.engine.footprint import machine_memory
 from udacore.engine.hook_results import check_model
 from udacore.engine.parts import part_of, present_parts
-from udacore.engine.session import Session
+from udacore.engine.rounds import Round
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.domain_argument import accept_domain
@@ -22,31 +22,33 @@ from udacore.models.weights import load_children, load_initial, load_state, read
 from udacore.plugins import labelled
 
 
-def build_model(session: Session, round: RoundInfo, config: RoundConfig) -> nn.Module:
+def build_model(round: Round, info: RoundInfo) -> nn.Module:
     """What the method builds, on the CPU, its random weights drawn from the run's seed and the round's name."""
+    session, config = round.session, round.config
     where = f"plugin {session.method.name!r}, build_model, round {round.name!r}"
     with torch.random.fork_rng(devices=[]), labelled(session.method.name, "build_model", round.name, 0):
         torch.default_generator.manual_seed(derive_seed(session.config.seed, round.name, "model"))
         with CountedAllocation(machine_memory(), where, config.method):
-            model = session.hooks.build_model(settings=config.method, architecture=config.model, round=round)
-    checked = check_model(model, where, len(round.classes))
+            model = session.hooks.build_model(settings=config.method, architecture=config.model, round=info)
+    checked = check_model(model, where, len(info.classes))
     accept_domain(checked)
     return checked
 
 
-def load_starting_weights(session: Session, model: nn.Module, name: str, config: RoundConfig) -> None:
+def load_starting_weights(round: Round, model: nn.Module) -> None:
     """Fill each part as `weights` says; what no file holds stays as built and is listed in the log."""
+    name, config = round.name, round.config
     children = [child for child, _ in model.named_children()]
     for child in config.weights_except:
         if child not in children:
             raise ConfigError(f"rounds.{name}.weights_except: the model has no child {child!r}{near_matches(child, children)}")
     for part in present_parts(model, config):
-        weights = weights_of(config, part, first=session.index(name) == 0)
+        weights = weights_of(config, part, first=round.index == 0)
         if isinstance(weights, Initial):
             _load_initial(model, part, config)
         else:
-            state, origin = _find_state(session, name, part, weights)
-            _load_part(session, model, part, config, state, origin)
+            state, origin = _find_state(round, part, weights)
+            _load_part(round, model, part, state, origin)
 
 
 def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
@@ -62,42 +64,43 @@ def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
 
 
 def _find_state(
-    session: Session, name: str, part: str, weights: Previous | Best | OfRound | File
+    round: Round, part: str, weights: Previous | Best | OfRound | File
 ) -> tuple[dict[str, Tensor], str]:
     """The state_dict that `weights` means, and where it came from."""
-    rounds = list(session.config.rounds)
+    session = round.session
     if isinstance(weights, Best):
-        return _find_best(session, name)
+        return _find_best(round)
     if isinstance(weights, Previous):
-        for earlier in reversed(rounds[: session.index(name)]):
-            if session.checkpoints.exists(session.label(earlier)):
-                state = session.checkpoints.load(session.label(earlier)).model
+        for earlier in reversed(round.earlier):
+            if session.checkpoints.exists(earlier.label):
+                state = session.checkpoints.load(earlier.label).model
                 if part == SEGMENTER or any(key.startswith(f"{part}.") for key in state):
-                    return state, f"round {earlier!r}"
+                    return state, f"round {earlier.name!r}"
             else:
-                session.tracker.say(f"round {name!r}: part {part!r} does not begin with round {earlier!r}, which is not finished in {session.folder}")
+                does_not = f"part {part!r} does not begin with round {earlier.name!r}"
+                session.tracker.say(f"round {round.name!r}: {does_not}, which is not finished in {session.folder}")
         if part != SEGMENTER:
             return {}, "an earlier round"
-        raise UdaError(f"round {name!r}: weights: previous, but no earlier round is finished in {session.folder}")
+        raise UdaError(f"round {round.name!r}: weights: previous, but no earlier round is finished in {session.folder}")
     if isinstance(weights, OfRound):
-        return session.checkpoints.load(session.label(weights.name)).model, f"round {weights.name!r}"
+        return session.checkpoints.load(session.rounds[weights.name].label).model, f"round {weights.name!r}"
     return read_state(Path(weights.word)), weights.word
 
 
-def _find_best(session: Session, name: str) -> tuple[dict[str, Tensor], str]:
+def _find_best(round: Round) -> tuple[dict[str, Tensor], str]:
     """The model that the latest earlier round with `keep: best` chose, as it was before that round's end.
 
     Not the file `best`: a round that keeps the best of its own writes over it, and may be killed after that.
     """
-    rounds = list(session.config.rounds)
-    for earlier in reversed(rounds[: session.index(name)]):
-        if session.config.rounds[earlier].keep == "best":
-            return session.checkpoints.load(f"{session.label(earlier)}-steps").model, f"the best of round {earlier!r}"
-    raise ConfigError(f"rounds.{name}.weights: best, but no earlier round keeps its best model; set keep: best there")
+    for earlier in reversed(round.earlier):
+        if earlier.config.keep == "best":
+            return round.session.checkpoints.load(earlier.steps_label).model, f"the best of round {earlier.name!r}"
+    raise ConfigError(f"rounds.{round.name}.weights: best, but no earlier round keeps its best model; set keep: best there")
 
 
-def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfig, state: dict[str, Tensor], origin: str) -> None:
+def _load_part(round: Round, model: nn.Module, part: str, state: dict[str, Tensor], origin: str) -> None:
     """Load one part strictly; a child that only one side has stays as built, or is left behind."""
+    config = round.config
     own = {key: value for key, value in model.state_dict().items() if part_of(key, model, config) == part}
     children = {key.partition(".")[0] for key in own}
     kept = {key: value for key, value in state.items() if key.partition(".")[0] not in config.weights_except}
@@ -109,4 +112,4 @@ def _load_part(session: Session, model: nn.Module, part: str, config: RoundConfi
     loaded = load_children(model, offered, where=origin)
     built = sorted({key.partition(".")[0] for key in loaded.missing if part_of(key, model, config) == part})
     if built:
-        session.tracker.say(f"part {part!r}: {list_names(built, most=8)} left as built: not in {origin}")
+        round.session.tracker.say(f"part {part!r}: {list_names(built, most=8)} left as built: not in {origin}")

@@ -20,7 +20,7 @@ from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, 
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.parts import make_parts, set_modes, trained_parts
 from udacore.engine.restoring import restore_model, restore_optimizers
-from udacore.engine.session import Session
+from udacore.engine.rounds import Round, Session
 from udacore.engine.signals import StoppedError, stop_signals
 from udacore.engine.starting import build_model, load_starting_weights
 from udacore.engine.step import Updater
@@ -33,10 +33,8 @@ from udacore.schedules import count_steps
 class Work:
     """A round under way."""
 
-    session: Session
-    name: str
-    config: RoundConfig
-    round: RoundInfo
+    round: Round
+    info: RoundInfo
     model: nn.Module
     updater: Updater
     sets: list[EvaluationSet]
@@ -53,14 +51,14 @@ class Work:
             random=random_states() if under_way else [],
             numbers=ranks.all_gather_object(self.updater.pending_numbers()) if under_way else [],
             best=self.best,
-            written={**self.session.tracker.written(), "steps": self.session.steps_before(self.name) + self.step},
+            written={**self.session.tracker.written(), "steps": self.round.offset + self.step},
         )
 
     def restore(self, label: str) -> None:
         """Go back to where the checkpoint of this name was written. DataError if it does not fit the round."""
         path, state = self.session.checkpoints.path(label), self.session.checkpoints.load(label)
-        if state.round != self.name or state.step > self.round.steps:
-            there, here = f"step {state.step} of round {state.round!r}", f"the {self.round.steps} steps of round {self.name!r}"
+        if state.round != self.name or state.step > self.info.steps:
+            there, here = f"step {state.step} of round {state.round!r}", f"the {self.info.steps} steps of round {self.name!r}"
             raise DataError(f"{path}: holds {there}, which is not one of {here}")
         restore_model(self.model, state.model, str(path))
         if label == LAST:  # only while steps are taken there is more to go back to
@@ -73,43 +71,48 @@ class Work:
         self.step, self.best = state.step, state.best
 
     @property
-    def label(self) -> str:
-        """`<k>-<name>`."""
-        return self.session.label(self.name)
+    def session(self) -> Session:
+        """The run."""
+        return self.round.session
+
+    @property
+    def name(self) -> str:
+        """The round's name."""
+        return self.round.name
+
+    @property
+    def config(self) -> RoundConfig:
+        """The round's settings."""
+        return self.round.config
 
 
-def set_up(session: Session, name: str) -> Work:
+def set_up(round: Round) -> Work:
     """Build the round's model with its starting weights and optimisers, on the device."""
-    config, machine = session.config.rounds[name], session.machine
-    steps, classes = session.steps(name), session.space(name).classes
-    named = tuple(config.parts) if config.trains is None else config.trains  # those of the model are known once it is built
-    known = RoundInfo(
-        name=name, index=session.index(name), steps=steps, trains=named, classes=classes, control=session.config.control, pixels=session.pixels(name)
-    )  # fmt: skip
-    model = build_model(session, known, config)
+    session, config, machine = round.session, round.config, round.session.machine
+    known = round.info(round.steps)
+    model = build_model(round, known)
     trains = trained_parts(model, config)
-    round = attrs.evolve(known, trains=trains)
-    finished = any(session.checkpoints.exists(label) for label in (session.label(name), f"{session.label(name)}-steps"))
-    if not finished:
-        load_starting_weights(session, model, name, config)
+    info = attrs.evolve(known, trains=trains)
+    if not round.has_taken_steps:
+        load_starting_weights(round, model)
         broken = find_not_finite(model)
         if broken:
-            raise UdaError(f"round {name!r} would begin with weights that are not finite: {list_names(broken)}")
+            raise UdaError(f"round {round.name!r} would begin with weights that are not finite: {list_names(broken)}")
     model.to(machine.device).to(memory_format=machine.memory_format)
     if session.config.compile:
         for child in model.children():  # in place; not the model itself: torch cannot trace how its `Output` is made
             child.compile()
     updater = Updater(
-        hooks=session.hooks, method=session.method.name, model=model, parts=make_parts(model, config, trains), config=config, round=round,
-        machine=machine, seed=session.config.seed, epoch=session.epoch(name), control=session.config.control,
+        hooks=session.hooks, method=session.method.name, model=model, parts=make_parts(model, config, trains), config=config, round=info,
+        machine=machine, seed=session.config.seed, epoch=round.epoch, control=session.config.control,
     )  # fmt: skip
-    seed_everything(derive_seed(session.config.seed, name, "global"), machine.device)
-    return Work(session=session, name=name, config=config, round=round, model=model, updater=updater, sets=session.evaluation_sets(name))
+    seed_everything(derive_seed(session.config.seed, round.name, "global"), machine.device)
+    return Work(round=round, info=info, model=model, updater=updater, sets=round.evaluation_sets())
 
 
 def take_steps(work: Work) -> None:
     """All optimiser steps that are left, with log lines, evaluations and checkpoints when they are due."""
-    session, steps = work.session, work.round.steps
+    session, steps = work.session, work.info.steps
     if session.checkpoints.exists(LAST) and session.checkpoints.load(LAST).round == work.name:
         work.restore(LAST)
         session.tracker.say(f"round {work.name!r} goes on at step {work.step}")
@@ -117,7 +120,7 @@ def take_steps(work: Work) -> None:
     session.tracker.restart_clock()
     with stop_signals() as stopped, contextlib.closing(micro_batches(work)) as batches:
         for source, target in batches:
-            set_modes(work.model, work.config, work.round.trains)
+            set_modes(work.model, work.config, work.info.trains)
             work.updater.run_step(work.step, source, target)
             work.step += 1
             if work.step % session.config.log_every == 0 or work.step == steps:
@@ -140,7 +143,7 @@ def micro_batches(work: Work) -> Generator[MicroBatches, None, None]:
     count, machine = work.config.accumulation, work.session.machine
     streams = {domain: _stream(work, domain) for domain in work.config.draws}
     try:
-        for _ in range(work.step, work.round.steps):
+        for _ in range(work.step, work.info.steps):
             source = [_move(next(streams["source"]), machine) if "source" in streams else None for _ in range(count)]
             target = [_move(next(streams["target"]), machine) if "target" in streams else None for _ in range(count)]
             yield source, target
@@ -151,10 +154,10 @@ def micro_batches(work: Work) -> Generator[MicroBatches, None, None]:
 
 def _stream(work: Work, domain: Literal["source", "target"]) -> Any:
     session, config = work.session, work.config
-    table, entry = (session.source(work.name), config.source) if domain == "source" else (session.target(work.name), config.target)
+    table, entry = (work.round.source(), config.source) if domain == "source" else (work.round.target(), config.target)
     return stream_batches(
-        table, entry, config.pixels, space=session.space(work.name), seed=session.config.seed, round=work.name, domain=domain,
-        batch=config.batch, accumulation=config.accumulation, start=work.step, steps=work.round.steps,
+        table, entry, config.pixels, space=work.round.space, seed=session.config.seed, round=work.name, domain=domain,
+        batch=config.batch, accumulation=config.accumulation, start=work.step, steps=work.info.steps,
         workers=session.config.workers, pin=session.machine.device.type == "cuda",
     )  # fmt: skip
 
@@ -174,7 +177,7 @@ def report(work: Work, done: int) -> None:
     session = work.session
     work.updater.health.check(work.name, last_good(work))
     rates = {f"lr/{group['name']}": float(group["lr"]) for part in work.updater.parts.values() for group in part.optimizer.param_groups}
-    place = {"round": work.name, "step": work.step, "steps": work.round.steps, "total": session.steps_before(work.name) + work.step}
+    place = {"round": work.name, "step": work.step, "steps": work.info.steps, "total": work.round.offset + work.step}
     session.tracker.report_steps(place, work.updater.take_numbers(), rates, done)
 
 
@@ -216,9 +219,9 @@ def score_set(work: Work, data: EvaluationSet, chosen: str) -> Result:
     session.tracker.note(result.row())
     board = {f"{data.name}/miou": scores.miou, **{f"{data.name}/iou/{c}": v for c, v in zip(result.classes, scores.iou, strict=True)}}
     board = {name: value for name, value in board.items() if math.isfinite(value)}  # an absent class has no point
-    session.tracker.board(board, session.steps_before(work.name) + work.step)
+    session.tracker.board(board, work.round.offset + work.step)
     rehearsal = "" if data.quick is None else f", quick: steps divided by {data.quick}"
-    session.tracker.say(f"{work.name} {work.step}/{work.round.steps}  {data.name} mIoU {100 * scores.miou:.2f} ({chosen} model){rehearsal}")
+    session.tracker.say(f"{work.name} {work.step}/{work.info.steps}  {data.name} mIoU {100 * scores.miou:.2f} ({chosen} model){rehearsal}")
     return result
 
 

@@ -24,7 +24,7 @@ def dying_before_labels(round: str, die: Callable[[], object] | None = None) -> 
     make = finish.make_labels
 
     def dying(work: Work) -> None:
-        if work.name == round and finish.wants_labels(work.session, round):
+        if work.name == round and work.round.makes_labels:
             if die is not None:
                 die()
             raise DeathError

@@ -131,7 +131,7 @@ def try_labels(trial: Trial) -> None:
     if "make_pseudo_labels" not in hooks_of(trial.session.method):
         return
     for stage in trial.stages:
-        if finish.wants_labels(trial.session, stage.name):
+        if trial.session.rounds[stage.name].makes_labels:
             with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.suppress(Exception):
-                work = training.set_up(attrs.evolve(stage.session, folder=Path(folder)), stage.name)
+                work = training.set_up(attrs.evolve(stage.session, folder=Path(folder)).rounds[stage.name])
                 finish.make_labels(work)

@@ -43,7 +43,7 @@ def check_build(trial: Trial) -> None:
 def _check_output(stage: Stage, model: nn.Module) -> None:
     image = next(batch.image for batch in stage.pairs[0] if batch is not None)
     logits = getattr(model(image), "logits", None)
-    classes = len(stage.session.space(stage.name).classes)
+    classes = len(stage.session.rounds[stage.name].space.classes)
     if not isinstance(logits, Tensor):
         raise ContractError(f"round {stage.name!r}: model(image) must return an Output with logits; return udacore.Output(logits=..., features=...)")
     if logits.dim() != 4 or logits.shape[:2] != (len(image), classes):
@@ -202,7 +202,7 @@ def _states_around(stage: Stage, work: Work, seed: int) -> tuple[dict[str, bytes
         put(seed)
     before = {name: look() for name, (_, look, _) in GENERATORS.items()}
     config = work.config
-    stage.session.hooks.build_model(settings=config.method, architecture=config.model, round=work.round)
+    stage.session.hooks.build_model(settings=config.method, architecture=config.model, round=work.info)
     stage.losses(work, stage.pairs[0], seed=None)
     return before, {name: look() for name, (_, look, _) in GENERATORS.items()}
 

@@ -21,8 +21,8 @@ from udacore.engine import finish, training
 from udacore.engine.checkpoint import Checkpoints, RunState, _global_states, _set_global_states, copy_state
 from udacore.engine.device import Machine, seed_everything
 from udacore.engine.parts import set_modes
+from udacore.engine.rounds import Session
 from udacore.engine.run import make_session
-from udacore.engine.session import Session
 from udacore.engine.training import Work
 from udacore.interface import IGNORE, SourceBatch, Step, TargetBatch
 from udacore.plugins import hooks_of, labelled
@@ -63,8 +63,8 @@ class Stage:
     def set_up(self, *, amp: bool = False) -> Work:
         """Model and optimisers, new and each time the same; global random states are left as a round begins with them."""
         machine = attrs.evolve(self.session.machine, amp=amp)
-        work = training.set_up(attrs.evolve(self.session, machine=machine), self.name)
-        set_modes(work.model, work.config, work.round.trains)
+        work = training.set_up(attrs.evolve(self.session, machine=machine).rounds[self.name])
+        set_modes(work.model, work.config, work.info.trains)
         return work
 
     def losses(self, work: Work, pair: Pair, *, index: int = 0, seed: int | None = 1, copied: bool = True) -> list[Loss]:
@@ -74,7 +74,7 @@ class Stage:
         if seed is not None:
             seed_everything(seed, work.session.machine.device)
         step = Step(
-            settings=work.config.method, round=work.round, index=index, micro=0, model=work.model, source=pair[0], target=pair[1],
+            settings=work.config.method, round=work.info, index=index, micro=0, model=work.model, source=pair[0], target=pair[1],
             generator=torch.Generator().manual_seed(seed or 1), record=lambda name, value: self.reach.recorded.setdefault(name),
         )  # fmt: skip
         found = []
@@ -94,7 +94,7 @@ class Stage:
         for index in range(count):
             source, target = copy_pair(self.pairs[index % len(self.pairs)])
             seed_everything(index, work.session.machine.device)
-            set_modes(work.model, work.config, work.round.trains)
+            set_modes(work.model, work.config, work.info.trains)
             micro = work.config.accumulation
             work.updater.run_step(index, [source] * micro, [target] * micro)
             seen.append(work.updater.pending_numbers())
@@ -167,7 +167,7 @@ class Trial:
             rounds = {**self.session.config.rounds, name: plain}
             session = attrs.evolve(self.session, config=attrs.evolve(self.session.config, rounds=rounds), checkpoints=store)
             with contextlib.suppress(Exception):  # what is wrong with the model is said by the checks that build it
-                training.set_up(session, name)
+                training.set_up(session.rounds[name])
                 break
         return session
 
@@ -190,18 +190,18 @@ class Store(Checkpoints):
     def add(self, session: Session, name: str) -> Store:
         """These and the model that a round ends with: after `on_round_end`, but without steps. These alone, if that fails."""
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.suppress(Exception):  # what fails is said by the run
-            work = training.set_up(attrs.evolve(session, folder=Path(folder)), name)
+            work = training.set_up(attrs.evolve(session, folder=Path(folder)).rounds[name])
             work.sets.clear()
             finish.call_round_end(work)
             state = RunState(round=name, step=0, model=copy_state(work.model))
-            return Store({**self.states, session.label(name): state, f"{session.label(name)}-steps": state})
+            return Store({**self.states, work.round.label: state, work.round.steps_label: state})
         return self
 
 
 def make_stage(session: Session, name: str, *, has_labels: bool) -> Stage:
     """A round with two pairs of batches to try it on."""
     with contextlib.closing(draw_pairs(session, name)) as drawn:
-        pairs = [(source, stand_in_labels(target, len(session.space(name))) if has_labels else target) for source, target in drawn]
+        pairs = [(source, stand_in_labels(target, len(session.rounds[name].space)) if has_labels else target) for source, target in drawn]
     return Stage(session=session, name=name, config=session.config.rounds[name], pairs=pairs)
 
 
@@ -219,10 +219,10 @@ def draw_pairs(session: Session, name: str) -> Generator[Any, None, None]:
 def _stream(session: Session, name: str, domain: Literal["source", "target"]) -> Any:
     from udacore.data.loading import stream_batches
 
-    config = session.config.rounds[name]
-    table, entry = (session.source(name), config.source) if domain == "source" else (session.target(name), config.target)
+    round, config = session.rounds[name], session.config.rounds[name]
+    table, entry = (round.source(), config.source) if domain == "source" else (round.target(), config.target)
     return stream_batches(
-        table, entry, config.pixels, space=session.space(name), seed=session.config.seed, round=name, domain=domain, batch=2, steps=2
+        table, entry, config.pixels, space=round.space, seed=session.config.seed, round=name, domain=domain, batch=2, steps=2
     )  # fmt: skip
 
 
