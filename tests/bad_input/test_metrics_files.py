@@ -73,22 +73,22 @@ def test_a_line_that_no_run_has_written_is_named(kind: str, runs: Path, refused:
     spoil, said = KINDS[kind]
     text = spoil(METRICS.read_text())
     METRICS.write_bytes(text if isinstance(text, bytes) else text.encode())
-    refused("compare runs", 1, "metrics.jsonl, line ", said)
+    refused("compare runs", 3, "metrics.jsonl, line ", said)
 
 
 def test_a_folder_or_nothing_in_the_place_of_the_file_is_named(runs: Path, refused: Any) -> None:
     METRICS.unlink()
-    refused("compare runs", 1, "metrics.jsonl: cannot be read (No such file or directory)")
+    refused("compare runs", 3, "metrics.jsonl: cannot be read (No such file or directory)")
     METRICS.mkdir()
-    refused("compare runs", 1, "metrics.jsonl: cannot be read (Is a directory)")
+    refused("compare runs", 3, "metrics.jsonl: cannot be read (Is a directory)")
 
 
 def test_scores_that_were_lost_are_missed_on_resume(runs: Path, refused: Any) -> None:
     text = METRICS.read_text()
     resume = f"{RUN} folder=runs --resume"
     METRICS.write_text(text[: len(text) // 2])
-    refused(resume, 1, f"metrics.jsonl has {len(text) // 2} bytes, the newest checkpoint knows of {len(text)}: scores were lost")
+    refused(resume, 3, f"metrics.jsonl has {len(text) // 2} bytes, the newest checkpoint knows of {len(text)}: scores were lost")
     METRICS.unlink()
-    refused(resume, 1, "metrics.jsonl is gone, with the scores of all rounds so far")
+    refused(resume, 3, "metrics.jsonl is gone, with the scores of all rounds so far")
     METRICS.write_text(text)
     assert main(resume.split()) == 0

@@ -166,7 +166,9 @@ def _places(session: Session) -> Iterator[tuple[str, ImageTable]]:
 def _refusal(folder: Path, changes: list[str], option: str) -> str:
     """At most 400 characters for a path of ordinary length."""
     said = "; ".join(change[:110] for change in changes[:2]) + (f"; and {len(changes) - 2} more" if len(changes) > 2 else "")
-    return f"{option}: {folder}: since it was begun, this has changed: {said}; undo it, or go on with --resume-anyway, or begin again with --force"
+    alone = "" if option == "--resume" else f" (without {option.partition(' ')[0]})"
+    ways = f"undo it, or go on with --resume-anyway{alone}, or begin again with --force"
+    return f"{option}: {folder}: since it was begun, this has changed: {said}; {ways}"
 
 
 def _short(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from udacore.engine.evaluation import Result
-from udacore.errors import UdaError
+from udacore.errors import DataError
 from udacore.metrics import Scores
 
 METRICS = "metrics.jsonl"
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run folder's metrics.jsonl. UdaError, naming file and line, for one that no run has written."""
+    """The lines of a run folder's metrics.jsonl. DataError, naming file and line, for one that no run has written."""
     path = folder / METRICS
     if path.exists() and not path.is_file() and not path.is_dir():  # to read a pipe would wait for ever
-        raise UdaError(f"{path}: cannot be read (it is no ordinary file)")
+        raise DataError(f"{path}: cannot be read (it is no ordinary file)")
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise UdaError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if lines[-1]:
-        raise UdaError(f"{path}, line {len(lines)}: cut off; {_ADVICE}")
+        raise DataError(f"{path}, line {len(lines)}: cut off; {_ADVICE}")
     return [_read_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
 
 
@@ -36,10 +36,10 @@ def _read_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise UdaError(f"{path}, line {number}: not JSON ({str(error)[:80]}); {_ADVICE}") from error
+        raise DataError(f"{path}, line {number}: not JSON ({str(error)[:80]}); {_ADVICE}") from error
     problem = _find_problem(row)
     if problem:
-        raise UdaError(f"{path}, line {number}: {problem}; {_ADVICE}")
+        raise DataError(f"{path}, line {number}: {problem}; {_ADVICE}")
     result: dict[str, Any] = row
     return result
 
@@ -103,11 +103,11 @@ def read_result(row: dict[str, Any]) -> Result:
 
 
 def check_length(folder: Path, written: int) -> None:
-    """UdaError if metrics.jsonl holds fewer bytes than the newest checkpoint says were written: some were lost."""
+    """DataError if metrics.jsonl holds fewer bytes than the newest checkpoint says were written: some were lost."""
     path = folder / METRICS
     found = path.stat().st_size if path.is_file() else None
     if found is None and written:
-        raise UdaError(f"{path} is gone, with the scores of all rounds so far; put it back, or begin again with --force")
+        raise DataError(f"{path} is gone, with the scores of all rounds so far; put it back, or begin again with --force")
     if found is not None and found < written:
         said = f"{path} has {found} bytes, the newest checkpoint knows of {written}"
-        raise UdaError(f"{said}: scores were lost; put the whole file back, or begin again with --force")
+        raise DataError(f"{said}: scores were lost; put the whole file back, or begin again with --force")
