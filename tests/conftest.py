@@ -65,7 +65,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     monkeypatch.syspath_prepend(site)
     before = set(sys.modules)
 
-    def install(distribution: str, files: dict[str, str], entries: dict[str, str], *, version: str = "0.1") -> Path:
+    def install(distribution: str, files: dict[str, str], entries: dict[str, str], *, version: str = "0.1", group: str = "udacore.plugins") -> Path:
         for name, text in files.items():
             (site / name).parent.mkdir(parents=True, exist_ok=True)
             (site / name).write_text(dedent(text))
@@ -73,7 +73,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
         lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
-        (info / "entry_points.txt").write_text(f"[udacore.plugins]\n{lines}")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
         invalidate_caches()
         return site
 

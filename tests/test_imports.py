@@ -19,7 +19,7 @@ from udacore.cli import COMMANDS
 CORE = Path(udacore.__file__).parent
 PLUGINS = CORE.parent / "plugins"
 ROWS = (
-    ("", "api", "errors", "exhaustion", "files", "options", "interface", "places", "ranks"),
+    ("", "api", "datasets", "errors", "exhaustion", "files", "options", "interface", "places", "ranks"),
     ("hookspecs", "config", "losses", "metrics", "schedules", "thresholds"),
     ("models", "data", "inference"),
     ("source_only", "plugins", "beside", "discovery", "catalogue", "pseudo_labels"),

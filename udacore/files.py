@@ -104,6 +104,8 @@ def name_file(error: OSError, path: str | Path) -> None:
 
     The system's error of a write has no name, since a file may have many; that of a temporary file gets the final one.
     """
+    if error.errno is None:  # a message alone: with a name it would be printed as "[Errno None] None"
+        return
     if error.filename is None or str(error.filename).endswith(PART):
         error.filename, error.filename2 = str(path), None
     if error.errno in FULL and error.strerror == os.strerror(error.errno):

@@ -5,13 +5,16 @@ The same declaration feeds configuration files, `a.b=c` on the command line, `ud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from udacore.errors import near_matches
+
 HELP = "udacore.help"
 KEYED = "udacore.keyed"
+CHOICES = "udacore.choices"
 
 
 def option(
@@ -24,6 +27,7 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     keyed: Mapping[str, type] | None = None,
+    choices: Callable[[], Sequence[str]] | None = None,
 ) -> Any:
     """A field of a settings class.
 
@@ -31,6 +35,7 @@ def option(
     help      one line for users: effect and unit
     factory   makes the default, for mappings and nested settings
     at_least, above, at_most, below   bounds of a number (or of each number of a tuple); None is not checked
+    choices   gives the texts that are possible, where what is installed decides on them; else use a Literal
     keyed     for a mapping whose key names the settings class of its value (`resize`, `resize-2`)
 
     Field names with a trailing underscore are written without it in files (`from_` is `from`).
@@ -44,6 +49,10 @@ def option(
     bounds = (at_least, above, at_most, below)
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if choices is not None and value not in choices():
+            near = near_matches(str(value), choices())
+            near = near if near.startswith("; did you mean") else ""
+            raise ValueError(f"must be {' or '.join(choices())}, got {value!r}{near}")
         for number in value if isinstance(value, tuple | list) else (value,):
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
@@ -59,8 +68,10 @@ def option(
     metadata: dict[str, Any] = {HELP: help}
     if keyed is not None:
         metadata[KEYED] = keyed
+    if choices is not None:
+        metadata[CHOICES] = choices
     arguments: dict[str, Any] = {"metadata": metadata}
-    if any(bound is not None for bound in bounds):
+    if choices is not None or any(bound is not None for bound in bounds):
         arguments["validator"] = check
     if factory is not None:
         arguments["factory"] = factory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import click
@@ -13,19 +13,16 @@ import click
 from udacore.cli.arguments import read_run, run_arguments
 from udacore.cli.miniatures import make
 from udacore.cli.words import refuse_empty, say
-from udacore.config.convert import field_names, field_types, structure
+from udacore.config.convert import field_names, structure
 from udacore.config.files import override, parse_override
 from udacore.config.schema import Config, DataConfig, EvaluationConfig
+from udacore.datasets import get_dataset
 from udacore.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
     from udacore.data.check import DataReport
 
 Domain = Literal["source", "target"]
-DATASETS: tuple[str, ...] = get_args(field_types(DataConfig)["dataset"])
-LABEL_SPACES = {
-    "gta5": "cityscapes19", "cityscapes": "cityscapes19", "foggy_cityscapes": "cityscapes19", "synthia": "synthia16", "streets": "streets",
-}  # fmt: skip
 
 
 @attrs.frozen
@@ -56,7 +53,7 @@ data.add_command(make)
 
 @data.command()
 @run_arguments
-@click.option("--dataset", type=click.Choice(DATASETS), help="Look at one data set; KEY=VALUE sets its split, label_space ...")
+@click.option("--dataset", metavar="NAME", help="Look at one data set; KEY=VALUE sets its split, label_space ...")
 @click.option("--root", help="With --dataset: its folder. [default: $UDACORE_DATA/<dataset>, else datasets/<dataset>]")
 @click.option("--full", is_flag=True, help="Decode every label. [default: 20 of each set]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of text.")
@@ -93,15 +90,16 @@ def check(plugin: str | None, words: tuple[str, ...], dataset: str | None, root:
 
 def read_entry(dataset: str, root: str | None, words: Sequence[str]) -> Entry:
     """One data set as `--dataset`, `--root` and `key=value` describe it; ConfigError for what does not fit."""
+    record = get_dataset(dataset)
     given: dict[str, Any] = {"dataset": dataset} if root is None else {"dataset": dataset, "root": root}
     for word in words:
         keys, value = parse_override(word)
         given = override(given, keys, value)
-    space = given.pop("label_space", None) or LABEL_SPACES.get(dataset)
+    space = given.pop("label_space", None) or record.label_space
     if space is None:
         raise ConfigError(f"a data set of kind {dataset!r} needs its classes: label_space=NAME or label_space=FILE.yaml")
     files: DataConfig = structure(given, DataConfig, "data set")
-    domain: Domain = files.domain or ("target" if dataset in ("cityscapes", "foggy_cityscapes") else "source")
+    domain: Domain = files.domain or record.domain
     return Entry(files=files, space=str(space), domain=domain, labels=True, used=f"--dataset {dataset}")
 
 

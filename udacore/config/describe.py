@@ -13,7 +13,7 @@ from udacore.config.convert import field_names, field_types, keyed_class
 from udacore.config.dump import to_plain, to_yaml
 from udacore.config.problems import describe_type, join
 from udacore.config.schema import Config, RoundConfig
-from udacore.options import HELP, KEYED
+from udacore.options import CHOICES, HELP, KEYED
 
 WIDTH = 100
 
@@ -42,8 +42,14 @@ def settings_table(cls: type, prefix: str = "") -> list[Setting]:
         elif entry is not None:
             rows += settings_table(entry, join(path, "NAME"))
         else:
-            rows.append(Setting(path, describe_type(kind), default_text(field), field.metadata.get(HELP, "")))
+            rows.append(Setting(path, _describe_values(field, kind), default_text(field), field.metadata.get(HELP, "")))
     return rows
+
+
+def _describe_values(field: attrs.Attribute[Any], kind: Any) -> str:
+    """The values that are possible, in words."""
+    choices = field.metadata.get(CHOICES)
+    return describe_type(kind) if choices is None else " or ".join(choices())
 
 
 def default_text(field: attrs.Attribute[Any]) -> str:
@@ -145,7 +151,7 @@ def _comment(field: attrs.Attribute[Any], kind: Any, indent: int) -> list[str]:
     text = field.metadata.get(HELP, "")
     if not attrs.has(kind):
         table, default = field.metadata.get(KEYED), default_text(field)
-        words = f"any of {', '.join(table)}" if table else describe_type(kind)
+        words = f"any of {', '.join(table)}" if table else _describe_values(field, kind)
         is_told = field.default is None and "default:" in text  # the help says what null stands for
         if not is_told and _entry_class(kind) is None:
             words += f"; {'' if field.default is attrs.NOTHING else 'default '}{default}"

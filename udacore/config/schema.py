@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from udacore.config.transforms import LONGEST_SIDE, TRANSFORMS
+from udacore.datasets import list_datasets
 from udacore.options import option
 
 Size = tuple[int, int]
@@ -20,8 +21,8 @@ Size = tuple[int, int]
 class DataConfig:
     """Which pictures: a data set as users have it on disk, or the embedded one."""
 
-    dataset: Literal["gta5", "synthia", "cityscapes", "foggy_cityscapes", "folder", "streets"] = option(
-        "streets", "kind of data set: where its files lie and how its labels are encoded"
+    dataset: str = option(
+        "streets", "kind of data set: where its files lie and how its labels are encoded", choices=list_datasets
     )
     root: str | None = option(None, "folder of the data set; default: $UDACORE_DATA/<dataset>, else datasets/<dataset>")
     split: str = option("train", "part of the data set: train, val or test; gta5, synthia and folder hold one part, train")

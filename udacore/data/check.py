@@ -10,20 +10,15 @@ import attrs
 import numpy as np
 
 from udacore.config.schema import DataConfig
-from udacore.data.datasets import MISALIGNED, Domain, ImageTable, open_table
+from udacore.data.datasets import ImageTable, open_table
 from udacore.data.findings import RawIds, group_alike
 from udacore.data.labels import IGNORE, LabelSpace, remap
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layout, find_root
 from udacore.data.preflight import describe_orientations, id_problem, no_class, spread
 from udacore.data.reading import label_mode
 from udacore.data.sources import LabelFiles
-from udacore.data.splits import ONE_PART
+from udacore.datasets import Domain, get_dataset
 from udacore.errors import DataError
-
-_SPLITS = {"train": 2975, "val": 500, "test": 1525}
-_CITYSCAPES = {(name, split): count for name in ("cityscapes", "foggy_cityscapes") for split, count in _SPLITS.items()}
-EXPECTED = {("gta5", ""): 24966, ("synthia", ""): 9400, **_CITYSCAPES}
-"""Pictures of the complete data sets (algorithms/datasets 1 to 3); of Foggy Cityscapes those of one density."""
 
 _DECODED = 20
 _SHOWN = 10
@@ -122,7 +117,7 @@ def check_data(
         return report
     report.images = len(table)
     if config.list_ is None and config.except_ is None and config.count is None:
-        report.expected = EXPECTED.get((config.dataset, "" if config.dataset in ONE_PART else config.split))
+        report.expected = get_dataset(config.dataset).expected(config.split)
         if report.expected not in (None, len(table)):
             report.notes.append(f"{len(table)} images of {report.expected}: is a part of the archives missing?")
     if labels:
@@ -177,9 +172,9 @@ def _check_headers(table: ImageTable, index: int, report: DataReport) -> bool:
             return True
         label = table.label_size(index)
         if label != size:
-            known = table.names[index] in MISALIGNED.get(table.dataset, ())
+            known = table.names[index] in get_dataset(table.dataset).misaligned
             (report.notes if known else report.problems).append(str(table.size_error(index, size, label)))
-        if isinstance(table.labels, LabelFiles) and table.labels.kind != "synthia":
+        if isinstance(table.labels, LabelFiles) and table.labels.kind in ("palette", "cityscapes", "ids"):
             report.encodings[label_mode(table.labels.paths[index])] += 1
     except DataError as error:
         report.problems.append(str(error))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Literal
 
 import attrs
 import numpy as np
@@ -17,18 +16,12 @@ from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, li
 from udacore.data.lists import choose_entries, find_labels
 from udacore.data.preflight import check_pairs as check_pairs
 from udacore.data.preflight import spread
-from udacore.data.sources import Drawing, DrawnImages, DrawnLabels, Image, ImageFiles, Images, LabelFiles, Labels
-from udacore.data.splits import RAW_IDS_OF, from_train_ids, holds_train_ids
-from udacore.errors import DataError, list_names, near_matches
+from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
+from udacore.data.splits import from_train_ids, holds_train_ids
+from udacore.datasets import Dataset, Domain, get_dataset
+from udacore.errors import DataError, PluginError, list_names
 
-Domain = Literal["source", "target"]
-
-# Raw ids that occur: 0..33 (34 = license plate in GTA5), 0..22; 255 where -1 was stored in 8 bit
-_HIGHEST = {"gta5": 34, "cityscapes": 33, "synthia": 22}
 _FINGERPRINTS = 16
-
-MISALIGNED = {"gta5": frozenset({"15188", "17705"})}
-"""Pairs whose picture and label are known to differ in size; resizing both to one size is what everybody does."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -67,7 +60,7 @@ class ImageTable:
         return self._labels().read(index)
 
     def read_pair(self, index: int) -> tuple[Image, Label]:
-        """Picture and label. DataError, naming both, if they differ in size and are neither overlays nor known (`MISALIGNED`)."""
+        """Picture and label. DataError, naming both, if they differ in size and are neither overlays nor known (`Dataset.misaligned`)."""
         image, label = self.read_image(index), self.read_label(index)
         if not self.sizes_may_differ(index) and image.shape[:2] != label.shape:
             raise self.size_error(index, image.shape[:2], label.shape)
@@ -87,7 +80,7 @@ class ImageTable:
 
     def sizes_may_differ(self, index: int) -> bool:
         """Whether picture and label are allowed to differ in size."""
-        return self._labels().overlay or self.names[index] in MISALIGNED.get(self.dataset, ())
+        return self._labels().overlay or self.names[index] in get_dataset(self.dataset).misaligned
 
     def size_error(self, index: int, image: tuple[int, ...], label: tuple[int, ...]) -> DataError:
         """The error for a pair of (height, width) that differ; sizes are written width x height."""
@@ -117,15 +110,16 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
     DataError if root, folder or files are missing, the folder is empty, or a picture lacks its label; ConfigError if the
     label space does not fit the data set.
     """
-    if config.dataset == "streets":
-        return _open_streets(config, space, domain, labels)
+    record = get_dataset(config.dataset)
+    if record.open is not None:
+        return _check_table(record.open(config, space, domain, labels), config.dataset)
     layout = find_layout(config)
     entries = choose_entries(config, layout)
     annotations = None
     if labels:
         paths = find_labels(entries, layout)
-        table, known, strict = _label_map(config, space, holds_train_ids(paths, layout.kind))
-        annotations = LabelFiles(paths=paths, kind=layout.kind, table=table, known=known, strict=strict, hint=layout.on_void)
+        table, known, strict = _label_map(config, record, space, holds_train_ids(paths, layout.kind))
+        annotations = LabelFiles(paths=paths, kind=layout.kind, table=table, known=known, strict=strict, hint=layout.on_void or record.hint)
     return ImageTable(
         dataset=config.dataset,
         domain=domain,
@@ -136,43 +130,33 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
     )
 
 
-def _known(highest: int) -> NDArray[np.bool_]:
+def known_ids(highest: int) -> NDArray[np.bool_]:
     """bool[256]: ids 0..highest and 255."""
     known = np.zeros(256, np.bool_)
     known[: highest + 1] = known[IGNORE] = True
     return known
 
 
-def _label_map(config: DataConfig, space: LabelSpace, train_ids: bool) -> tuple[Label, NDArray[np.bool_], bool]:
+def _label_map(
+    config: DataConfig, record: Dataset, space: LabelSpace, train_ids: bool
+) -> tuple[Label, NDArray[np.bool_], bool]:
     """Lookup table, known raw ids, and whether others are refused on reading."""
     if config.label_map is not None and config.dataset == "folder":
         return table_of(raw_map(space, config.label_map, "label_map")), np.ones(256, np.bool_), False
-    table = lookup_table(space, RAW_IDS_OF.get(config.dataset, config.dataset))
+    table = lookup_table(space, record.ids_like or config.dataset)
     if train_ids:
-        return from_train_ids(table), _known(len(CITYSCAPES_IDS) - 1), False
-    if config.dataset == "folder":
-        given = "folder" in space.ids_from  # a map of one's own ignores what it does not list; plain train ids must be right
-        return table, np.ones(256, np.bool_) if given else _known(len(space) - 1), not given
-    return table, _known(_HIGHEST[RAW_IDS_OF.get(config.dataset, config.dataset)]), False
+        return from_train_ids(table), known_ids(len(CITYSCAPES_IDS) - 1), False
+    if record.highest_id is None:
+        given = config.dataset in space.ids_from  # a map of one's own ignores what it does not list; plain train ids must be right
+        return table, np.ones(256, np.bool_) if given else known_ids(len(space) - 1), not given
+    return table, known_ids(record.highest_id), False
 
 
-def _open_streets(config: DataConfig, space: LabelSpace, domain: Domain, labels: bool) -> ImageTable:
-    """The embedded domains: 400 pictures to train on, 120 (target) or 60 (source) to evaluate, unless `count` says otherwise."""
-    splits = ("train", "val", "test")
-    if config.split not in splits:
-        raise DataError(f"streets: no split {config.split!r}{near_matches(config.split, splits)}")
-    shown = config.domain or domain
-    count = config.count or (400 if config.split == "train" else 120 if shown == "target" else 60)
-    drawing = Drawing(pair=config.pair, domain=shown, split=config.split, size=config.image_size, seed=config.data_seed)
-    table = lookup_table(space, "streets") if labels else None
-    return ImageTable(
-        dataset="streets",
-        domain=domain,
-        space=space,
-        names=tuple(f"{config.split}/{index:05d}" for index in range(count)),
-        images=DrawnImages(drawing),
-        labels=None if table is None else DrawnLabels(drawing=drawing, table=table, known=_known(11)),
-    )
+def _check_table(table: object, dataset: str) -> ImageTable:
+    """What the record of a data set opened. PluginError if it is no table."""
+    if not isinstance(table, ImageTable):
+        raise PluginError(f"data set {dataset!r}: open must give an ImageTable, got {type(table).__name__}")
+    return table
 
 
 def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
@@ -192,7 +176,7 @@ def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
     labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ from the pictures'.
     """
     paths = _find_overlay(table, Path(folder), LABEL_SUFFIXES, "label")
-    known = _known(len(table.space) - 1)
+    known = known_ids(len(table.space) - 1)
     pseudo = LabelFiles(paths=paths, kind="ids", table=lookup_table(table.space, "pseudo"), known=known, strict=True, overlay=True)
     return attrs.evolve(table, labels=pseudo)
 

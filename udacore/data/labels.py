@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.config.files import parse_yaml, read_yaml_text
+from udacore.datasets import get_dataset, list_datasets
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.places import find_place
 
@@ -108,8 +109,14 @@ def class_index(space: LabelSpace, given: str | int, where: str) -> int:
 
 def _raw_ids(classes: Iterable[str]) -> dict[str, Mapping[int, int]]:
     """Raw ids of the known data sets for classes that bear the names used here."""
+    classes = tuple(classes)
+    return {dataset: _ids_by_name(classes, ids) for dataset, ids in _RAW_IDS.items()}
+
+
+def _ids_by_name(classes: Iterable[str], ids: Mapping[str, int]) -> dict[int, int]:
+    """{raw id: train id} of the classes that bear the names used here, from class name -> raw id."""
     names = [SHORT_NAMES.get(name, name) for name in classes]
-    return {dataset: {ids[name]: number for number, name in enumerate(names) if name in ids} for dataset, ids in _RAW_IDS.items()}
+    return {ids[name]: number for number, name in enumerate(names) if name in ids}
 
 
 def _built_in(name: str, classes: tuple[str, ...], parent: str | None = None, within: tuple[str, ...] = ()) -> LabelSpace:
@@ -200,7 +207,7 @@ def _spread(number: int) -> Colour:
 
 def _read_ids(path: Path, space: LabelSpace, given: Any) -> dict[str, Mapping[int, int]]:
     """The file's own raw ids."""
-    datasets = (*_RAW_IDS, "folder")
+    datasets = list_datasets()
     where = f"label space {path}: ids"
     if not isinstance(given, dict):
         raise ConfigError(f"{where}: must be data set -> {{raw id: class}}")
@@ -232,21 +239,23 @@ def table_of(ids: Mapping[int, int]) -> Label:
 
 
 def lookup_table(space: LabelSpace, dataset: str) -> Label:
-    """uint8[256]: raw id -> train id for `gta5`, `cityscapes`, `synthia`, `streets`, `folder` or `pseudo`; 255 = ignore.
+    """uint8[256]: raw id -> train id for an installed data set or `pseudo`; 255 = ignore.
 
-    `pseudo` (pseudo labels) and `folder` without ids of its own: 0..K-1 stay, all else is 255. ConfigError for another
+    `pseudo` (pseudo labels), and a data set without ids of its own such as `folder`: 0..K-1 stay, all else is 255. ConfigError for another
     data set, or where the space shares no class with the data set.
     """
     identity = {number: number for number in range(len(space))}
     if dataset == "pseudo":
         return table_of(identity)
-    if dataset == "folder":
-        return table_of(space.ids_from.get("folder", identity))
-    if dataset not in space.ids_from:
-        raise ConfigError(f"no raw ids of data set {dataset!r}{near_matches(dataset, (*space.ids_from, 'pseudo', 'folder'))}")
-    if not space.ids_from[dataset]:
+    ids = space.ids_from.get(dataset)
+    if ids is None:
+        if dataset not in list_datasets():
+            raise ConfigError(f"no raw ids of data set {dataset!r}{near_matches(dataset, (*list_datasets(), 'pseudo'))}")
+        own = get_dataset(dataset).ids
+        ids = identity if own is None else _ids_by_name(space.classes, own)
+    if not ids:
         raise ConfigError(f"label space {space.name} shares no class with {dataset}; give `ids` in its file")
-    return table_of(space.ids_from[dataset])
+    return table_of(ids)
 
 
 def remap(raw: NDArray[Any], table: Label) -> Label:

@@ -1,49 +1,21 @@
-"""Where the files of each data set lie, as users have them after unpacking (algorithms/datasets 1 to 4)."""
+"""Folders and files: the root of a data set, the files below a folder, and words on what lies in the place of a missing one."""
 
 from __future__ import annotations
 
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
-
 from udacore.config.schema import DataConfig
-from udacore.data.reading import LabelKind
-from udacore.data.splits import CLEAR, ONE_PART, TRAIN_IDS, UNPUBLISHED, check_one_part, check_split, foggy_ending
+from udacore.data.splits import check_one_part
+from udacore.datasets import Layout, get_dataset
 from udacore.errors import DataError, list_names
 from udacore.places import expand, find_place
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png",)
-
-
-@attrs.frozen(kw_only=True)
-class Layout:
-    """Folders of one data set.
-
-    root        what the user names
-    images      folder below which the pictures lie; a picture's key is its path below it without suffix
-    labels      folders in which the labels may lie, in order of preference
-    kind        how labels are encoded
-    label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference
-    ending      what the keys of its pictures end with; other files of the folder are passed over
-    prefixes    leading folders that lists may name and that are cut off
-    on_missing  words for a message on missing labels; empty for none
-    on_void     words for a message on labels that hold no class; empty for those of the encoding
-    """
-
-    root: Path
-    images: Path
-    labels: tuple[Path, ...]
-    kind: LabelKind
-    label_keys: Callable[[str], tuple[str, ...]] = lambda key: (key,)
-    ending: str = ""
-    prefixes: frozenset[str]
-    on_missing: str = ""
-    on_void: str = ""
 
 
 def find_root(config: DataConfig) -> Path:
@@ -62,14 +34,17 @@ def find_root(config: DataConfig) -> Path:
 
 def find_layout(config: DataConfig) -> Layout:
     """The folders for a data set on disk. DataError if the root, or the folder of pictures below it, is missing."""
-    layout = _LAYOUTS[config.dataset](config, find_root(config))
-    if config.dataset in ONE_PART:
+    record = get_dataset(config.dataset)
+    if record.find_files is None:
+        raise ValueError(f"data set {config.dataset!r} has no files")
+    layout = record.find_files(config, find_root(config))
+    if not record.splits:
         check_one_part(config, layout.images)
     return layout
 
 
-def _existing(dataset: str, candidates: tuple[Path, ...]) -> Path:
-    """The first folder that is there."""
+def existing(dataset: str, candidates: tuple[Path, ...]) -> Path:
+    """The first folder that is there. DataError, with what lies in its place, if none is."""
     for candidate in candidates:
         if is_folder(candidate):
             return candidate
@@ -100,72 +75,10 @@ def describe_place(path: Path) -> str:
     return f"; {above} holds {list_names(near, 5)}" if near else f"; {above} is empty"
 
 
-def _prefixes(*folders: str) -> frozenset[str]:
+def prefixes_of(*folders: str) -> frozenset[str]:
+    """Leading folders that a list may name before a key: the parts of `folders`, and the names of splits."""
     parts = {part for folder in folders for part in Path(folder).parts}
     return frozenset(parts | {"train", "val", "test"})
-
-
-def _gta5(config: DataConfig, root: Path) -> Layout:
-    images = _existing("gta5", (root / "images",))
-    return Layout(root=root, images=images, labels=(root / "labels",), kind="palette", prefixes=_prefixes("images"))
-
-
-def _synthia(config: DataConfig, root: Path) -> Layout:
-    inner = root / "RAND_CITYSCAPES"
-    images = _existing("synthia", (inner / "RGB", root / "RGB"))
-    bases = (images.parent, root) if images.parent != root else (root,)
-    labels = tuple(base / name for base in bases for name in ("GT/LABELS", "synthia_mapped_to_cityscapes", "parsed_LABELS"))
-    return Layout(root=root, images=images, labels=labels, kind="synthia", prefixes=_prefixes("RAND_CITYSCAPES/RGB"))
-
-
-def _cityscapes(config: DataConfig, root: Path) -> Layout:
-    return _of_cities(config, root, "leftImg8bit", CLEAR)
-
-
-def _foggy_cityscapes(config: DataConfig, root: Path) -> Layout:
-    layout = _of_cities(config, root, "leftImg8bit_foggy", foggy_ending(config.beta))
-    shared = f"its labels are those of Cityscapes: copy or link its gtFine to {root / 'gtFine'}"
-    return attrs.evolve(layout, on_missing=layout.on_missing or shared)
-
-
-def _of_cities(config: DataConfig, root: Path, folder: str, ending: str) -> Layout:
-    """Cityscapes' layout: pictures by split and city in `folder`, with names that end with `ending`; its own labels."""
-    split, pictures = config.split, root / folder
-    if pictures.is_dir():
-        check_split(config.dataset, split, pictures)
-    fine = "gtCoarse" if split == "train_extra" else "gtFine"
-    return Layout(
-        root=root,
-        images=_existing(config.dataset, (pictures / split,)),
-        labels=(root / fine / split,),
-        kind="cityscapes",
-        label_keys=lambda key: tuple(f"{key.removesuffix(ending)}_{fine}_{ids}" for ids in ("labelIds", TRAIN_IDS)),
-        ending=ending,
-        prefixes=_prefixes(f"{folder}/leftImg8bit/{split}"),
-        on_missing=UNPUBLISHED if split == "test" else "",
-        on_void=UNPUBLISHED if split == "test" else "",
-    )
-
-
-def _folder(config: DataConfig, root: Path) -> Layout:
-    images = _existing("folder", (root / config.image_folder,))
-    return Layout(
-        root=root,
-        images=images,
-        labels=(root / config.label_folder,),
-        kind="ids",
-        label_keys=lambda key: (key + config.label_suffix,),
-        prefixes=_prefixes(config.image_folder),
-    )
-
-
-_LAYOUTS: dict[str, Callable[[DataConfig, Path], Layout]] = {
-    "gta5": _gta5,
-    "synthia": _synthia,
-    "cityscapes": _cityscapes,
-    "foggy_cityscapes": _foggy_cityscapes,
-    "folder": _folder,
-}
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:

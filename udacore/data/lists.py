@@ -8,8 +8,9 @@ from pathlib import Path
 import attrs
 
 from udacore.config.schema import DataConfig
-from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, Layout, describe_passed_over, describe_place, list_files
+from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, describe_place, list_files
 from udacore.data.splits import CLEAR, describe_other_names
+from udacore.datasets import Layout
 from udacore.errors import ConfigError, DataError, list_names
 from udacore.places import find_place
 
@@ -145,7 +146,7 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
     if folder is None and any(entry.label is None for entry in entries):
         said = f"no folder of labels {' or '.join(str(each) for each in layout.labels)}"
         raise DataError(f"{said}{describe_place(layout.labels[0])}{_hint(layout)}")
-    available = list_files(folder, LABEL_SUFFIXES) if folder else {}
+    available = list_files(folder, layout.label_suffixes) if folder else {}
     paths: list[str] = []
     missing: list[tuple[str, str]] = []
     for entry in entries:
@@ -156,7 +157,7 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
         else:
             keys = layout.label_keys(entry.key)
             path = next((available[key] for key in keys if key in available), None)
-            wanted = f"{folder}/{keys[0]}.png"
+            wanted = f"{folder}/{keys[0]}{layout.label_suffixes[0]}"
         if path is None:
             missing.append((entry.image, wanted))
         else:

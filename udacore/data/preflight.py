@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 _DECODED = 6  # pairs
 _HEADERS = 500  # pairs; a header takes some 0.1 ms on a local disk
 
-_HINTS = {
-    "palette": "GTA5's labels are palette PNGs whose indices are Cityscapes ids, not grey copies, colours or train ids",
-    "cityscapes": "the files wanted are `_gtFine_labelIds.png` as shipped, not colours, instances or train ids",
-    "synthia": "SYNTHIA's labels are 16-bit RGB or 8-bit copies of the raw ids 0 to 22, not colours or train ids",
-    "ids": "each pixel must be a number that `label_map` lists, or without it a train id; see `label_folder` and `label_map`",
-}
-
 
 def spread(count: int, most: int) -> list[int]:
     """At most `most` of the indices 0..count-1, evenly spread, the first and the last among them."""
@@ -34,7 +27,7 @@ def check_pairs(table: ImageTable) -> None:
     """Decode a few pictures (and labels), compare the sizes of up to 500 pairs; cheap, and the same ones each time.
 
     DataError, naming the file: no pictures; a picture or label that is broken; picture and label of different size
-    (overlays and the known pairs of `datasets.MISALIGNED` excepted); ids that the data set does not have; no pixel of
+    (overlays and the known pairs of `Dataset.misaligned` excepted); ids that the data set does not have; no pixel of
     any class in all labels looked at (pseudo labels may be all ignored), with a hint at what may be read wrongly.
     """
     if not len(table):
@@ -106,5 +99,5 @@ def no_class(labels: Labels, found: list[int], space: str) -> str:
 
 def _hint(labels: Labels) -> str:
     if isinstance(labels, LabelFiles) and not labels.overlay:
-        return f"; {labels.hint or _HINTS[labels.kind]}"
+        return f"; {labels.hint}" if labels.hint else ""
     return ""

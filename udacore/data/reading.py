@@ -13,9 +13,9 @@ import stat
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from udacore.data.decoding import UnreadableError, as_ids, as_rgb, orientation_of, upright_size
+from udacore.datasets import LabelKind
 from udacore.errors import DataError, near_matches
 from udacore.files import find_png_damage, write_bytes
 
-LabelKind = Literal["palette", "cityscapes", "synthia", "ids"]
 LABEL_KINDS = ("palette", "cityscapes", "synthia", "ids")
 
 # What Pillow raises for a broken file, depending on the place where it breaks
@@ -108,20 +108,35 @@ def orientation(path: str | Path) -> int:
         return orientation_of(picture)
 
 
-def read_label(path: str | Path, kind: LabelKind) -> NDArray[Any]:
+def read_label(path: str | Path, kind: LabelKind | Callable[[Path], Any]) -> NDArray[Any]:
     """The raw ids of a label file, H W, uint8 (uint16 for SYNTHIA's 16-bit files).
 
     palette     GTA5: palette PNG, the index is the id
     cityscapes  8-bit grey `labelIds`
     synthia     16-bit RGB PNG, red is the id; or an 8-bit single-channel copy of the ids
     ids         one number a pixel: grey or palette; pseudo labels and masks of one's own
+    a function  of a data set of somebody else's (`Layout.kind`), which reads the file
 
     DataError, naming the file, if it is missing, truncated, or encoded in another way.
     """
     path = Path(path)
+    if callable(kind):
+        return _read_by(kind, path)
     if kind not in LABEL_KINDS:
         raise ValueError(f"unknown kind of label {kind!r}{near_matches(kind, LABEL_KINDS)}")
     return _read_synthia(path) if kind == "synthia" else _read_indices(path, kind)
+
+
+def _read_by(read: Callable[[Path], Any], path: Path) -> NDArray[Any]:
+    """The raw ids that a function reads. DataError, naming the file, for what it raises or gives instead."""
+    try:
+        raw = read(path)
+    except (*_BROKEN, TypeError) as error:
+        raise _problem(path, "label", error) from error
+    if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.dtype.kind not in "iu":
+        given = f"{raw.dtype} {raw.shape}" if isinstance(raw, np.ndarray) else type(raw).__name__
+        raise DataError(f"label {path}: {getattr(read, '__qualname__', read)} must give integers H W, got {given}")
+    return raw
 
 
 def label_mode(path: str | Path) -> str:

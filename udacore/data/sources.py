@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -10,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.data.labels import IGNORE, Label, remap
-from udacore.data.reading import LabelKind, check_png, image_size, orientation, read_image, read_label
+from udacore.data.reading import check_png, image_size, orientation, read_image, read_label
+from udacore.datasets import LabelKind
 from udacore.errors import DataError, list_names
 
 Image = NDArray[np.uint8]
@@ -59,7 +62,7 @@ class LabelFiles:
     """
 
     paths: tuple[str, ...]
-    kind: LabelKind
+    kind: LabelKind | Callable[[Path], Any]
     table: Label
     known: NDArray[np.bool_]
     strict: bool = False
@@ -83,7 +86,10 @@ class LabelFiles:
         return remap(raw, self.table)
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) from the file's header."""
+        """(height, width) from the file's header; of a format that a function reads, by reading it."""
+        if callable(self.kind):
+            height, width = self.raw(index).shape
+            return height, width
         return image_size(self.paths[index], what="label")
 
     def where(self, index: int) -> str:

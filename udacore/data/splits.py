@@ -10,12 +10,6 @@ from udacore.config.schema import DataConfig, EvaluationConfig
 from udacore.data.labels import CITYSCAPES_IDS, Label, table_of
 from udacore.errors import DataError, list_names, near_matches
 
-ONE_PART = ("gta5", "synthia", "folder")
-"""Data sets without splits: all pictures are one part."""
-
-RAW_IDS_OF = {"foggy_cityscapes": "cityscapes"}
-"""Data set -> the data set whose labels it has, where these are not its own."""
-
 CLEAR = "_leftImg8bit"
 """What the names of Cityscapes' pictures end with."""
 TRAIN_IDS = "labelTrainIds"
@@ -68,7 +62,7 @@ def describe_other_names(keys: Iterable[str], ending: str) -> str:
     return f"{said}; beta there: {list_names(betas)}" if betas and _BETA.search(ending) else said
 
 
-def holds_train_ids(paths: Sequence[str], kind: str) -> bool:
+def holds_train_ids(paths: Sequence[str], kind: object) -> bool:
     """Whether labels of Cityscapes hold train ids in place of raw ids, by their names. DataError where some do."""
     if kind != "cityscapes":
         return False

@@ -1,0 +1,1 @@
+"""The built-in data sets, a record in each file; `pyproject.toml` names them as entry points of `udacore.datasets`."""

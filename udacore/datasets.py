@@ -1,0 +1,136 @@
+"""Data sets as records, one for each: how its files are found, how its labels are read, and what is known of it.
+
+Records are found through the entry-point group `udacore.datasets`, the built-in ones like anybody's:
+
+    [project.entry-points."udacore.datasets"]
+    rainy_town = "rainy_town.dataset:DATASET"
+
+Listing names reads metadata and imports nothing; only the record that is asked for is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from udacore.errors import ConfigError, PluginError, near_matches
+
+if TYPE_CHECKING:
+    from udacore.config.schema import DataConfig
+
+GROUP = "udacore.datasets"
+
+Domain = Literal["source", "target"]
+LabelKind = Literal["palette", "cityscapes", "synthia", "ids"]
+"""How a label file stores its ids; see `udacore.data.reading.read_label`."""
+
+
+@attrs.frozen(kw_only=True)
+class Layout:
+    """The folders of a data set on disk.
+
+    root        what the user names
+    images      folder below which the images lie; an image's key is its path below it without suffix
+    labels      folders in which the labels may lie, in order of preference
+    kind        how labels are encoded, or a function that reads a label file: path -> raw ids, integers H W. It must be
+                importable by its name, since processes that load data import it, and may raise OSError or ValueError
+    label_suffixes  suffixes of label files; others are passed over
+    label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference
+    ending      what the keys of its images end with; other files of the folder are passed over
+    prefixes    leading folders that lists may name and that are cut off
+    on_missing  words for a message on missing labels; empty for none
+    on_void     words for a message on labels that hold no class; empty for the record's `hint`
+    """
+
+    root: Path
+    images: Path
+    labels: tuple[Path, ...]
+    kind: LabelKind | Callable[[Path], Any]
+    label_suffixes: tuple[str, ...] = (".png",)
+    label_keys: Callable[[str], tuple[str, ...]] = lambda key: (key,)
+    ending: str = ""
+    prefixes: frozenset[str] = frozenset()
+    on_missing: str = ""
+    on_void: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Dataset:
+    """What is known of a data set.
+
+    find_files   (settings of the entry, root) -> `Layout`; raises DataError. None for a data set that is drawn
+    open         for a data set that is not files: (settings, label space, domain, with labels) -> `ImageTable`
+    ids          class name -> raw id in its labels, names as in `udacore.data.labels`. None where a label space's file or
+                 `label_map` gives them, and without either the labels hold train ids
+    ids_like     the data set whose entry under `ids` of a label space's file counts for it too
+    highest      the highest raw id that occurs; default: the highest of `ids`. 255 may occur in any
+    label_space  the classes that `uda data check --dataset` takes; None: they must be given
+    domain       the domain that it usually is
+    splits       split -> number of images of the complete set; 0 where it is not known. Empty: one part, `train`
+    complete     number of images of a complete set of one part; None where there is no such number
+    misaligned   keys of pairs whose image and label are known to differ in size
+    hint         words for labels that hold no class: what may have been read wrongly
+    """
+
+    find_files: Callable[[DataConfig, Path], Layout] | None = None
+    open: Callable[..., Any] | None = None
+    ids: Mapping[str, int] | None = None
+    ids_like: str | None = None
+    highest: int | None = None
+    label_space: str | None = None
+    domain: Domain = "source"
+    splits: Mapping[str, int] = MappingProxyType({})
+    complete: int | None = None
+    misaligned: frozenset[str] = frozenset()
+    hint: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        """Check that there is one way to its images."""
+        if (self.find_files is None) == (self.open is None):
+            raise ValueError("a data set has either find_files or open")
+
+    def expected(self, split: str) -> int | None:
+        """Number of images of a complete split, if it is known."""
+        return (self.splits.get(split) if self.splits else self.complete) or None
+
+    @property
+    def highest_id(self) -> int | None:
+        """The highest raw id, if ids are known."""
+        return self.highest if self.highest is not None else max(self.ids.values()) if self.ids else None
+
+
+def list_datasets() -> tuple[str, ...]:
+    """The names of all installed data sets, sorted; nothing is imported."""
+    return tuple(_find_entries(tuple(sys.path)))
+
+
+def get_dataset(name: str) -> Dataset:
+    """The record of a data set. ConfigError for an unknown name, PluginError for a record that cannot be loaded."""
+    entries = _find_entries(tuple(sys.path))
+    if name not in entries:
+        raise ConfigError(f"there is no data set {name!r}{near_matches(name, list(entries))}")
+    found = entries[name]
+    try:
+        record = found.load()
+    except Exception as error:  # the code of another package
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise PluginError(f"data set {name!r} ({found.value}) cannot be loaded: {said}") from error
+    if not isinstance(record, Dataset):
+        raise PluginError(f"data set {name!r} ({found.value}): must be a udacore.datasets.Dataset, got {type(record).__name__}")
+    return record
+
+
+@functools.lru_cache(maxsize=4)  # a configuration has many entries, and a scan takes milliseconds
+def _find_entries(path: tuple[str, ...]) -> dict[str, metadata.EntryPoint]:
+    """Name -> entry point; of one name that is claimed twice the first on the path counts."""
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in metadata.entry_points(group=GROUP):
+        found.setdefault(entry.name, entry)
+    return dict(sorted(found.items()))
