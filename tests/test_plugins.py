@@ -12,7 +12,7 @@ import pytest
 
 from udacore import MethodSettings, PluginError, source_only
 from udacore.discovery import list_plugins, load_plugin
-from udacore.plugins import build_hooks, hook_names, hooks_of, labelled
+from udacore.plugins import build_hooks, hook_names, hooks_of, label_errors
 
 GOOD = """
     '''Entropy minimisation.'''
@@ -251,6 +251,6 @@ def test_files_that_cannot_be_loaded_say_so_in_one_line(tmp_path: Path) -> None:
 
 
 def test_an_exception_gains_plugin_hook_round_and_step() -> None:
-    with pytest.raises(ZeroDivisionError) as caught, labelled("entropy", "target_loss", "adapt", 12):
+    with pytest.raises(ZeroDivisionError) as caught, label_errors("entropy", "target_loss", "adapt", 12):
         _ = 1 / 0
     assert caught.value.__notes__ == ["in hook target_loss of plugin 'entropy', round 'adapt', step 12"]

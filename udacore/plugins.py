@@ -46,7 +46,7 @@ __all__ = [
     "hooks_of",
     "import_plugin",
     "is_file",
-    "labelled",
+    "label_errors",
     "list_plugins",
     "load_plugin",
 ]
@@ -221,7 +221,7 @@ def _say_preset(method: Method, preset: str) -> str:
 
 
 @contextmanager
-def labelled(method_name: str, hook: str, round: str, step: int | None = None) -> Iterator[None]:
+def label_errors(method_name: str, hook: str, round: str, step: int | None = None) -> Iterator[None]:
     """While this is open, an exception keeps its traceback and gains a note with plugin, hook, round and step.
 
     Raises PluginError in place of SystemExit: a hook that ends the program would end a run half done, as if it had

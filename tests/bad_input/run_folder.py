@@ -18,8 +18,8 @@ from udacore.cli import main
 from udacore.config.resolve import load_config
 from udacore.discovery import load_plugin
 from udacore.engine.checkpoint import RunState, parse_checkpoint
-from udacore.engine.scoring import opened
-from udacore.engine.training import Work, set_up
+from udacore.engine.scoring import open_session
+from udacore.engine.training import RoundInProgress, set_up
 from udacore.testing.interruption import DeathError, dying_in
 
 RUN = (
@@ -109,12 +109,12 @@ def saved(killed: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def work(killed: Path) -> Iterator[Work]:
+def work(killed: Path) -> Iterator[RoundInProgress]:
     """The round that was under way, built anew."""
     with contextlib.chdir(killed):
         method = load_plugin("./tiny.py")
         config = load_config("mine.yaml", RUN.split()[2:], method_settings=method.settings)
-        with opened(config, method, killed / "runs" / "bad") as session:
+        with open_session(config, method, killed / "runs" / "bad") as session:
             yield set_up(session.rounds["more"])
 
 

@@ -13,11 +13,11 @@ from checkpoint_rows import FIT, FORM, RESUMED
 from run_folder import LOG, PICTURE, RESUME, STATES, WEIGHT, InMemory, drop, mutate
 
 from udacore.cli import main
-from udacore.engine.training import Work
+from udacore.engine.training import RoundInProgress
 from udacore.errors import DataError
 
 
-def test_the_file_that_is_mutated_is_one_that_is_read(saved: dict[str, Any], work: Work) -> None:
+def test_the_file_that_is_mutated_is_one_that_is_read(saved: dict[str, Any], work: RoundInProgress) -> None:
     work.session.checkpoints = InMemory(saved)  # type: ignore[assignment]
     work.restore("last")
     assert (work.step, work.name) == (saved["step"], saved["round"]) == (2, "more")
@@ -26,7 +26,7 @@ def test_the_file_that_is_mutated_is_one_that_is_read(saved: dict[str, Any], wor
 
 @pytest.mark.parametrize("kind", [*FORM, *RESUMED])
 def test_a_checkpoint_that_does_not_fit_is_named_with_its_entry(
-    kind: str, saved: dict[str, Any], work: Work
+    kind: str, saved: dict[str, Any], work: RoundInProgress
 ) -> None:
     change, said = {**FORM, **RESUMED}[kind]
     content = copy.deepcopy(saved)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from udacore.engine import footprint, starting
+from udacore.engine import footprint, initial_weights
 from udacore.engine.build_memory import CountedAllocation
 
 Refused = Callable[..., str]
@@ -28,7 +28,7 @@ def target_loss(step):
 @pytest.fixture(autouse=True)
 def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "machine_memory", lambda: GIB)
-    monkeypatch.setattr(starting, "machine_memory", lambda: GIB)
+    monkeypatch.setattr(initial_weights, "machine_memory", lambda: GIB)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.json_files import read_environment
 from udacore.engine.metrics_file import read_rows
 from udacore.engine.scoring import load_model
-from udacore.engine.training import Work
+from udacore.engine.training import RoundInProgress
 from udacore.errors import DataError, UdaError
 from udacore.models.layouts import Layout, convert_checkpoint
 from udacore.models.weights import read_state
@@ -109,7 +109,7 @@ RELEASES: dict[str, tuple[Callable[[dict[str, Any]], Any], int, str]] = {
 
 
 @pytest.mark.parametrize("kind", RELEASES)
-def test_a_release_that_is_none_is_named(kind: str, saved: dict[str, Any], work: Work, folder: Path) -> None:
+def test_a_release_that_is_none_is_named(kind: str, saved: dict[str, Any], work: RoundInProgress, folder: Path) -> None:
     make, code, said = RELEASES[kind]
     torch.save(make(saved["model"]), "theirs.pt")
     work.session.checkpoints = Checkpoints(STATES)

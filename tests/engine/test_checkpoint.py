@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from udacore.engine.checkpoint import Checkpoints, RunState, digest, random_states, set_random_states, undisturbed, write_atomically
+from udacore.engine.checkpoint import Checkpoints, RunState, digest, preserve_state, random_states, set_random_states, write_atomically
 from udacore.errors import UdaError
 
 
@@ -104,7 +104,7 @@ def test_undisturbed_leaves_modes_gradients_and_all_random_states() -> None:
     expected = draw()
     for seeded in (torch.manual_seed, np.random.seed, random.seed):
         seeded(1)
-    with contextlib.suppress(KeyError), undisturbed(model):
+    with contextlib.suppress(KeyError), preserve_state(model):
         assert not model.training
         assert not torch.is_grad_enabled()
         model.train()

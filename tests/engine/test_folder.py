@@ -59,13 +59,13 @@ def test_of_two_runs_begun_at_once_one_gets_the_folder(workshop: Any) -> None:
     path = folder.run_folder(config)
     for _ in range(2):  # both look before either writes
         folder.check(path, config, resume=False, force=False, only=None)
-    with folder.held(path):
+    with folder.lock_folder(path):
         folder.prepare(path, config, resume=False, force=False, only=None)
-    with folder.held(path), pytest.raises(ConfigError, match=r"run: another run has just begun in this folder; choose another with name="):
+    with folder.lock_folder(path), pytest.raises(ConfigError, match=r"run: another run has just begun in this folder; choose another with name="):
         folder.prepare(path, config, resume=False, force=False, only=None)
 
 
-HOLDER = "import sys, pathlib; from udacore.engine import folder\nwith folder.held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+HOLDER = "import sys, pathlib; from udacore.engine import folder\nwith folder.lock_folder(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
 
 
 @pytest.mark.parametrize("option", ["resume", "force"])

@@ -14,8 +14,8 @@ from udacore.config.schema import DataConfig
 from udacore.data.labels import CITYSCAPES_IDS, IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
 from udacore.data.lists import choose_entries, find_labels
-from udacore.data.preflight import check_pairs as check_pairs
-from udacore.data.preflight import spread
+from udacore.data.sanity import check_pairs as check_pairs
+from udacore.data.sanity import spread
 from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.data.splits import from_train_ids, holds_train_ids
 from udacore.datasets import Dataset, Domain, get_dataset

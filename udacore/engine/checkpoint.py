@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from udacore import ranks
 from udacore.engine.checkpoint_form import as_bytes, as_numpy_state, as_python_state, find_fault, is_count
+from udacore.engine.main_rank import as_user_error, on_main
 from udacore.engine.own_files import delete_replaced
-from udacore.engine.together import as_user_error, on_main
 from udacore.errors import DataError, UdaError
 from udacore.files import atomic
 from udacore.models.plain_files import load_plain
@@ -233,7 +233,7 @@ def set_random_states(states: list[dict[str, Any]]) -> None:
 
 
 @contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def preserve_state(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradient inside; random states and train/eval modes as they were afterwards.
 
     What the model prints goes to stderr, since stdout is for results.

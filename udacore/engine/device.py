@@ -61,7 +61,7 @@ def choose_device(word: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def running(config: Config) -> Iterator[Machine]:
+def open_machine(config: Config) -> Iterator[Machine]:
     """Set up device, threads and processes as the configuration and torchrun say; take the processes down afterwards."""
     device = choose_device(config.device)
     if device.type == "cuda":

@@ -18,10 +18,10 @@ from udacore.data.datasets import ImageTable
 from udacore.data.reading import write_label
 from udacore.engine import training
 from udacore.engine.checkpoint import Checkpoints
-from udacore.engine.device import Machine, running
+from udacore.engine.device import Machine, open_machine
 from udacore.engine.footprint import check_memory
-from udacore.engine.foresight import check_ahead
 from udacore.engine.parts import set_modes
+from udacore.engine.preflight import check_run
 from udacore.engine.rounds import Session
 from udacore.engine.tracking import Tracker
 from udacore.plugins import Method, build_hooks
@@ -37,12 +37,12 @@ def dry_run(config: Config, method: Method) -> str:
     """
     lines = [f"{'round':<20} {'steps':>8} {'ms/step':>9} {'peak memory':>12} {'time':>9}"]
     total = 0.0
-    with running(config) as machine, tempfile.TemporaryDirectory() as own:
+    with open_machine(config) as machine, tempfile.TemporaryDirectory() as own:
         check_memory(config)
         folder = Path(ranks.all_gather_object(own)[0])  # the main rank writes for all
         first = _session(config, method, machine, folder)
         first.check_data()
-        check_ahead(first)
+        check_run(first)
         for name in config.rounds:
             session = _session(config, method, machine, folder)
             steps = session.rounds[name].steps

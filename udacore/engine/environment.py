@@ -19,8 +19,8 @@ from udacore import ranks
 from udacore.data.datasets import ImageTable
 from udacore.data.prints import count_differences, prints_of
 from udacore.engine.json_files import ENVIRONMENT, read_environment
+from udacore.engine.main_rank import on_main
 from udacore.engine.rounds import Session
-from udacore.engine.together import on_main
 from udacore.engine.weights_prints import compare_weights, weights_prints
 from udacore.errors import ConfigError
 from udacore.files import write_text

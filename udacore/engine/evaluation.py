@@ -19,7 +19,7 @@ from udacore.data.datasets import ImageTable
 from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, subset_indices
 from udacore.data.workers import load
-from udacore.engine.checkpoint import undisturbed
+from udacore.engine.checkpoint import preserve_state
 from udacore.engine.device import Machine
 from udacore.engine.read_state import noted_reads
 from udacore.errors import DataError, UdaError
@@ -76,7 +76,7 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
     """
     config, classes = data.config, len(data.space.classes)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
-    with undisturbed(model), domain(model, data.domain), watched_outputs(model) as broken:
+    with preserve_state(model), domain(model, data.domain), watched_outputs(model) as broken:
         for image, label in _batches(data, machine, workers):
             with machine.autocast():
                 prediction = predict_under(config, model, image, (label.shape[1], label.shape[2]))
@@ -97,7 +97,7 @@ def find_entries_read(model: nn.Module, data: EvaluationSet, machine: Machine) -
         return set()
     image, label = pictures[0]
     batch = image[None].to(machine.device, memory_format=machine.memory_format)
-    with undisturbed(model), domain(model, data.domain), machine.autocast(), noted_reads(model) as names:
+    with preserve_state(model), domain(model, data.domain), machine.autocast(), noted_reads(model) as names:
         predict_under(data.config, model, batch, (label.shape[0], label.shape[1]))
     return names
 

@@ -18,9 +18,9 @@ from udacore.config.resolve import dump_config, load_config
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.json_files import read_environment
+from udacore.engine.main_rank import on_main
 from udacore.engine.metrics_file import METRICS, check_length
 from udacore.engine.own_files import CONFIG, LOCK, find_foreign, find_odd_file, has_own_config, is_begun, move_aside, put_back
-from udacore.engine.together import on_main
 from udacore.errors import ConfigError, DataError, UdaError, list_names, near_matches
 from udacore.files import write_text
 from udacore.places import expand
@@ -67,7 +67,7 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def lock_folder(path: Path) -> Iterator[None]:
     """Keeps other runs out of the folder, which is made if missing; ConfigError if one is at work in it."""
     lock = FileLock(path / LOCK)
 

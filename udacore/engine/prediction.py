@@ -25,13 +25,13 @@ from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, colorize
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, list_files
 from udacore.data.reading import read_image, write_image, write_label
-from udacore.engine.checkpoint import digest, undisturbed
+from udacore.engine.checkpoint import digest, preserve_state
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import predict_under, watched_outputs
 from udacore.engine.footprint import check_protocol
+from udacore.engine.main_rank import as_user_error
 from udacore.engine.predicted_files import PredictedFiles
-from udacore.engine.scoring import choose_checkpoint, load_model, opened
-from udacore.engine.together import as_user_error
+from udacore.engine.scoring import choose_checkpoint, load_model, open_session
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.files import name_file
 from udacore.models import domain
@@ -69,7 +69,7 @@ class Predictor:
         size = self.protocol.size
         resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
         batch = torch.from_numpy(normalize(resized, self.pixels))[None].to(self.machine.device, memory_format=self.machine.memory_format)
-        with undisturbed(self.model), domain(self.model, self.domain), watched_outputs(self.model) as broken:
+        with preserve_state(self.model), domain(self.model, self.domain), watched_outputs(self.model) as broken:
             with self.machine.autocast():
                 prediction = predict_under(self.protocol, self.model, batch, image.shape[:2])
             if broken:
@@ -99,7 +99,7 @@ def open_predictor(
         raise ConfigError(f"--set: round {name!r} has no evaluation set {data!r}{near_matches(data, protocols)}")
     on_target = [key for key, entry in protocols.items() if entry.domain in (None, "target")]
     protocol = protocols[data] if data else protocols[(on_target or list(protocols))[0]] if protocols else EvaluationConfig()
-    with opened(config, method, folder) as session:
+    with open_session(config, method, folder) as session:
         check_protocol(protocol, "evaluate", len(session.rounds[name].space.classes))
         model, _ = load_model(session, name, path)
         yield Predictor(

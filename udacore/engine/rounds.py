@@ -14,7 +14,7 @@ from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of,
 from udacore.config.schema import Config, DataConfig, RoundConfig
 from udacore.data.datasets import ImageTable, open_table, with_images, with_labels
 from udacore.data.labels import LabelSpace, get_label_space
-from udacore.data.preflight import check_pairs
+from udacore.data.sanity import check_pairs
 from udacore.engine.checkpoint import LAST, Checkpoints
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet

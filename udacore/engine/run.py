@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from udacore.config.schema import Config
-from udacore.engine import environment, finish, folder, training
+from udacore.engine import environment, folder, round_end, training
 from udacore.engine.checkpoint import Checkpoints
-from udacore.engine.device import Machine, running
+from udacore.engine.device import Machine, open_machine
 from udacore.engine.evaluation import Result
 from udacore.engine.footprint import check_memory
-from udacore.engine.foresight import advise, check_ahead
+from udacore.engine.main_rank import as_user_error, is_disk_full
+from udacore.engine.preflight import check_run, log_hints
 from udacore.engine.rounds import Round, Session
-from udacore.engine.signals import explained_signals
-from udacore.engine.together import as_user_error, is_disk_full
+from udacore.engine.signals import explain_signals
 from udacore.engine.torchrun import read_number
 from udacore.engine.tracking import Tracker
 from udacore.errors import UdaError
@@ -39,25 +39,25 @@ def run(
     """
     path = folder.run_folder(config)
     resume = resume or anyway or read_number("TORCHELASTIC_RESTART_COUNT", 0) > 0  # torchrun began us again
-    with running(config) as machine, explain_full_disk(path):
+    with open_machine(config) as machine, explain_full_disk(path):
         check_memory(config)
         folder.check(path, config, resume=resume, force=force, only=only)
         session = make_session(config, method, path, machine)
         session.check_data()
-        is_finished = resume and all(finish.is_round_finished(round) for round in session.rounds.values())
+        is_finished = resume and all(round_end.is_round_finished(round) for round in session.rounds.values())
         found = environment.look(session, resume=resume, anyway=anyway, only=only, finished=is_finished)
-        check_ahead(session, anew=not resume and only is None)
-        with folder.held(path):
+        check_run(session, anew=not resume and only is None)
+        with folder.lock_folder(path):
             folder.prepare(path, config, resume=resume, force=force, only=only)  # only now: what was there may have taken days
-            with tracked(session, found), explained_signals(lambda: describe_place(session)):
+            with open_tracker(session, found), explain_signals(lambda: describe_place(session)):
                 for note in notes:
                     session.tracker.say(note)
-                for round in finish.remove_damaged_files(session) if resume else ():
+                for round in round_end.remove_damaged_files(session) if resume else ():
                     write_images_again(round)
                 for round in session.rounds.values():
-                    if only in (None, round.name) and not finish.is_round_finished(round):
+                    if only in (None, round.name) and not round_end.is_round_finished(round):
                         run_round(round)
-                return finish.recall_results(session.rounds[only] if only else round)
+                return round_end.recall_results(session.rounds[only] if only else round)
 
 
 def describe_place(session: Session) -> str:
@@ -75,7 +75,7 @@ def run_round(round: Round) -> None:
     session.tracker.say(f"round {round.name!r}")
     work = training.set_up(round)
     if not round.has_begun:
-        finish.note_labels(round)
+        round_end.note_labels(round)
     if session.checkpoints.exists(round_done):
         work.restore(round_done)
     else:
@@ -85,9 +85,9 @@ def run_round(round: Round) -> None:
             training.take_steps(work)
             training.keep_model(work)
             session.checkpoints.save(steps_done, work.state())
-        finish.call_round_end(work)
+        round_end.call_round_end(work)
         session.checkpoints.save(round_done, work.state())
-    finish.make_labels(work)
+    round_end.make_labels(work)
 
 
 def write_images_again(round: Round) -> None:
@@ -97,7 +97,7 @@ def write_images_again(round: Round) -> None:
     try:
         work = training.set_up(round)
         work.restore(round.steps_label)
-        finish.call_round_end(work)
+        round_end.call_round_end(work)
     finally:
         session.tracker = tracker
 
@@ -123,12 +123,12 @@ def make_session(config: Config, method: Method, path: Path, machine: Machine) -
 
 
 @contextlib.contextmanager
-def tracked(session: Session, found: environment.Environment) -> Iterator[None]:
+def open_tracker(session: Session, found: environment.Environment) -> Iterator[None]:
     """Gives a session its voice in a prepared folder: files cut back to the newest checkpoint, environment noted."""
     written = folder.resume_point(session.config, session.checkpoints)
     session.tracker = Tracker(session.folder, tensorboard=session.config.tensorboard, written=written)
     try:
-        advise(session)
+        log_hints(session)
         found.write(session)
         yield
     finally:

@@ -14,13 +14,13 @@ from udacore.config.references import SEGMENTER
 from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints, parse_checkpoint, read_tensors
 from udacore.engine.checkpoint_form import is_count
-from udacore.engine.device import running
+from udacore.engine.device import open_machine
 from udacore.engine.evaluation import Result, describe_protocol, evaluate
 from udacore.engine.footprint import check_scoring
 from udacore.engine.hook_results import find_not_finite
+from udacore.engine.initial_weights import build_model
 from udacore.engine.parts import part_of
 from udacore.engine.rounds import Session
-from udacore.engine.starting import build_model
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.models.layouts import convert_checkpoint, recognize_layout
@@ -38,7 +38,7 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
     """
     name, path = choose_checkpoint(config, folder, only, checkpoint)
     check_scoring(config, name)
-    with opened(config, method, folder) as session:
+    with open_session(config, method, folder) as session:
         return _Scorer(session, name).score(path)
 
 
@@ -53,7 +53,7 @@ def score_folder(config: Config, method: Method, *, folder: Path | None, only: s
         raise ConfigError(f"{checkpoints}: holds no checkpoint, that is, no file that ends in .pt or .pth")
     name, _ = choose_checkpoint(config, folder, only, paths[0])
     check_scoring(config, name)
-    with opened(config, method, folder) as session:
+    with open_session(config, method, folder) as session:
         for path in paths:
             (result,) = _Scorer(session, name).score(path, sets=1)
             yield result.step or first_number(path.name), result
@@ -74,9 +74,9 @@ def choose_checkpoint(config: Config, folder: Path | None, only: str | None, che
 
 
 @contextlib.contextmanager
-def opened(config: Config, method: Method, folder: Path | None) -> Iterator[Session]:
+def open_session(config: Config, method: Method, folder: Path | None) -> Iterator[Session]:
     """A session that reads and writes nothing."""
-    with running(config) as machine:
+    with open_machine(config) as machine:
         yield Session(
             config=config, method=method, hooks=build_hooks(method), folder=folder or Path(), machine=machine,
             tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints((folder or Path()) / "checkpoints"),

@@ -31,7 +31,7 @@ class _Interruption(BaseException):
 
 
 @contextlib.contextmanager
-def explained_signals(place: Callable[[], str]) -> Iterator[None]:
+def explain_signals(place: Callable[[], str]) -> Iterator[None]:
     """A signal in here becomes StoppedError, with what `place` says of where the run stands and what was saved.
 
     Files are written whole or not at all, so that a run may be ended anywhere. Of several processes only the main one

@@ -19,7 +19,7 @@ from udacore.engine.hook_results import check_loss, checked_outputs, name_losses
 from udacore.engine.parts import Part, average_gradients
 from udacore.errors import PluginError, near_matches
 from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch
-from udacore.plugins import labelled
+from udacore.plugins import label_errors
 
 PartLosses = dict[str, list[Tensor]]
 
@@ -90,7 +90,7 @@ class Updater:
     def _losses(self, domain: str, step: Step) -> PartLosses:
         """The losses of one hook by part, each divided by the number of micro-batches."""
         name = f"{domain}_loss"
-        with labelled(self.method, name, self.round.name, step.index), self._graph_advice(), self.machine.autocast():
+        with label_errors(self.method, name, self.round.name, step.index), self._graph_advice(), self.machine.autocast():
             result = getattr(self.hooks, name)(step=step)
         where = f"plugin {self.method!r}, {name}, round {self.round.name!r}, step {step.index}"
         weight = (0.0 if self.control and domain == "target" else 1.0) / self.config.accumulation
@@ -119,7 +119,7 @@ class Updater:
         for number, (part, terms) in enumerate(losses.items()):
             total = torch.stack(terms).sum() if len(terms) > 1 else terms[0]
             place = f"the backward pass of part {part!r}"
-            with labelled(self.method, place, self.round.name, index), self._graph_advice():
+            with label_errors(self.method, place, self.round.name, index), self._graph_advice():
                 torch.autograd.backward(total, inputs=self.parts[part].parameters, retain_graph=number < len(losses) - 1)
 
     @contextlib.contextmanager

@@ -18,11 +18,11 @@ from udacore.engine.checkpoint import LAST, RunState, copy_state, random_states,
 from udacore.engine.device import Machine, derive_seed, seed_everything
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
 from udacore.engine.hook_results import find_not_finite
+from udacore.engine.initial_weights import build_model, load_initial_weights
 from udacore.engine.parts import make_parts, set_modes, trained_parts
 from udacore.engine.restoring import restore_model, restore_optimizers
 from udacore.engine.rounds import Round, Session
 from udacore.engine.signals import StoppedError, stop_signals
-from udacore.engine.starting import build_model, load_starting_weights
 from udacore.engine.step import Updater
 from udacore.errors import DataError, UdaError, list_names
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
@@ -30,7 +30,7 @@ from udacore.schedules import count_steps
 
 
 @attrs.define(kw_only=True)
-class Work:
+class RoundInProgress:
     """A round under way."""
 
     round: Round
@@ -86,7 +86,7 @@ class Work:
         return self.round.config
 
 
-def set_up(round: Round) -> Work:
+def set_up(round: Round) -> RoundInProgress:
     """Build the round's model with its starting weights and optimisers, on the device."""
     session, config, machine = round.session, round.config, round.session.machine
     known = round.info(round.steps)
@@ -94,7 +94,7 @@ def set_up(round: Round) -> Work:
     trains = trained_parts(model, config)
     info = attrs.evolve(known, trains=trains)
     if not round.has_taken_steps:
-        load_starting_weights(round, model)
+        load_initial_weights(round, model)
         broken = find_not_finite(model)
         if broken:
             raise UdaError(f"round {round.name!r} would begin with weights that are not finite: {list_names(broken)}")
@@ -107,10 +107,10 @@ def set_up(round: Round) -> Work:
         machine=machine, seed=session.config.seed, epoch=round.epoch, control=session.config.control,
     )  # fmt: skip
     seed_everything(derive_seed(session.config.seed, round.name, "global"), machine.device)
-    return Work(round=round, info=info, model=model, updater=updater, sets=round.evaluation_sets())
+    return RoundInProgress(round=round, info=info, model=model, updater=updater, sets=round.evaluation_sets())
 
 
-def take_steps(work: Work) -> None:
+def take_steps(work: RoundInProgress) -> None:
     """All optimiser steps that are left, with log lines, evaluations and checkpoints when they are due."""
     session, steps = work.session, work.info.steps
     if session.checkpoints.exists(LAST) and session.checkpoints.load(LAST).round == work.name:
@@ -138,7 +138,7 @@ def take_steps(work: Work) -> None:
 MicroBatches = tuple[list[SourceBatch | None], list[TargetBatch | None]]
 
 
-def micro_batches(work: Work) -> Generator[MicroBatches, None, None]:
+def micro_batches(work: RoundInProgress) -> Generator[MicroBatches, None, None]:
     """For each step that is left, the micro-batches of both domains on the device; lists of None for a domain not drawn."""
     count, machine = work.config.accumulation, work.session.machine
     streams = {domain: _stream(work, domain) for domain in work.config.draws}
@@ -152,7 +152,7 @@ def micro_batches(work: Work) -> Generator[MicroBatches, None, None]:
             stream.close()
 
 
-def _stream(work: Work, domain: Literal["source", "target"]) -> Any:
+def _stream(work: RoundInProgress, domain: Literal["source", "target"]) -> Any:
     session, config = work.session, work.config
     table, entry = (work.round.source(), config.source) if domain == "source" else (work.round.target(), config.target)
     return stream_batches(
@@ -172,7 +172,7 @@ def _move(batch: Any, machine: Machine) -> Any:
     return type(batch)(**moved)
 
 
-def report(work: Work, done: int) -> None:
+def report(work: RoundInProgress, done: int) -> None:
     """Check that all was finite, then a log line, a row of metrics and TensorBoard's scalars."""
     session = work.session
     work.updater.health.check(work.name, last_good(work))
@@ -181,20 +181,20 @@ def report(work: Work, done: int) -> None:
     session.tracker.report_steps(place, work.updater.take_numbers(), rates, done)
 
 
-def last_good(work: Work) -> str:
+def last_good(work: RoundInProgress) -> str:
     """The newest checkpoint, for messages."""
     files = [path for path in work.session.checkpoints.folder.glob("*.pt") if not path.stem.endswith(".stale")]
     files.sort(key=lambda path: path.stat().st_mtime)
     return str(files[-1]) if files else "none yet"
 
 
-def save_last(work: Work) -> None:
+def save_last(work: RoundInProgress) -> None:
     """Write the checkpoint that a killed run goes on from, unless something was not finite since the last look."""
     work.updater.health.check(work.name, last_good(work))
     work.session.checkpoints.save(LAST, work.state(under_way=True))
 
 
-def evaluate_due(work: Work, at_end: bool = False) -> None:
+def evaluate_due(work: RoundInProgress, at_end: bool = False) -> None:
     """Score the sets whose turn it is, and remember the model if it is the best so far."""
     for number, data in enumerate(work.sets):
         every = count_steps(data.config.every, work.updater.epoch)
@@ -210,7 +210,7 @@ def evaluate_due(work: Work, at_end: bool = False) -> None:
         work.session.tracker.restart_clock()
 
 
-def score_set(work: Work, data: EvaluationSet, chosen: str) -> Result:
+def score_set(work: RoundInProgress, data: EvaluationSet, chosen: str) -> Result:
     """Evaluate on one set and tell everybody."""
     session = work.session
     scores = evaluate(work.model, data, session.machine, session.config.workers)
@@ -225,7 +225,7 @@ def score_set(work: Work, data: EvaluationSet, chosen: str) -> Result:
     return result
 
 
-def keep_model(work: Work) -> None:
+def keep_model(work: RoundInProgress) -> None:
     """Go back to the best model of the round, if that is what it keeps."""
     if work.config.keep == "best" and work.best is not None:
         best = work.session.checkpoints.load("best")

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from udacore.engine import finish
+from udacore.engine import round_end
 from udacore.engine.step import Updater
-from udacore.engine.training import Work
+from udacore.engine.training import RoundInProgress
 
 
 class DeathError(Exception):
@@ -21,20 +21,20 @@ class DeathError(Exception):
 @contextmanager
 def dying_before_labels(round: str, die: Callable[[], object] | None = None) -> Iterator[None]:
     """While this is open, that round dies after its end was saved, when its pseudo labels are asked for, as `dying_in` does."""
-    make = finish.make_labels
+    make = round_end.make_labels
 
-    def dying(work: Work) -> None:
+    def dying(work: RoundInProgress) -> None:
         if work.name == round and work.round.makes_labels:
             if die is not None:
                 die()
             raise DeathError
         make(work)
 
-    finish.make_labels = dying
+    round_end.make_labels = dying
     try:
         yield
     finally:
-        finish.make_labels = make
+        round_end.make_labels = make
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from udacore.config.references import SEGMENTER
-from udacore.engine.training import Work
+from udacore.engine.training import RoundInProgress
 from udacore.errors import PluginError, UdaError
 from udacore.interface import IGNORE, TargetBatch
 from udacore.testing.checks.devices import OtherDevice, find_left
@@ -156,7 +156,7 @@ def _check_unchanged(stage: Stage, pair: Pair) -> None:
                 raise ContractError(f"round {stage.name!r}: the hooks change {place} in place, and both of them see it: change {place}.clone()")
 
 
-def _check_reach(stage: Stage, loss: Loss, work: Work) -> None:
+def _check_reach(stage: Stage, loss: Loss, work: RoundInProgress) -> None:
     """The part is trained by this round, and the loss has a derivative by some of its parameters."""
     part = work.updater.parts.get(loss.part)
     if part is None:

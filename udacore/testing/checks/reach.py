@@ -126,7 +126,7 @@ def try_labels(trial: Trial) -> None:
 
     Whether they are right is for the checks of whole runs; what fails here is said by them.
     """
-    from udacore.engine import finish, training
+    from udacore.engine import round_end, training
 
     if "make_pseudo_labels" not in hooks_of(trial.session.method):
         return
@@ -134,4 +134,4 @@ def try_labels(trial: Trial) -> None:
         if trial.session.rounds[stage.name].makes_labels:
             with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.suppress(Exception):
                 work = training.set_up(attrs.evolve(stage.session, folder=Path(folder)).rounds[stage.name])
-                finish.make_labels(work)
+                round_end.make_labels(work)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from udacore.engine.training import Work
+from udacore.engine.training import RoundInProgress
 from udacore.errors import PluginError, UdaError
 from udacore.models.weights import load_state
 from udacore.testing.checks.losses import by_key, is_close, renamed
@@ -145,7 +145,7 @@ def _fleeting(model: nn.Module) -> str:
     return f", and without persistent=False, as {', '.join(names)} is" if names else ""
 
 
-def _compare(stage: Stage, work: Work, twin: nn.Module, what: str) -> None:
+def _compare(stage: Stage, work: RoundInProgress, twin: nn.Module, what: str) -> None:
     """The next losses of a model and of its twin, which must be equal."""
     trained = work.model
     modes = {name: module.training for name, module in trained.named_modules()}
@@ -196,7 +196,7 @@ def check_random_state(trial: Trial) -> None:
                 raise ContractError(f"{said}; draw from step.generator, or make one: {DRAWN[name]}; in build_model draw with torch")
 
 
-def _states_around(stage: Stage, work: Work, seed: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def _states_around(stage: Stage, work: RoundInProgress, seed: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """The global generators' states before and after calls of the hooks."""
     for put, _, _ in GENERATORS.values():
         put(seed)

@@ -17,7 +17,7 @@ from udacore.config.presets import list_presets
 from udacore.config.resolve import CORE, load_config
 from udacore.config.schema import Config
 from udacore.discovery import Method, import_plugin
-from udacore.engine.foresight import try_optimizers
+from udacore.engine.preflight import try_optimizers
 from udacore.errors import UdaError, list_names
 from udacore.plugins import build_hooks, hook_names, hooks_of, silent_settings
 from udacore.testing.checks.report import ContractError, flat

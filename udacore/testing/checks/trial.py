@@ -17,15 +17,15 @@ from torch import Tensor
 
 from udacore.config.references import SEGMENTER
 from udacore.config.schema import RoundConfig
-from udacore.engine import finish, training
+from udacore.engine import round_end, training
 from udacore.engine.checkpoint import Checkpoints, RunState, _global_states, _set_global_states, copy_state
 from udacore.engine.device import Machine, seed_everything
 from udacore.engine.parts import set_modes
 from udacore.engine.rounds import Session
 from udacore.engine.run import make_session
-from udacore.engine.training import Work
+from udacore.engine.training import RoundInProgress
 from udacore.interface import IGNORE, SourceBatch, Step, TargetBatch
-from udacore.plugins import hooks_of, labelled
+from udacore.plugins import hooks_of, label_errors
 from udacore.testing.checks.reach import Reach
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.subject import Subject
@@ -60,14 +60,14 @@ class Stage:
     pairs: list[Pair]
     reach: Reach = attrs.field(factory=Reach)
 
-    def set_up(self, *, amp: bool = False) -> Work:
+    def set_up(self, *, amp: bool = False) -> RoundInProgress:
         """Model and optimisers, new and each time the same; global random states are left as a round begins with them."""
         machine = attrs.evolve(self.session.machine, amp=amp)
         work = training.set_up(attrs.evolve(self.session, machine=machine).rounds[self.name])
         set_modes(work.model, work.config, work.info.trains)
         return work
 
-    def losses(self, work: Work, pair: Pair, *, index: int = 0, seed: int | None = 1, copied: bool = True) -> list[Loss]:
+    def losses(self, work: RoundInProgress, pair: Pair, *, index: int = 0, seed: int | None = 1, copied: bool = True) -> list[Loss]:
         """What both hooks give for a copy of a pair of batches, as returned; with `seed` the global generators are set first, and the step's."""
         if copied:
             pair = copy_pair(pair)
@@ -81,14 +81,14 @@ class Stage:
         for domain in ("source", "target"):
             if domain in work.config.draws:
                 hook = f"{domain}_loss"
-                with labelled(work.session.method.name, hook, self.name, index), work.session.machine.autocast():
+                with label_errors(work.session.method.name, hook, self.name, index), work.session.machine.autocast():
                     result = getattr(work.session.hooks, hook)(step=step)
                 named = result if isinstance(result, Mapping) else {} if result is None else {domain: result}
                 found += [Loss(hook, str(term), part_of_term(str(term)), value) for term, value in named.items()]
         self.reach.losses |= dict.fromkeys(loss.term for loss in found)
         return found
 
-    def take_steps(self, work: Work, count: int = 2) -> list[dict[str, list[float]]]:
+    def take_steps(self, work: RoundInProgress, count: int = 2) -> list[dict[str, list[float]]]:
         """Optimiser steps as the engine takes them; the numbers recorded at each."""
         seen = []
         for index in range(count):
@@ -192,7 +192,7 @@ class Store(Checkpoints):
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.suppress(Exception):  # what fails is said by the run
             work = training.set_up(attrs.evolve(session, folder=Path(folder)).rounds[name])
             work.sets.clear()
-            finish.call_round_end(work)
+            round_end.call_round_end(work)
             state = RunState(round=name, step=0, model=copy_state(work.model))
             return Store({**self.states, work.round.label: state, work.round.steps_label: state})
         return self

@@ -12,13 +12,13 @@ from torch import nn
 from udacore.config.references import Best, File, Folder, OfRound, images_of, labels_of, list_weights
 from udacore.config.schema import RoundConfig
 from udacore.data.labels import subset_indices
-from udacore.data.preflight import check_pairs, describe_orientations
-from udacore.engine.checkpoint import undisturbed
+from udacore.data.sanity import check_pairs, describe_orientations
+from udacore.engine.checkpoint import preserve_state
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.idle_method import describe_idle_method
+from udacore.engine.initial_weights import build_model
 from udacore.engine.parts import create_optimizer
 from udacore.engine.rounds import Round, Session
-from udacore.engine.starting import build_model
 from udacore.errors import ConfigError
 from udacore.inference import predict_label
 from udacore.models import domain as run_as
@@ -27,7 +27,7 @@ from udacore.models.weights import read_state
 from udacore.plugins import DEFAULT, hooks_of
 
 
-def check_ahead(session: Session, *, anew: bool = True) -> None:
+def check_run(session: Session, *, anew: bool = True) -> None:
     """ConfigError or DataError for what a later round would stumble over: weights, overlays, optimisers, subsets.
 
     anew  the run begins again, whatever lies in its folder
@@ -41,7 +41,7 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
         for data in round.evaluation_sets():
             try_head(round, data)
             for subset in data.config.subsets:
-                with said_of(f"rounds.{name}.evaluate.{data.name}.subsets: "):
+                with prefix_errors(f"rounds.{name}.evaluate.{data.name}.subsets: "):
                     subset_indices(data.space, subset)
         for place, weights in list_weights(config, first=round.index == 0):
             if isinstance(weights, Best) and not any(earlier.config.keep == "best" for earlier in round.earlier):
@@ -61,7 +61,7 @@ def check_ahead(session: Session, *, anew: bool = True) -> None:
 def try_optimizers(name: str, config: RoundConfig) -> None:
     """ConfigError that names round and part if an optimiser does not exist or refuses its options."""
     for part, settings in config.parts.items():
-        with said_of(f"rounds.{name}."):
+        with prefix_errors(f"rounds.{name}."):
             create_optimizer([nn.Parameter(torch.zeros(1))], settings, part)
 
 
@@ -73,7 +73,7 @@ def try_head(round: Round, data: EvaluationSet) -> None:
     model = build_model(round, round.info())
     if head in getattr(model, "head_names", ()):
         return
-    with undisturbed(model), run_as(model, data.domain), said_of(f"rounds.{round.name}.evaluate.{data.name}.head: "):
+    with preserve_state(model), run_as(model, data.domain), prefix_errors(f"rounds.{round.name}.evaluate.{data.name}.head: "):
         predict_label(model, torch.zeros(1, 3, 64, 64), (64, 64), head=head)
 
 
@@ -84,7 +84,7 @@ def _expected(round: Round) -> str:
 
 
 @contextlib.contextmanager
-def said_of(place: str) -> Iterator[None]:
+def prefix_errors(place: str) -> Iterator[None]:
     """A ConfigError from inside begins with the place that it is about."""
     try:
         yield
@@ -92,7 +92,7 @@ def said_of(place: str) -> Iterator[None]:
         raise ConfigError(f"{place}{error}") from error
 
 
-def advise(session: Session) -> None:
+def log_hints(session: Session) -> None:
     """Lines in the log: batches larger than a data set, and hooks of the method that this run will never call."""
     method, rounds = session.method, session.config.rounds.values()
     for name, round in session.rounds.items():

@@ -19,14 +19,14 @@ from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
 from udacore.models.domain_argument import accept_domain
 from udacore.models.weights import load_children, load_initial, load_state, read_state
-from udacore.plugins import labelled
+from udacore.plugins import label_errors
 
 
 def build_model(round: Round, info: RoundInfo) -> nn.Module:
     """What the method builds, on the CPU, its random weights drawn from the run's seed and the round's name."""
     session, config = round.session, round.config
     where = f"plugin {session.method.name!r}, build_model, round {round.name!r}"
-    with torch.random.fork_rng(devices=[]), labelled(session.method.name, "build_model", round.name, 0):
+    with torch.random.fork_rng(devices=[]), label_errors(session.method.name, "build_model", round.name, 0):
         torch.default_generator.manual_seed(derive_seed(session.config.seed, round.name, "model"))
         with CountedAllocation(machine_memory(), where, config.method):
             model = session.hooks.build_model(settings=config.method, architecture=config.model, round=info)
@@ -35,7 +35,7 @@ def build_model(round: Round, info: RoundInfo) -> nn.Module:
     return checked
 
 
-def load_starting_weights(round: Round, model: nn.Module) -> None:
+def load_initial_weights(round: Round, model: nn.Module) -> None:
     """Fill each part as `weights` says; what no file holds stays as built and is listed in the log."""
     name, config = round.name, round.config
     children = [child for child, _ in model.named_children()]
