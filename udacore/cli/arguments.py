@@ -14,6 +14,7 @@ from udacore.config.files import read_config
 from udacore.config.resolve import CORE, load_config, partial_overrides, peek_plugin
 from udacore.config.schema import Config
 from udacore.discovery import Method, load_plugin
+from udacore.engine.run_folder import RunFolder
 from udacore.errors import ConfigError
 from udacore.places import expand, is_file
 
@@ -69,10 +70,10 @@ def open_run(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
     Raises ConfigError where it is neither, and what `read_run` raises.
     """
     folder = expand(refuse_empty(run_or_config, "RUN_OR_CONFIG"))
-    is_run = is_file(folder / "config.yaml")
+    is_run = is_file(RunFolder(folder).config)
     if not is_run and checkpoint is None:
         raise ConfigError(f"{run_or_config}: no run folder (it has no config.yaml); give one, or a preset with --checkpoint FILE")
-    words = (str(folder / "config.yaml") if is_run else run_or_config, *_spread(overrides, is_run, folder))
+    words = (str(RunFolder(folder).config) if is_run else run_or_config, *_spread(overrides, is_run, folder))
     return *read_run(plugin, words), folder if is_run else None
 
 
@@ -80,7 +81,7 @@ def _spread(overrides: tuple[str, ...], is_run: bool, folder: Path) -> tuple[str
     """A run's config.yaml spells out every round, so that `evaluate.x=y` must be said for each of them."""
     if not is_run:
         return overrides
-    content = read_config(str(folder / "config.yaml"), (), ())
+    content = read_config(str(RunFolder(folder).config), (), ())
     rounds = list(content.get("rounds", {}))
     shared = {"seed", "device", "threads", "amp", "channels_last", "compile", "workers", "deterministic"}
     result = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from udacore.config.files import read_mapping
 from udacore.engine.metrics_file import read_result, read_rows
+from udacore.engine.run_folder import CONFIG, RunFolder, round_label
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.metrics import Scores, align, format_scores
 
@@ -56,7 +57,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     """Run folders among `paths`; a folder that is none stands for those in it, sorted. DataError where there is none."""
     found = []
     for path in paths:
-        inside = [path] if (path / "config.yaml").is_file() else sorted(file.parent for file in path.glob("*/config.yaml"))
+        inside = [path] if RunFolder(path).config.is_file() else sorted(file.parent for file in path.glob(f"*/{CONFIG}"))
         if not inside:
             raise DataError(f"{path}: no run folder, and holds none (config.yaml is missing)")
         found += inside
@@ -69,11 +70,11 @@ def read_run_folder(folder: Path, data: str = "target") -> FinishedRun:
     UdaError if it is not finished or was not scored on the set; DataError if its files are none of a run; ConfigError if
     config.yaml is broken.
     """
-    config = read_mapping(folder / "config.yaml")
+    config = read_mapping(RunFolder(folder).config)
     rounds = list(config["rounds"]) if isinstance(config.get("rounds"), dict) else []
     if not rounds or not isinstance(config.get("seed"), int):
         raise DataError(f"{folder}: no run folder: its config.yaml is not one that a run has written")
-    if not (folder / "checkpoints" / f"{len(rounds) - 1}-{rounds[-1]}.pt").is_file():
+    if not (RunFolder(folder).checkpoints / f"{round_label(len(rounds) - 1, rounds[-1])}.pt").is_file():
         raise UdaError(f"{folder}: round {rounds[-1]!r} is not finished; go on with uda run ... --resume")
     lines = read_rows(folder)
     scored = [line for line in lines if "miou" in line]

@@ -23,6 +23,7 @@ from udacore.engine.footprint import check_memory
 from udacore.engine.parts import set_modes
 from udacore.engine.preflight import check_run
 from udacore.engine.rounds import Session
+from udacore.engine.run_folder import RunFolder
 from udacore.engine.tracking import Tracker
 from udacore.plugins import Method, build_hooks
 
@@ -59,7 +60,7 @@ def dry_run(config: Config, method: Method) -> str:
 def _session(config: Config, method: Method, machine: Machine, folder: Path) -> Session:
     return Session(
         config=config, method=method, hooks=build_hooks(method), folder=folder, machine=machine,
-        tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(folder / "checkpoints"),
+        tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(RunFolder(folder).checkpoints),
     )  # fmt: skip
 
 

@@ -18,9 +18,10 @@ import torch
 from udacore import ranks
 from udacore.data.datasets import ImageTable
 from udacore.data.prints import count_differences, prints_of
-from udacore.engine.json_files import ENVIRONMENT, read_environment
+from udacore.engine.json_files import read_environment
 from udacore.engine.main_rank import on_main
 from udacore.engine.rounds import Session
+from udacore.engine.run_folder import ENVIRONMENT
 from udacore.engine.weights_prints import compare_weights, weights_prints
 from udacore.errors import ConfigError
 from udacore.files import write_text
@@ -52,7 +53,7 @@ class Environment:
                 history = [*history, _short(before)]
             content |= {"history": history} if history else {}
         if not (self.is_kept and before is not None):
-            write_text(session.folder / ENVIRONMENT, json.dumps(content, indent=2) + "\n")
+            write_text(session.files.environment, json.dumps(content, indent=2) + "\n")
         for change in self.changes:
             session.tracker.say(f"--resume-anyway: {change}: the outcome is not that of an undisturbed run")
         for note in self.notes:
@@ -75,7 +76,7 @@ def look(session: Session, *, resume: bool, anyway: bool, only: str | None = Non
         found.content = describe(session)
         before = read_environment(session.folder) if resume or only else None
         is_anew = only is not None and not resume and session.rounds[only].index == 0  # nothing of before is read
-        if is_anew or not (resume or only) or not (session.folder / "config.yaml").exists():
+        if is_anew or not (resume or only) or not session.files.config.exists():
             return
         if before is None:
             found.notes.append(f"{ENVIRONMENT} is missing: whether data and versions are those of the beginning is not known")

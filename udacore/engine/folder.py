@@ -19,8 +19,9 @@ from udacore.config.schema import Config
 from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.json_files import read_environment
 from udacore.engine.main_rank import on_main
-from udacore.engine.metrics_file import METRICS, check_length
-from udacore.engine.own_files import CONFIG, LOCK, find_foreign, find_odd_file, has_own_config, is_begun, move_aside, put_back
+from udacore.engine.metrics_file import check_length
+from udacore.engine.own_files import find_foreign, find_odd_file, has_own_config, is_begun, move_aside, put_back
+from udacore.engine.run_folder import CONFIG, METRICS, RunFolder, round_label, steps_label
 from udacore.errors import ConfigError, DataError, UdaError, list_names, near_matches
 from udacore.files import write_text
 from udacore.places import expand
@@ -60,7 +61,7 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
             check_same_config(path, config, None if resume else only)
         if resume:
             check_processes(path)
-        elif only is not None and not force and Checkpoints(path / "checkpoints").exists(f"{list(config.rounds).index(only)}-{only}"):
+        elif only is not None and not force and Checkpoints(RunFolder(path).checkpoints).exists(round_label(list(config.rounds).index(only), only)):
             raise ConfigError(f"--round {only}: it is finished in {path}; run it again with --force (later rounds become stale)")
 
     on_main(look)
@@ -69,7 +70,7 @@ def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | 
 @contextlib.contextmanager
 def lock_folder(path: Path) -> Iterator[None]:
     """Keeps other runs out of the folder, which is made if missing; ConfigError if one is at work in it."""
-    lock = FileLock(path / LOCK)
+    lock = FileLock(RunFolder(path).lock)
 
     def take() -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,7 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
     def act() -> None:
         put_back(path)
         if resume:
-            check_length(path, resume_point(config, Checkpoints(path / "checkpoints")).get(METRICS, 0))
+            check_length(path, resume_point(config, Checkpoints(RunFolder(path).checkpoints)).get(METRICS, 0))
         if only is not None and not resume:
             _make_stale(path, config, only)
         elif force and not resume and is_begun(path):
@@ -99,7 +100,7 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
             move_aside(path)
         elif not resume and is_begun(path):  # it was free when it was checked, and is held now
             raise ConfigError(f"{path}: another run has just begun in this folder; choose another with name=...")
-        write_text(path / "config.yaml", dump_config(config))
+        write_text(RunFolder(path).config, dump_config(config))
 
     on_main(act)
 
@@ -107,7 +108,7 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
 def _check_is_ours(path: Path, *, whole: bool) -> None:
     """ConfigError for a folder that no run has made and, if it is to be emptied as a `whole`, for one that holds more."""
     foreign = find_foreign(path)
-    is_named = has_own_config(path) or (path / CONFIG).exists()  # a broken or another one is named when it is compared
+    is_named = has_own_config(path) or RunFolder(path).config.exists()  # a broken or another one is named when it is compared
     if foreign and (whole or not is_named):
         what = "a config.yaml that no run has written" if foreign[0] == CONFIG else list_names(foreign)
         raise ConfigError(f"{path} is not a run folder: it holds {what}; it is left alone, choose another with name=...")
@@ -116,14 +117,15 @@ def _check_is_ours(path: Path, *, whole: bool) -> None:
 def _make_stale(path: Path, config: Config, only: str) -> None:
     """Forget what the round that is run again, and all later ones, have left: their checkpoints get another name."""
     names = list(config.rounds)
-    checkpoints = Checkpoints(path / "checkpoints")
+    checkpoints = Checkpoints(RunFolder(path).checkpoints)
     place = names.index(only)
     for index, name in enumerate(names[place:], place):
-        for label in (f"{index}-{name}", f"{index}-{name}-steps"):
+        for label in (round_label(index, name), steps_label(index, name)):
             if checkpoints.exists(label):
                 checkpoints.path(label).replace(checkpoints.path(f"{label}.stale"))
-        for overlay in ("labels", "images"):  # with all files: other settings may make others of the same weights
-            shutil.rmtree(path / "rounds" / f"{index}-{name}" / overlay, ignore_errors=True)
+        files, label = RunFolder(path), round_label(index, name)
+        for overlay in (files.labels(label), files.images(label)):  # with all files: other settings may make others of the same weights
+            shutil.rmtree(overlay, ignore_errors=True)
     if checkpoints.exists("last") and checkpoints.load("last").round not in names[:place]:
         checkpoints.path("last").unlink()
 
@@ -133,7 +135,7 @@ def check_same_config(path: Path, config: Config, only: str | None = None) -> No
 
     only  the first round that may differ: it is run anew, and what follows is stale
     """
-    file = path / "config.yaml"
+    file = RunFolder(path).config
     if not file.exists():
         return
     before = _complete(file, config)
@@ -168,7 +170,7 @@ def resume_point(config: Config, checkpoints: Checkpoints) -> Mapping[str, int]:
     rounds = list(config.rounds)
     newest, place = None, -1
     for index, name in enumerate(rounds):
-        for label in (f"{index}-{name}-steps", f"{index}-{name}"):
+        for label in (steps_label(index, name), round_label(index, name)):
             if checkpoints.exists(label):
                 newest, place = label, index
     if checkpoints.exists("last"):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from udacore.engine.checkpoint_form import is_count
+from udacore.engine.run_folder import RunFolder
 from udacore.errors import DataError, one_line
 
-ENVIRONMENT = "env.json"
 LARGEST = 1 << 27
 """Bytes of the largest JSON file that is read: a list of a million names takes half of it."""
 
@@ -53,7 +53,7 @@ def read_environment(folder: Path) -> dict[str, Any] | None:
 
     DataError, with what is wrong and the way on, for one that no run has written.
     """
-    path = folder / ENVIRONMENT
+    path = RunFolder(folder).environment
     try:
         content = read_json(path)
     except DataError as error:

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from udacore.engine.evaluation import Result
+from udacore.engine.run_folder import RunFolder
 from udacore.errors import DataError
 from udacore.metrics import Scores
-
-METRICS = "metrics.jsonl"
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run folder's metrics.jsonl. DataError, naming file and line, for one that no run has written."""
-    path = folder / METRICS
+    path = RunFolder(folder).metrics
     if path.exists() and not path.is_file() and not path.is_dir():  # to read a pipe would wait for ever
         raise DataError(f"{path}: cannot be read (it is no ordinary file)")
     try:
@@ -104,7 +103,7 @@ def read_result(row: dict[str, Any]) -> Result:
 
 def check_length(folder: Path, written: int) -> None:
     """DataError if metrics.jsonl holds fewer bytes than the newest checkpoint says were written: some were lost."""
-    path = folder / METRICS
+    path = RunFolder(folder).metrics
     found = path.stat().st_size if path.is_file() else None
     if found is None and written:
         raise DataError(f"{path} is gone, with the scores of all rounds so far; put it back, or begin again with --force")

@@ -9,17 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from udacore.config.files import read_mapping
+from udacore.engine.run_folder import CONFIG, ENVIRONMENT, LOCK, LOG, METRICS, REPLACED, REPORT, RunFolder
 from udacore.errors import ConfigError
 from udacore.files import PART
 
-CONFIG = "config.yaml"
-LOCK = ".lock"
-"""File that the main process of a run holds locked; the system releases it however the process ends."""
-
-REPLACED = ".replaced"
-"""Folder that holds the run that --force replaces, until the new one has its first checkpoint."""
-
-_FILES = {CONFIG, "env.json", "metrics.jsonl", "log.txt", "report.html", LOCK}
+_FILES = {CONFIG, ENVIRONMENT, METRICS, LOG, REPORT, LOCK}
 _LABEL = r"\d+-[A-Za-z0-9][A-Za-z0-9_-]*"
 _INSIDE = {
     "checkpoints": re.compile(rf"(last|best|{_LABEL})(\.stale)?\.pt"),
@@ -87,7 +81,7 @@ def move_aside(path: Path) -> None:
 
     A run that was itself begun by --force and has no checkpoint yet is worth less than the one that it replaced.
     """
-    if (path / REPLACED).exists():
+    if RunFolder(path).replaced.exists():
         _delete(path, keep={REPLACED, LOCK})
         return
     aside = path / f"{REPLACED}{PART}"
@@ -95,7 +89,7 @@ def move_aside(path: Path) -> None:
     children = [child for child in path.iterdir() if child.name not in (aside.name, LOCK)]
     for child in sorted(children, key=lambda child: child.name == CONFIG):  # the configuration last: see `put_back`
         child.rename(aside / child.name)
-    aside.rename(path / REPLACED)
+    aside.rename(RunFolder(path).replaced)
 
 
 def put_back(path: Path) -> None:
@@ -110,7 +104,7 @@ def put_back(path: Path) -> None:
 
 def delete_replaced(path: Path) -> None:
     """Delete the run that the one in this folder replaces."""
-    shutil.rmtree(path / REPLACED, ignore_errors=True)
+    shutil.rmtree(RunFolder(path).replaced, ignore_errors=True)
 
 
 def _delete(path: Path, keep: set[str]) -> None:

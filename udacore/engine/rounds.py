@@ -19,6 +19,7 @@ from udacore.engine.checkpoint import LAST, Checkpoints
 from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.overlays import require_overlay
+from udacore.engine.run_folder import RunFolder, round_label, steps_label
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
 from udacore.interface import Pixels, RoundInfo
@@ -47,6 +48,11 @@ class Session:
             name: Round(session=self, name=name, index=index, config=config)
             for index, (name, config) in enumerate(self.config.rounds.items())
         }
+
+    @property
+    def files(self) -> RunFolder:
+        """The files of the run folder."""
+        return RunFolder(self.folder)
 
     def check_data(self) -> None:
         """Open every table of every round and try some pairs, so that a broken data set is found before the first step."""
@@ -85,27 +91,27 @@ class Round:
     @property
     def label(self) -> str:
         """`<k>-<name>`: how the round's files are called, and the checkpoint of its end."""
-        return f"{self.index}-{self.name}"
+        return round_label(self.index, self.name)
 
     @property
     def steps_label(self) -> str:
         """The checkpoint after the last step, before the round's end."""
-        return f"{self.label}-steps"
+        return steps_label(self.index, self.name)
 
     @property
     def folder(self) -> Path:
         """Where the round's own files lie."""
-        return self.session.folder / "rounds" / self.label
+        return self.session.files.round(self.label)
 
     @property
     def labels_folder(self) -> Path:
         """Where the pseudo labels lie that this round makes."""
-        return self.folder / "labels"
+        return self.session.files.labels(self.label)
 
     @property
     def images_folder(self) -> Path:
         """Where the images lie that this round writes."""
-        return self.folder / "images"
+        return self.session.files.images(self.label)
 
     @property
     def earlier(self) -> tuple[Round, ...]:

@@ -15,6 +15,7 @@ from udacore.engine.footprint import check_memory
 from udacore.engine.main_rank import as_user_error, is_disk_full
 from udacore.engine.preflight import check_run, log_hints
 from udacore.engine.rounds import Round, Session
+from udacore.engine.run_folder import RunFolder
 from udacore.engine.signals import explain_signals
 from udacore.engine.torchrun import read_number
 from udacore.engine.tracking import Tracker
@@ -118,7 +119,7 @@ def make_session(config: Config, method: Method, path: Path, machine: Machine) -
     """A session that is silent and has written nothing yet."""
     return Session(
         config=config, method=method, hooks=build_hooks(method), folder=path, machine=machine,
-        tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(path / "checkpoints"),
+        tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(RunFolder(path).checkpoints),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from udacore.engine.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model
 from udacore.engine.parts import part_of
 from udacore.engine.rounds import Session
+from udacore.engine.run_folder import RunFolder, round_label
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.models.layouts import convert_checkpoint, recognize_layout
@@ -64,10 +65,10 @@ def choose_checkpoint(config: Config, folder: Path | None, only: str | None, che
     names = list(config.rounds)
     if only is not None and only not in names:
         raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, names)}")
-    checkpoints = Checkpoints((folder or Path()) / "checkpoints")
-    finished = [name for number, name in enumerate(names) if checkpoints.exists(f"{number}-{name}")] if folder else []
+    checkpoints = Checkpoints(RunFolder(folder or Path()).checkpoints)
+    finished = [name for number, name in enumerate(names) if checkpoints.exists(round_label(number, name))] if folder else []
     name = only or (finished[-1] if finished else names[-1])
-    path = checkpoint or checkpoints.path(f"{names.index(name)}-{name}")
+    path = checkpoint or checkpoints.path(round_label(names.index(name), name))
     if checkpoint is None and not path.exists():
         raise UdaError(f"{folder}: round {name!r} is not finished; finished: {list_names(finished) or 'none'}")
     return name, path
@@ -79,7 +80,7 @@ def open_session(config: Config, method: Method, folder: Path | None) -> Iterato
     with open_machine(config) as machine:
         yield Session(
             config=config, method=method, hooks=build_hooks(method), folder=folder or Path(), machine=machine,
-            tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints((folder or Path()) / "checkpoints"),
+            tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(RunFolder(folder or Path()).checkpoints),
         )  # fmt: skip
 
 

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from udacore import ranks
+from udacore.engine.run_folder import LOG, METRICS
 from udacore.errors import one_line
 from udacore.files import naming
 
-FILES = ("metrics.jsonl", "log.txt")
+FILES = (METRICS, LOG)
 BOARD = "tensorboard/"
 """Begins the names of TensorBoard's files among the lengths that a checkpoint holds."""
 
@@ -66,13 +67,13 @@ class Tracker:
         if not self._main:
             return
         text = "\n".join(one_line(line) for line in text.split("\n"))
-        self._append("log.txt", text)
+        self._append(LOG, text)
         print(("\r\x1b[K" if self._bar else "") + text, file=sys.stderr, flush=True)
 
     def note(self, row: Mapping[str, Any]) -> None:
         """A row for metrics.jsonl."""
         if self._main:
-            self._append("metrics.jsonl", json.dumps(_finite(row), allow_nan=False))
+            self._append(METRICS, json.dumps(_finite(row), allow_nan=False))
 
     def _append(self, name: str, line: str) -> None:
         """A line to one of the files. OSError, which names it, where the disk is full."""
@@ -100,7 +101,7 @@ class Tracker:
         losses = "  ".join(f"{name.removeprefix('loss/')} {value:.4g}" for name, value in numbers.items())
         speed = f"lr {next(iter(rates.values()), 0):.3g}  {1000 * seconds:.0f} ms/step  ETA {left // 60}:{left % 60:02d}"
         line = f"{place['round']} {place['step']}/{place['steps']}  {losses}  {speed}"
-        self._append("log.txt", line)
+        self._append(LOG, line)
         filled = 24 * place["step"] // max(1, place["steps"])
         print(f"\r\x1b[K[{'#' * filled:-<24}] {line}" if self._bar else line, end="" if self._bar else "\n", file=sys.stderr, flush=True)
 

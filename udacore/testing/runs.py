@@ -17,6 +17,7 @@ from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.evaluation import Result
 from udacore.engine.folder import run_folder
 from udacore.engine.run import run
+from udacore.engine.run_folder import RunFolder
 from udacore.engine.scoring import score_checkpoint
 from udacore.testing.checks.subject import load_method
 
@@ -30,11 +31,11 @@ class FinishedRun:
 
     def state(self, checkpoint: str) -> dict[str, Tensor]:
         """The model's state_dict in a checkpoint, such as `0-source` or `last`."""
-        return Checkpoints(self.folder / "checkpoints").load(checkpoint).model
+        return Checkpoints(RunFolder(self.folder).checkpoints).load(checkpoint).model
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl."""
-        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in RunFolder(self.folder).metrics.read_text().splitlines()]
 
 
 def configure(method: Any, preset: str | None = None, changes: Sequence[str] = ()) -> Config:
