@@ -62,7 +62,7 @@ def make_parts(model: nn.Module, config: RoundConfig, trains: tuple[str, ...]) -
     for name, parameter in model.named_parameters():
         owner = part_of(name, model, config)
         if owner not in named:
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(False)  # autograd then keeps no graph for what is not trained
         elif parameter.requires_grad:
             named[owner].append((name, parameter))
     parts = {}
@@ -88,6 +88,7 @@ def make_optimizer(named: list[tuple[str, nn.Parameter]], config: PartConfig, pa
     """The optimiser of a part with its groups; patterns are regular expressions, the first that matches decides."""
     groups: dict[tuple[str, bool], dict[str, object]] = {}
     for name, parameter in named:
+        # Groups come in the order in which the parameters first need them: a checkpoint's optimiser state counts on it.
         pattern = next((p for p in config.groups if re.search(p, name)), "")
         spared = any(re.search(p, name) for p in config.no_decay)
         if (pattern, spared) not in groups:

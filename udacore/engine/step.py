@@ -60,6 +60,7 @@ class Updater:
         for learner in self.parts.values():
             learner.set_rate(index, self.round.steps, self.epoch)
         domains = [d for d in ("source", "target") if d in self.config.draws]
+        # `alternate` takes an optimiser step after each domain; else the gradients of both meet in one step.
         phases = [[d] for d in domains] if self.config.update == "alternate" else [domains]
         for phase in phases:
             for step in steps:
@@ -67,9 +68,11 @@ class Updater:
                 for domain in phase:
                     losses = self._losses(domain, step)
                     if self.config.update == "joint":
+                        # One backward over both domains: target_loss may reach into the graph of source_loss.
                         for part, terms in losses.items():
                             joint.setdefault(part, []).extend(terms)
                     else:
+                        # Backward at once, so that the graph of one domain is freed before the next is built.
                         self._backward(losses, index)
                 self._backward(joint, index)
                 if phase is phases[-1]:
@@ -81,6 +84,7 @@ class Updater:
         for batch in pair:
             if batch is not None:
                 self.health.see_names(batch.name, index)
+        # Random draws of a hook depend on its place alone: a resumed run repeats them without a saved state.
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.round.name, index, micro))
         return Step(
             settings=self.config.method, round=self.round, index=index, micro=micro, model=self.model,
@@ -93,11 +97,13 @@ class Updater:
         with label_errors(self.method, name, self.round.name, step.index), self._graph_advice(), self.machine.autocast():
             result = getattr(self.hooks, name)(step=step)
         where = f"plugin {self.method!r}, {name}, round {self.round.name!r}, step {step.index}"
+        # The control multiplies by 0 and leaves nothing out, so that forwards move the same batch statistics. Losses are
+        # means over a micro-batch, so their sum over micro-batches is divided by the number of these.
         weight = (0.0 if self.control and domain == "target" else 1.0) / self.config.accumulation
         losses: PartLosses = {}
         for term, given in name_losses(result, domain, where).items():
             part = self._part_of_loss(term, given, where)
-            value = given.float()
+            value = given.float()  # sums in bfloat16 would lose what small terms add
             self.health.see(f"loss {term!r}", value, step.index)
             self.record(f"loss/{term}", value)
             losses.setdefault(part, []).append(weight * value)
@@ -119,6 +125,8 @@ class Updater:
         for number, (part, terms) in enumerate(losses.items()):
             total = torch.stack(terms).sum() if len(terms) > 1 else terms[0]
             place = f"the backward pass of part {part!r}"
+            # `inputs` keeps a discriminator's loss out of the segmenter's gradients, and the other way round, without a
+            # detach or a change of requires_grad in the method.
             with label_errors(self.method, place, self.round.name, index), self._graph_advice():
                 torch.autograd.backward(total, inputs=self.parts[part].parameters, retain_graph=number < len(losses) - 1)
 

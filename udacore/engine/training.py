@@ -92,6 +92,7 @@ def set_up(round: Round) -> RoundInProgress:
     known = round.info(round.steps)
     model = build_model(round, known)
     trains = trained_parts(model, config)
+    # A round whose steps are done gets its weights from its own checkpoint: those that it began with may be gone.
     info = attrs.evolve(known, trains=trains)
     if not round.has_taken_steps:
         load_initial_weights(round, model)
@@ -106,6 +107,7 @@ def set_up(round: Round) -> RoundInProgress:
         hooks=session.hooks, method=session.method.name, model=model, parts=make_parts(model, config, trains), config=config, round=info,
         machine=machine, seed=session.config.seed, epoch=round.epoch, control=session.config.control,
     )  # fmt: skip
+    # By the round's name, not by what ran before: a round that is run alone draws as it does in the whole run.
     seed_everything(derive_seed(session.config.seed, round.name, "global"), machine.device)
     return RoundInProgress(round=round, info=info, model=model, updater=updater, sets=round.evaluation_sets())
 
@@ -120,13 +122,13 @@ def take_steps(work: RoundInProgress) -> None:
     session.tracker.restart_clock()
     with stop_signals() as stopped, contextlib.closing(micro_batches(work)) as batches:
         for source, target in batches:
-            set_modes(work.model, work.config, work.info.trains)
+            set_modes(work.model, work.config, work.info.trains)  # a hook of the last step may have left others
             work.updater.run_step(work.step, source, target)
             work.step += 1
             if work.step % session.config.log_every == 0 or work.step == steps:
                 report(work, work.step - logged)
                 logged = work.step
-            if work.step < steps:
+            if work.step < steps:  # the last step's evaluation is below, so that it takes place once
                 evaluate_due(work)
             if (work.step % session.config.save_every == 0 and work.step < steps) or stopped:
                 save_last(work)
@@ -190,7 +192,7 @@ def last_good(work: RoundInProgress) -> str:
 
 def save_last(work: RoundInProgress) -> None:
     """Write the checkpoint that a killed run goes on from, unless something was not finite since the last look."""
-    work.updater.health.check(work.name, last_good(work))
+    work.updater.health.check(work.name, last_good(work))  # else weights that are not finite would replace sound ones
     work.session.checkpoints.save(LAST, work.state(under_way=True))
 
 
