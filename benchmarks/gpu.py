@@ -15,7 +15,7 @@ from hot_spots import CASES, Place
 from speed import HEAD, TOLERANCE, array, difference, distance, line, made_with, measure
 
 from udacore.config.resolve import load_config
-from udacore.engine.folder import run_folder
+from udacore.engine.files.folder import run_folder
 from udacore.engine.run import run
 from udacore.plugins import load_plugin
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from udacore.cli.arguments import open_run
 from udacore.data.datasets import open_table
 from udacore.data.labels import colorize
-from udacore.engine.prediction import open_predictor
+from udacore.engine.results.prediction import open_predictor
 
 PICTURES = (0, 3, 6, 9, 12)
 """Which of the validation pictures; chosen before any result was known."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from udacore.cli.arguments import open_run, read_run
 from udacore.engine.evaluation import Result
+from udacore.engine.results.scoring import score_checkpoint
 from udacore.engine.run import run
-from udacore.engine.scoring import score_checkpoint
 
 ADABN = Path(__file__).parent.parent / "examples" / "adabn.py"
 ORACLE_STEPS = 900

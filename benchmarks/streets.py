@@ -21,7 +21,7 @@ import rows
 import torch
 from picture import draw
 
-from udacore.engine.comparison import (
+from udacore.engine.results.comparison import (
     Row,
     differing_protocols,
     format_classes,

@@ -19,7 +19,7 @@ from udacore.cli.arguments import read_run
 from udacore.data.colour import normalize
 from udacore.data.datasets import open_table
 from udacore.data.labels import colorize, get_label_space
-from udacore.engine.checkpoint import read_tensors
+from udacore.engine.files.checkpoint import read_tensors
 from udacore.inference import predict_label
 from udacore.models import build_segmenter, load_children
 

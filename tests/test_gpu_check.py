@@ -39,7 +39,7 @@ def test_packages_on_a_path_have_their_entry_points(tmp_path: Path) -> None:
 def test_a_run_does_without_tensorboardx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
-    monkeypatch.delitem(sys.modules, "udacore.engine.board", raising=False)
+    monkeypatch.delitem(sys.modules, "udacore.engine.files.board", raising=False)
     tracker = Tracker(tmp_path, tensorboard=True)
     tracker.board({"loss": 1.0}, 1)
     tracker.close()

@@ -11,7 +11,7 @@ import pytest
 from run_folder import RESUME, RUN
 
 from udacore.cli import main
-from udacore.engine.json_files import read_environment
+from udacore.engine.files.json_files import read_environment
 from udacore.errors import DataError
 
 ENVIRONMENTS: dict[str, tuple[Callable[[Any], Any], str]] = {

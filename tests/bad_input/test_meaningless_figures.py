@@ -13,7 +13,7 @@ from PIL import Image
 
 from udacore.cli import main
 from udacore.config.schema import ModelConfig
-from udacore.engine.comparison import spread
+from udacore.engine.results.comparison import spread
 from udacore.metrics import format_scores, score
 from udacore.models import build_segmenter
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from udacore.engine import footprint, initial_weights
-from udacore.engine.build_memory import CountedAllocation
+from udacore.engine import initial_weights
+from udacore.engine.machine import footprint
+from udacore.engine.machine.build_memory import CountedAllocation
 
 Refused = Callable[..., str]
 GIB = 2**30

@@ -171,7 +171,7 @@ def test_a_large_file_is_refused_before_it_is_read(refused: Refused) -> None:
 )  # fmt: skip
 def test_an_environment_of_any_shape(values: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     from udacore.data.statistics import cache_folder
-    from udacore.engine.torchrun import count_processes, read_number
+    from udacore.engine.machine.torchrun import count_processes, read_number
 
     for name, value in values.items():
         monkeypatch.setenv(name, value)

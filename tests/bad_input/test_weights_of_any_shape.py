@@ -12,10 +12,10 @@ import pytest
 import torch
 from run_folder import RESUME, RUN, STATES, WEIGHT
 
-from udacore.engine.checkpoint import Checkpoints
-from udacore.engine.json_files import read_environment
-from udacore.engine.metrics_file import read_rows
-from udacore.engine.scoring import load_model
+from udacore.engine.files.checkpoint import Checkpoints
+from udacore.engine.files.json_files import read_environment
+from udacore.engine.files.metrics_file import read_rows
+from udacore.engine.results.scoring import load_model
 from udacore.engine.training import RoundInProgress
 from udacore.errors import DataError, UdaError
 from udacore.models.layouts import Layout, convert_checkpoint

@@ -13,7 +13,7 @@ import torch
 from udacore.cli import main
 from udacore.cli.arguments import open_run
 from udacore.config.schema import ModelConfig
-from udacore.engine.scoring import choose_checkpoint
+from udacore.engine.results.scoring import choose_checkpoint
 from udacore.models import build_segmenter
 
 SMALL = ("device=cpu", "threads=1", *(f"evaluate.{name}.{word}" for name in ("target", "source") for word in ("count=3", "image_size=[64,32]")))

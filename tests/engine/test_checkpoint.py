@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from udacore.engine.checkpoint import Checkpoints, RunState, digest, preserve_state, random_states, set_random_states, write_atomically
+from udacore.engine.files.checkpoint import Checkpoints, RunState, digest, preserve_state, random_states, set_random_states, write_atomically
 from udacore.errors import UdaError
 
 

@@ -16,8 +16,8 @@ from udacore.data.colour import normalize
 from udacore.data.datasets import open_table
 from udacore.data.geometry import resize_image
 from udacore.data.labels import get_label_space
-from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet, describe_protocol, evaluate
+from udacore.engine.machine.device import Machine
 from udacore.inference import predict_label
 from udacore.metrics import Scores
 from udacore.models import build_segmenter

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from udacore.config.resolve import load_config
-from udacore.engine import folder
+from udacore.engine.files import folder
 from udacore.errors import ConfigError
 from udacore.plugins import load_plugin
 
@@ -65,7 +65,7 @@ def test_of_two_runs_begun_at_once_one_gets_the_folder(workshop: Any) -> None:
         folder.prepare(path, config, resume=False, force=False, only=None)
 
 
-HOLDER = "import sys, pathlib; from udacore.engine import folder\nwith folder.lock_folder(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+HOLDER = "import sys, pathlib; from udacore.engine.files import folder\nwith folder.lock_folder(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
 
 
 @pytest.mark.parametrize("option", ["resume", "force"])

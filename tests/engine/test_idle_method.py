@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udacore.discovery import load_plugin
-from udacore.engine.idle_method import describe_idle_method
+from udacore.engine.preflight import describe_idle_method
 from udacore.testing.runs import configure
 
 

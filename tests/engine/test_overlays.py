@@ -10,7 +10,7 @@ import pytest
 
 from udacore.data.labels import get_label_space
 from udacore.data.reading import read_image, read_label
-from udacore.engine.overlays import Overlay, require_overlay
+from udacore.engine.files.overlays import Overlay, require_overlay
 from udacore.errors import PluginError, UdaError
 
 SPACE = get_label_space("streets")

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from udacore.cli import main
-from udacore.engine.main_rank import on_main
+from udacore.engine.machine.main_rank import on_main
 from udacore.errors import ConfigError
 from udacore.testing.processes import part
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from udacore.engine.read_state import noted_reads
+from udacore.engine.results.read_state import noted_reads
 
 METHOD = """
 from udacore import hookimpl

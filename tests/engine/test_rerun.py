@@ -10,7 +10,7 @@ import yaml
 
 from udacore.config.resolve import load_config
 from udacore.discovery import load_plugin
-from udacore.engine.scoring import score_checkpoint
+from udacore.engine.results.scoring import score_checkpoint
 from udacore.errors import ConfigError
 
 SOURCE = {"steps": 2, "draws": ["source"], "keep": "best"}

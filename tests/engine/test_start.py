@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from udacore.config.resolve import load_config
-from udacore.engine.folder import run_folder
+from udacore.engine.files.folder import run_folder
 from udacore.errors import ConfigError, DataError, UdaError
 
 TWO: dict[str, Any] = {"rounds": {"source": {"steps": 1, "draws": ["source"]}, "adapt": {"steps": 1, "draws": ["target"]}}}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from udacore.config.schema import PartConfig, RoundConfig
-from udacore.engine.device import Machine
+from udacore.engine.machine.device import Machine
 from udacore.engine.parts import make_parts, trained_parts
 from udacore.engine.step import Updater
 from udacore.errors import PluginError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from udacore.engine import own_files
+from udacore.engine.files import own_files
 from udacore.errors import ConfigError, UdaError
 from udacore.testing.interruption import DeathError, dying_in
 
@@ -149,7 +149,7 @@ def test_a_full_disk_at_the_configuration_leaves_a_folder_that_can_be_begun(
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("udacore.engine.folder.write_text", fill)
+        patch.setattr("udacore.engine.files.folder.write_text", fill)
         with pytest.raises(UdaError, match="No space left on device"):
             workshop.run(CHANGES)
     assert workshop.run(CHANGES)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from udacore.engine import processes
+from udacore.engine.machine import processes
 from udacore.errors import UdaError
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from udacore.engine.checkpoint import Checkpoints
+from udacore.engine.files.checkpoint import Checkpoints
 from udacore.testing.interruption import DeathError, find_differences
 
 CHANGES: dict[str, Any] = {

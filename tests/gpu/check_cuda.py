@@ -27,7 +27,7 @@ from speed import TOLERANCE, array, difference, distance  # noqa: E402
 from udacore_pycda.pyramid_pooling import PyramidHead  # noqa: E402
 
 from udacore.config.resolve import load_config  # noqa: E402
-from udacore.engine.folder import run_folder  # noqa: E402
+from udacore.engine.files.folder import run_folder  # noqa: E402
 from udacore.engine.run import run  # noqa: E402
 from udacore.plugins import load_plugin  # noqa: E402
 from udacore.testing import fast_checks  # noqa: E402

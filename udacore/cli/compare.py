@@ -31,7 +31,7 @@ def compare(runs: tuple[Path, ...], data: str, to: str | None, style: str | None
     is its matched control, the folder NAME-control that `control=true` makes.
     Runs scored under another protocol than the first are named on stderr.
     """
-    from udacore.engine import comparison
+    from udacore.engine.results import comparison
 
     found = [comparison.read_run_folder(folder, data) for folder in comparison.find_runs(runs)]
     rows = comparison.group(found, to)

@@ -44,7 +44,7 @@ def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
     in .pt or .pth, in the order of their names, on the first evaluation set.
     """
     method, config, run = open_run(run_or_config, overrides, plugin, checkpoint)
-    from udacore.engine.scoring import score_checkpoint, score_folder
+    from udacore.engine.results.scoring import score_checkpoint, score_folder
 
     if checkpoint is not None and checkpoint.is_dir():
         show_table(score_folder(config, method, folder=run, only=only, checkpoints=checkpoint), as_json)

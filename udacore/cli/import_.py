@@ -70,7 +70,7 @@ def import_(files: tuple[Path, ...], out: Path, plugin: str, force: bool, as_jso
         raise ConfigError(f"{out}: is a folder; give the name of the file to write, such as {out / (files[0].stem + '.pt')}")
     if out.exists() and not force:
         raise ConfigError(f"{out}: exists; replace it with --force, or choose another name")
-    from udacore.engine.checkpoint import write_atomically
+    from udacore.engine.files.checkpoint import write_atomically
     from udacore.models.layouts import convert_checkpoint, join_files, list_left, recognize_layout
     from udacore.models.weights import read_file
 

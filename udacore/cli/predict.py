@@ -53,7 +53,7 @@ def predict(
     if not inputs:
         raise ConfigError("nothing to label; give pictures, folders or videos")
     method, config, folder = open_run(run_or_config, changes, plugin, checkpoint)
-    from udacore.engine.prediction import find_inputs, open_predictor, predict_files
+    from udacore.engine.results.prediction import find_inputs, open_predictor, predict_files
 
     found = find_inputs(inputs, out)
     failed: list[str] = []

@@ -17,13 +17,13 @@ from udacore.config.schema import Config
 from udacore.data.datasets import ImageTable
 from udacore.data.reading import write_label
 from udacore.engine import training
-from udacore.engine.checkpoint import Checkpoints
-from udacore.engine.device import Machine, open_machine
-from udacore.engine.footprint import check_memory
+from udacore.engine.files.checkpoint import Checkpoints
+from udacore.engine.files.run_folder import RunFolder
+from udacore.engine.machine.device import Machine, open_machine
+from udacore.engine.machine.footprint import check_memory
 from udacore.engine.parts import set_modes
 from udacore.engine.preflight import check_run
 from udacore.engine.rounds import Session
-from udacore.engine.run_folder import RunFolder
 from udacore.engine.tracking import Tracker
 from udacore.plugins import Method, build_hooks
 

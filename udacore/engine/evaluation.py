@@ -19,9 +19,9 @@ from udacore.data.datasets import ImageTable
 from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, subset_indices
 from udacore.data.workers import load
-from udacore.engine.checkpoint import preserve_state
-from udacore.engine.device import Machine
-from udacore.engine.read_state import noted_reads
+from udacore.engine.files.checkpoint import preserve_state
+from udacore.engine.machine.device import Machine
+from udacore.engine.results.read_state import noted_reads
 from udacore.errors import DataError, UdaError
 from udacore.inference import predict_label
 from udacore.metrics import Scores, confusion_matrix, score

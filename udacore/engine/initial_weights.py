@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, Random, initial_of, weights_of
 from udacore.config.schema import RoundConfig
-from udacore.engine.build_memory import CountedAllocation
-from udacore.engine.device import derive_seed
-from udacore.engine.footprint import machine_memory
 from udacore.engine.hook_results import check_model
+from udacore.engine.machine.build_memory import CountedAllocation
+from udacore.engine.machine.device import derive_seed
+from udacore.engine.machine.footprint import machine_memory
 from udacore.engine.parts import part_of, present_parts
 from udacore.engine.rounds import Round
 from udacore.errors import ConfigError, UdaError, list_names, near_matches

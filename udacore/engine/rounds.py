@@ -15,11 +15,11 @@ from udacore.config.schema import Config, DataConfig, RoundConfig
 from udacore.data.datasets import ImageTable, open_table, with_images, with_labels
 from udacore.data.labels import LabelSpace, get_label_space
 from udacore.data.sanity import check_pairs
-from udacore.engine.checkpoint import LAST, Checkpoints
-from udacore.engine.device import Machine
 from udacore.engine.evaluation import EvaluationSet
-from udacore.engine.overlays import require_overlay
-from udacore.engine.run_folder import RunFolder, round_label, steps_label
+from udacore.engine.files.checkpoint import LAST, Checkpoints
+from udacore.engine.files.overlays import require_overlay
+from udacore.engine.files.run_folder import RunFolder, round_label, steps_label
+from udacore.engine.machine.device import Machine
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
 from udacore.interface import Pixels, RoundInfo

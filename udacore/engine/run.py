@@ -7,17 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from udacore.config.schema import Config
-from udacore.engine import environment, folder, round_end, training
-from udacore.engine.checkpoint import Checkpoints
-from udacore.engine.device import Machine, open_machine
+from udacore.engine import round_end, training
 from udacore.engine.evaluation import Result
-from udacore.engine.footprint import check_memory
-from udacore.engine.main_rank import as_user_error, is_disk_full
+from udacore.engine.files import environment, folder
+from udacore.engine.files.checkpoint import Checkpoints
+from udacore.engine.files.run_folder import RunFolder
+from udacore.engine.machine.device import Machine, open_machine
+from udacore.engine.machine.footprint import check_memory
+from udacore.engine.machine.main_rank import as_user_error, is_disk_full
+from udacore.engine.machine.signals import explain_signals
+from udacore.engine.machine.torchrun import read_number
 from udacore.engine.preflight import check_run, log_hints
 from udacore.engine.rounds import Round, Session
-from udacore.engine.run_folder import RunFolder
-from udacore.engine.signals import explain_signals
-from udacore.engine.torchrun import read_number
 from udacore.engine.tracking import Tracker
 from udacore.errors import UdaError
 from udacore.files import name_file

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from udacore import ranks
 from udacore.config.references import SEGMENTER
 from udacore.config.schema import RoundConfig
-from udacore.engine.device import Machine, derive_seed
 from udacore.engine.health import Health
 from udacore.engine.hook_results import check_loss, checked_outputs, name_losses, reaches
+from udacore.engine.machine.device import Machine, derive_seed
 from udacore.engine.parts import Part, average_gradients
 from udacore.errors import PluginError, near_matches
 from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from udacore import ranks
-from udacore.engine.run_folder import LOG, METRICS
+from udacore.engine.files.run_folder import LOG, METRICS
 from udacore.errors import one_line
 from udacore.files import naming
 
@@ -55,7 +55,7 @@ class Tracker:
         LOGGER.setLevel(logging.INFO)
         if tensorboard:
             try:
-                from udacore.engine.board import Board
+                from udacore.engine.files.board import Board
             except ModuleNotFoundError as error:
                 self.say(f"tensorboard: nothing is written, since {error.name} is not installed")
                 return

@@ -14,15 +14,15 @@ from torch import nn
 from udacore import ranks
 from udacore.config.schema import RoundConfig
 from udacore.data.loading import stream_batches
-from udacore.engine.checkpoint import LAST, RunState, copy_state, random_states, set_random_states
-from udacore.engine.device import Machine, derive_seed, seed_everything
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
+from udacore.engine.files.checkpoint import LAST, RunState, copy_state, random_states, set_random_states
+from udacore.engine.files.restoring import restore_model, restore_optimizers
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model, load_initial_weights
+from udacore.engine.machine.device import Machine, derive_seed, seed_everything
+from udacore.engine.machine.signals import StoppedError, stop_signals
 from udacore.engine.parts import make_parts, set_modes, trained_parts
-from udacore.engine.restoring import restore_model, restore_optimizers
 from udacore.engine.rounds import Round, Session
-from udacore.engine.signals import StoppedError, stop_signals
 from udacore.engine.step import Updater
 from udacore.errors import DataError, UdaError, list_names
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch

@@ -13,12 +13,12 @@ from torch import Tensor
 from udacore.cli import main
 from udacore.config.resolve import load_config
 from udacore.config.schema import Config
-from udacore.engine.checkpoint import Checkpoints
 from udacore.engine.evaluation import Result
-from udacore.engine.folder import run_folder
+from udacore.engine.files.checkpoint import Checkpoints
+from udacore.engine.files.folder import run_folder
+from udacore.engine.files.run_folder import RunFolder
+from udacore.engine.results.scoring import score_checkpoint
 from udacore.engine.run import run
-from udacore.engine.run_folder import RunFolder
-from udacore.engine.scoring import score_checkpoint
 from udacore.testing.checks.subject import load_method
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from udacore.config.schema import RoundConfig
-from udacore.engine.device import Machine
+from udacore.engine.machine.device import Machine
 from udacore.engine.parts import make_parts, set_modes, trained_parts
 from udacore.engine.step import Updater
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch

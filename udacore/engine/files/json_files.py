@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from udacore.engine.checkpoint_form import is_count
-from udacore.engine.run_folder import RunFolder
+from udacore.engine.files.checkpoint_form import is_count
+from udacore.engine.files.run_folder import RunFolder
 from udacore.errors import DataError, one_line
 
 LARGEST = 1 << 27

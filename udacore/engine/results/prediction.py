@@ -25,13 +25,13 @@ from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, colorize
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, list_files
 from udacore.data.reading import read_image, write_image, write_label
-from udacore.engine.checkpoint import digest, preserve_state
-from udacore.engine.device import Machine
 from udacore.engine.evaluation import predict_under, watched_outputs
-from udacore.engine.footprint import check_protocol
-from udacore.engine.main_rank import as_user_error
-from udacore.engine.predicted_files import PredictedFiles
-from udacore.engine.scoring import choose_checkpoint, load_model, open_session
+from udacore.engine.files.checkpoint import digest, preserve_state
+from udacore.engine.machine.device import Machine
+from udacore.engine.machine.footprint import check_protocol
+from udacore.engine.machine.main_rank import as_user_error
+from udacore.engine.results.predicted_files import PredictedFiles
+from udacore.engine.results.scoring import choose_checkpoint, load_model, open_session
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.files import name_file
 from udacore.models import domain

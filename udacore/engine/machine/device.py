@@ -15,8 +15,8 @@ import torch
 
 from udacore import ranks
 from udacore.config.schema import Config
-from udacore.engine import processes
-from udacore.engine.torchrun import read_number
+from udacore.engine.machine import processes
+from udacore.engine.machine.torchrun import read_number
 from udacore.errors import ConfigError
 
 

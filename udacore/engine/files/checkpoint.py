@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from udacore import ranks
-from udacore.engine.checkpoint_form import as_bytes, as_numpy_state, as_python_state, find_fault, is_count
-from udacore.engine.main_rank import as_user_error, on_main
-from udacore.engine.own_files import delete_replaced
+from udacore.engine.files.checkpoint_form import as_bytes, as_numpy_state, as_python_state, find_fault, is_count
+from udacore.engine.files.own_files import delete_replaced
+from udacore.engine.machine.main_rank import as_user_error, on_main
 from udacore.errors import DataError, UdaError
 from udacore.files import atomic
 from udacore.models.plain_files import load_plain

@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 
 from udacore.config.files import read_mapping
-from udacore.engine.metrics_file import read_result, read_rows
-from udacore.engine.run_folder import CONFIG, RunFolder, round_label
+from udacore.engine.files.metrics_file import read_result, read_rows
+from udacore.engine.files.run_folder import CONFIG, RunFolder, round_label
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.metrics import Scores, align, format_scores
 

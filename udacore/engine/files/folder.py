@@ -16,12 +16,12 @@ from udacore import ranks
 from udacore.config.files import read_mapping
 from udacore.config.resolve import dump_config, load_config
 from udacore.config.schema import Config
-from udacore.engine.checkpoint import Checkpoints
-from udacore.engine.json_files import read_environment
-from udacore.engine.main_rank import on_main
-from udacore.engine.metrics_file import check_length
-from udacore.engine.own_files import find_foreign, find_odd_file, has_own_config, is_begun, move_aside, put_back
-from udacore.engine.run_folder import CONFIG, METRICS, RunFolder, round_label, steps_label
+from udacore.engine.files.checkpoint import Checkpoints
+from udacore.engine.files.json_files import read_environment
+from udacore.engine.files.metrics_file import check_length
+from udacore.engine.files.own_files import find_foreign, find_odd_file, has_own_config, is_begun, move_aside, put_back
+from udacore.engine.files.run_folder import CONFIG, METRICS, RunFolder, round_label, steps_label
+from udacore.engine.machine.main_rank import on_main
 from udacore.errors import ConfigError, DataError, UdaError, list_names, near_matches
 from udacore.files import write_text
 from udacore.places import expand

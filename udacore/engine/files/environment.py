@@ -18,11 +18,11 @@ import torch
 from udacore import ranks
 from udacore.data.datasets import ImageTable
 from udacore.data.prints import count_differences, prints_of
-from udacore.engine.json_files import read_environment
-from udacore.engine.main_rank import on_main
+from udacore.engine.files.json_files import read_environment
+from udacore.engine.files.run_folder import ENVIRONMENT
+from udacore.engine.files.weights_prints import compare_weights, weights_prints
+from udacore.engine.machine.main_rank import on_main
 from udacore.engine.rounds import Session
-from udacore.engine.run_folder import ENVIRONMENT
-from udacore.engine.weights_prints import compare_weights, weights_prints
 from udacore.errors import ConfigError
 from udacore.files import write_text
 from udacore.plugins import Method

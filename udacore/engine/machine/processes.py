@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from udacore.engine.torchrun import count_processes
+from udacore.engine.machine.torchrun import count_processes
 from udacore.errors import UdaError
 
 START_SECONDS = 180

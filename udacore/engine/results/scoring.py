@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from udacore.config.references import SEGMENTER
 from udacore.config.schema import Config
-from udacore.engine.checkpoint import Checkpoints, parse_checkpoint, read_tensors
-from udacore.engine.checkpoint_form import is_count
-from udacore.engine.device import open_machine
 from udacore.engine.evaluation import Result, describe_protocol, evaluate
-from udacore.engine.footprint import check_scoring
+from udacore.engine.files.checkpoint import Checkpoints, parse_checkpoint, read_tensors
+from udacore.engine.files.checkpoint_form import is_count
+from udacore.engine.files.run_folder import RunFolder, round_label
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model
+from udacore.engine.machine.device import open_machine
+from udacore.engine.machine.footprint import check_scoring
 from udacore.engine.parts import part_of
 from udacore.engine.rounds import Session
-from udacore.engine.run_folder import RunFolder, round_label
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.models.layouts import convert_checkpoint, recognize_layout

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from udacore.engine.evaluation import Result
-from udacore.engine.run_folder import RunFolder
+from udacore.engine.files.run_folder import RunFolder
 from udacore.errors import DataError
 from udacore.metrics import Scores
 

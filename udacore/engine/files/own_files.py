@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from udacore.config.files import read_mapping
-from udacore.engine.run_folder import CONFIG, ENVIRONMENT, LOCK, LOG, METRICS, REPLACED, REPORT, RunFolder
+from udacore.engine.files.run_folder import CONFIG, ENVIRONMENT, LOCK, LOG, METRICS, REPLACED, REPORT, RunFolder
 from udacore.errors import ConfigError
 from udacore.files import PART
 
