@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACT = ("hookspecs.py", "interface.py", "source_only.py")
-BATTERIES = ("data", "models", "testing", "cli/scaffold.py", "losses.py", "thresholds.py", "pseudo_labels.py", "metrics.py", "inference.py")
+BATTERIES = ("data", "models", "testing", "methods/scaffold.py", "losses.py", "thresholds.py", "pseudo_labels.py", "metrics.py", "inference.py")
 SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
 

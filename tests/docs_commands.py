@@ -18,7 +18,7 @@ from udacore.config.convert import field_names
 from udacore.config.describe import settings_table
 from udacore.config.files import EXTENDS, parse_override
 from udacore.config.schema import Config, RoundConfig
-from udacore.discovery import is_file, list_plugins, load_plugin
+from udacore.methods.discovery import is_file, list_plugins, load_plugin
 
 PATTERNS = {row.name for row in settings_table(Config)} | {row.name for row in settings_table(RoundConfig)}
 LABEL_SPACE_KEYS = {"name", "classes", "colors", "ids"}

@@ -22,11 +22,11 @@ import attrs
 import click
 
 import udacore
-from udacore.catalogue import Entry
 from udacore.cli import COMMANDS, uda
 from udacore.config.describe import settings_table
 from udacore.config.files import list_presets
 from udacore.config.schema import Config
+from udacore.methods.catalogue import Entry
 from udacore.testing import pytest_plugin
 
 MODULES = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from udacore.discovery import load_plugin
 from udacore.errors import PluginError
+from udacore.methods.discovery import load_plugin
 
 HOOK = "from udacore import hookimpl\n@hookimpl\ndef target_loss(step):\n    return None\n"
 

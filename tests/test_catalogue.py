@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from udacore.catalogue import Entry, find_source, make_catalogue, spec_names
-from udacore.discovery import load_plugin
 from udacore.errors import PluginError
+from udacore.methods.catalogue import Entry, find_source, make_catalogue, spec_names
+from udacore.methods.discovery import load_plugin
 from udacore.plugins import hook_names, hooks_of
 
 HOOK = "import udacore\nfrom udacore import hookimpl\n\n@hookimpl\ndef target_loss(step):\n    return {}\n"

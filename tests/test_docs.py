@@ -16,7 +16,7 @@ import pytest
 from udacore import ConfigError, hookspecs
 from udacore.config.describe import Setting, settings_table
 from udacore.config.schema import Config, RoundConfig
-from udacore.discovery import load_plugin
+from udacore.methods.discovery import load_plugin
 from udacore.plugins import hook_names
 
 sys.path.append(str(Path(__file__).resolve().parent))

@@ -22,7 +22,7 @@ ROWS = (
     ("", "api", "datasets", "errors", "exhaustion", "files", "options", "interface", "places", "ranks"),
     ("hookspecs", "config", "losses", "metrics", "schedules", "thresholds"),
     ("models", "data", "inference"),
-    ("source_only", "plugins", "beside", "discovery", "catalogue", "pseudo_labels"),
+    ("source_only", "plugins", "methods", "pseudo_labels"),
     ("engine",),
     ("cli", "testing", "__main__"),
 )

@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 
 from udacore import MethodSettings, PluginError, source_only
-from udacore.discovery import list_plugins, load_plugin
+from udacore.methods.discovery import list_plugins, load_plugin
 from udacore.plugins import build_hooks, hook_names, hooks_of, label_errors
 
 GOOD = """

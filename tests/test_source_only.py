@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from udacore import source_only
 from udacore.config.schema import ModelConfig, PseudoLabelConfig
-from udacore.discovery import load_plugin
 from udacore.interface import Output, PassBatch, RoundInfo, SourceBatch, Step, TargetBatch
+from udacore.methods.discovery import load_plugin
 from udacore.models import DomainBatchNorm2d
 from udacore.plugins import build_hooks
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from udacore.cli.scaffold import Request, write_package
+from udacore.methods.scaffold import Request, write_package
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / ".ci" / "dist.py"
@@ -34,7 +34,7 @@ tree, prefix, *names = sys.argv[1:]
 import udacore
 from udacore.cli import main
 from udacore.config.resolve import load_config
-from udacore.discovery import list_plugins, load_plugin
+from udacore.methods.discovery import list_plugins, load_plugin
 from udacore.engine.run import run
 from udacore.testing.checks.subject import shrink
 

@@ -15,9 +15,9 @@ import torch
 import yaml
 
 from udacore.config.resolve import load_config
-from udacore.discovery import load_plugin
 from udacore.engine import run as engine
 from udacore.engine.evaluation import Result
+from udacore.methods.discovery import load_plugin
 
 PICTURES = {"dataset": "streets", "image_size": [64, 32]}
 TINY: dict[str, Any] = {

@@ -20,7 +20,8 @@ from udacore.config.convert import field_names
 from udacore.config.describe import settings_table
 from udacore.config.presets import list_presets
 from udacore.config.resolve import CORE, load_config
-from udacore.discovery import (
+from udacore.errors import PluginError, UdaError, list_names, near_matches
+from udacore.methods.discovery import (
     InstalledPlugin,
     Method,
     check_api,
@@ -31,7 +32,6 @@ from udacore.discovery import (
     load_plugin,
     settings_class,
 )
-from udacore.errors import PluginError, UdaError, list_names, near_matches
 from udacore.options import HELP
 
 __all__ = [

@@ -16,7 +16,7 @@ import torch
 from sphinx.pycode import ModuleAnalyzer
 from uda_markdown import to_markdown
 
-from udacore.discovery import list_plugins, load_plugin
+from udacore.methods.discovery import list_plugins, load_plugin
 from udacore.models.layouts import Layout, convert_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from udacore.config.describe import Setting, settings_table
 from udacore.config.files import list_presets, read_config
 from udacore.config.resolve import CORE
 from udacore.config.schema import Config, RoundConfig
-from udacore.discovery import list_plugins, load_plugin
+from udacore.methods.discovery import list_plugins, load_plugin
 from udacore.plugins import hooks_of
 
 DATA = ("source.", "target.", "evaluate.NAME.")

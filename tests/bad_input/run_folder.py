@@ -16,10 +16,10 @@ import torch
 
 from udacore.cli import main
 from udacore.config.resolve import load_config
-from udacore.discovery import load_plugin
 from udacore.engine.files.checkpoint import RunState, parse_checkpoint
 from udacore.engine.results.scoring import open_session
 from udacore.engine.training import RoundInProgress, set_up
+from udacore.methods.discovery import load_plugin
 from udacore.testing.interruption import DeathError, dying_in
 
 RUN = (

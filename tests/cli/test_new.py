@@ -18,10 +18,10 @@ from packaging.requirements import Requirement
 
 import udacore
 from udacore.cli import main
-from udacore.cli.scaffold import LICENSES, Request, core_range, write_package
 from udacore.config.files import read_mapping
 from udacore.config.resolve import load_config
 from udacore.errors import ConfigError, PluginError
+from udacore.methods.scaffold import LICENSES, Request, core_range, write_package
 
 ROOT = Path(udacore.__file__).parent.parent
 ADABN = ROOT / "examples" / "adabn.py"

@@ -16,7 +16,7 @@ from udacore.config.presets import list_presets
 from udacore.config.quick import LARGEST, PICTURES, make_quick
 from udacore.config.resolve import load_config
 from udacore.config.transforms import Crop, Resize
-from udacore.discovery import load_plugin
+from udacore.methods.discovery import load_plugin
 from udacore.testing.formats import write_cityscapes, write_gta5
 from udacore.testing.runs import configure
 

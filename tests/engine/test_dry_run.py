@@ -9,9 +9,9 @@ import pytest
 
 from udacore.cli import main
 from udacore.config.resolve import load_config
-from udacore.discovery import load_plugin
 from udacore.engine.dry_run import dry_run
 from udacore.errors import DataError
+from udacore.methods.discovery import load_plugin
 
 CHANGES: dict[str, Any] = {
     "parts": {"critic": {}},

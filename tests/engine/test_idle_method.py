@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from udacore.discovery import load_plugin
 from udacore.engine.preflight import describe_idle_method
+from udacore.methods.discovery import load_plugin
 from udacore.testing.runs import configure
 
 

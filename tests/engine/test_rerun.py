@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from udacore.config.resolve import load_config
-from udacore.discovery import load_plugin
 from udacore.engine.results.scoring import score_checkpoint
 from udacore.errors import ConfigError
+from udacore.methods.discovery import load_plugin
 
 SOURCE = {"steps": 2, "draws": ["source"], "keep": "best"}
 CHANGES: dict[str, Any] = {"rounds": {"source": SOURCE, "adapt": {"steps": 2, "target": {"labels": "make"}}, "more": {"steps": 1}}}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from udacore.discovery import list_plugins
+from udacore.methods.discovery import list_plugins
 from udacore.testing.checks.subject import Subject
 from udacore.testing.interruption import find_differences
 

@@ -12,7 +12,7 @@ import pytest
 
 from udacore import source_only
 from udacore.config.resolve import load_config
-from udacore.discovery import load_plugin
+from udacore.methods.discovery import load_plugin
 from udacore.testing import MethodContract, checks, fast_checks
 from udacore.testing.checks import ContractError, Subject, Trial, losses, static
 from udacore.testing.checks.subject import shrink

@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
 def _print_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
     if not asked or ctx.resilient_parsing:
         return
-    from udacore.discovery import list_plugins
+    from udacore.methods.discovery import list_plugins
 
     python = ".".join(str(part) for part in sys.version_info[:3])
     click.echo(f"udacore {metadata.version('udacore')} (torch {metadata.version('torch')}, Python {python})")

@@ -13,9 +13,9 @@ from udacore.cli.words import refuse_empty
 from udacore.config.files import read_config
 from udacore.config.resolve import CORE, load_config, partial_overrides, peek_plugin
 from udacore.config.schema import Config
-from udacore.discovery import Method, load_plugin
 from udacore.engine.files.run_folder import RunFolder
 from udacore.errors import ConfigError
+from udacore.methods.discovery import Method, load_plugin
 from udacore.places import expand, is_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -12,8 +12,8 @@ import attrs
 import click
 
 from udacore.cli.words import FileWord, say
-from udacore.discovery import Method, load_plugin
 from udacore.errors import ConfigError, PluginError
+from udacore.methods.discovery import Method, load_plugin
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,11 +15,11 @@ from typing import Any
 import attrs
 import click
 
-from udacore.catalogue import Entry, make_catalogue
 from udacore.cli.arguments import split_words
 from udacore.cli.words import FileWord, refuse_empty, say
-from udacore.discovery import Method, UnknownPluginError, list_plugins, load_plugin, look_up
 from udacore.errors import ConfigError, UdaError, spell_out
+from udacore.methods.catalogue import Entry, make_catalogue
+from udacore.methods.discovery import Method, UnknownPluginError, list_plugins, load_plugin, look_up
 
 
 @click.group()
@@ -176,7 +176,7 @@ def new(name: str | None, folder: Path, license_: str, author: str | None, file:
       uda plugins new my-method --license Apache-2.0 --author "Ada Lovelace"
       uda plugins new my-method --from my_method.py
     """
-    from udacore.cli.scaffold import Request, write_package
+    from udacore.methods.scaffold import Request, write_package
 
     if name is None and file is None:
         raise click.UsageError("give the method a name, such as: uda plugins new my-method")

@@ -16,7 +16,6 @@ from udacore.config.resolve import STREETS, load_config
 from udacore.config.schema import Config, RoundConfig
 from udacore.data.labels import subset_indices
 from udacore.data.sanity import check_pairs, describe_orientations
-from udacore.discovery import Method
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.initial_weights import build_model
@@ -24,6 +23,7 @@ from udacore.engine.parts import create_optimizer
 from udacore.engine.rounds import Round, Session
 from udacore.errors import ConfigError, UdaError, list_names
 from udacore.inference import predict_label
+from udacore.methods.discovery import Method
 from udacore.models import domain as run_as
 from udacore.models.families import describe_expected
 from udacore.models.weights import read_state

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from udacore.discovery import is_file
 from udacore.errors import UdaError, near_matches
+from udacore.methods.discovery import is_file
 from udacore.testing.checks import FAST, RUNS, STATIC, Reach, Subject, Trial, watch_check
 from udacore.testing.checks.report import ContractError
 from udacore.testing.checks.runs import Runs

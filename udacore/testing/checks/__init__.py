@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from udacore.discovery import Method
 from udacore.errors import UdaError
+from udacore.methods.discovery import Method
 from udacore.plugins import CheckResult, check_plugin
 from udacore.testing.checks import losses, state, static, whole
 from udacore.testing.checks.reach import Reach, try_labels

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from udacore.beside import PREFIX
 from udacore.config.presets import list_presets
 from udacore.config.resolve import CORE, STREETS
-from udacore.discovery import Method, list_plugins, load_plugin
 from udacore.errors import UdaError
+from udacore.methods.beside import PREFIX
+from udacore.methods.discovery import Method, list_plugins, load_plugin
 
 
 def find_bases(method: Method) -> list[str]:

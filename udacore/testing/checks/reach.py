@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from udacore.config.convert import field_names
-from udacore.discovery import list_plugins
 from udacore.errors import UdaError, list_names, one_line
+from udacore.methods.discovery import list_plugins
 from udacore.plugins import hooks_of
 from udacore.testing.checks.builds_on import find_bases, own_modules
 from udacore.testing.checks.loss_names import find_loss_names, find_missing

@@ -9,16 +9,16 @@ from typing import Any
 
 import yaml
 
-from udacore import discovery
 from udacore.config.convert import field_names, structure
 from udacore.config.dump import dump_config, to_plain, to_yaml
 from udacore.config.files import parse_yaml
 from udacore.config.presets import list_presets
 from udacore.config.resolve import CORE, load_config
 from udacore.config.schema import Config
-from udacore.discovery import Method, import_plugin
 from udacore.engine.preflight import try_optimizers
 from udacore.errors import UdaError, list_names
+from udacore.methods import discovery
+from udacore.methods.discovery import Method, import_plugin
 from udacore.plugins import build_hooks, hook_names, hooks_of, silent_settings
 from udacore.testing.checks.report import ContractError, flat
 from udacore.testing.checks.subject import Subject, load_method

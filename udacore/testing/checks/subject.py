@@ -17,8 +17,8 @@ from udacore.config.presets import list_presets
 from udacore.config.resolve import CORE, STREETS, default_preset, load_config
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SamplerConfig
 from udacore.config.transforms import ResizeShortSide
-from udacore.discovery import Method, check_api, is_file, load_plugin, settings_class
 from udacore.errors import UdaError, list_names
+from udacore.methods.discovery import Method, check_api, is_file, load_plugin, settings_class
 from udacore.options import MethodSettings
 from udacore.testing.checks.builds_on import find_base_with_streets
 from udacore.testing.checks.report import ContractError

@@ -22,12 +22,12 @@ from typing import Any
 
 import attrs
 
-from udacore import beside
 from udacore.api import UDACORE_API
-from udacore.beside import FileLoader, forget_beside, read_beside
 from udacore.config.convert import misfits
 from udacore.config.presets import GROUP
 from udacore.errors import PluginError, near_matches
+from udacore.methods import beside
+from udacore.methods.beside import FileLoader, forget_beside, read_beside
 from udacore.options import MethodSettings
 from udacore.places import find_place
 from udacore.places import is_dir as is_folder

@@ -22,9 +22,9 @@ from string import Template
 import attrs
 
 from udacore.api import UDACORE_API
-from udacore.discovery import Method, list_plugins, load_plugin
 from udacore.errors import ConfigError, near_matches
 from udacore.files import write_text
+from udacore.methods.discovery import Method, list_plugins, load_plugin
 
 HOME = "https://github.com/udacore/udacore"
 LICENSES = ("MIT", "BSD-3-Clause", "Apache-2.0", "MPL-2.0", "GPL-3.0-or-later")
@@ -159,7 +159,7 @@ def _write(folder: Path, path: str, template: str | None, request: Request, word
 
 
 def _template(name: str) -> Template:
-    return Template((resources.files("udacore.cli") / "templates" / f"{name}.tmpl").read_text(encoding="utf-8"))
+    return Template((resources.files("udacore.methods") / "templates" / f"{name}.tmpl").read_text(encoding="utf-8"))
 
 
 def _words(request: Request) -> dict[str, str]:

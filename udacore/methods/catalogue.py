@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from udacore.api import UDACORE_API
-from udacore.discovery import InstalledPlugin, core_fits, list_plugins
+from udacore.methods.discovery import InstalledPlugin, core_fits, list_plugins
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +45,7 @@ def make_catalogue() -> list[Entry]:
 
 def spec_names() -> tuple[str, ...]:
     """Names of the hooks in the order of the contract, read without its import (which needs torch)."""
-    tree = ast.parse(Path(__file__).with_name("hookspecs.py").read_text(encoding="utf-8"))
+    tree = ast.parse(Path(__file__).parent.with_name("hookspecs.py").read_text(encoding="utf-8"))
     return tuple(node.name for node in tree.body if isinstance(node, ast.FunctionDef) and _marks(node, "hookspec"))
 
 

@@ -1,0 +1,1 @@
+"""Methods as packages: how they are found, loaded, listed and begun."""
