@@ -25,8 +25,9 @@ test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since s
 test-oldest: $(OLDEST)/.installed  ## processes, contract, resume and core under the oldest torch that is allowed
 	OMP_NUM_THREADS=1 timeout 900 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
 
-faults: $(INSTALLED)  ## kills at random instants of six methods, and all of tests/faults (half an hour on two cores)
-	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/faults/check_kills.py tests/bad_input
+faults: $(INSTALLED)  ## what is long: kills at random instants of six methods, all of tests/faults and tests/bad_input, further presets
+	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/faults/check_kills.py tests/bad_input \
+		tests/cli/test_new.py plugins/bdl/tests/test_run.py
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .

@@ -124,5 +124,5 @@ def test_resnet101_has_the_methods_own_form_and_head(network):
     for conv in network.classifier.conv2d_list:
         bound = (2048 * 9) ** -0.5  # of torch's own start
         assert conv.bias is None
-        assert float(conv.weight.detach().abs().max()) <= bound
+        assert float(conv.weight.detach().abs().max()) <= bound * (1 + 1e-6)  # the bound itself is rounded to float32
         assert float(conv.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.01)
