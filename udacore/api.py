@@ -1,4 +1,4 @@
-"""The version of the hooks, and the warning that comes before one of them changes."""
+"""The version of the hooks, and the warning for names that are about to change."""
 
 from __future__ import annotations
 

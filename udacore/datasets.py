@@ -1,4 +1,4 @@
-"""Data sets as records, one for each: how its files are found, how its labels are read, and what is known of it.
+"""Data sets as records: how files are found, how labels are read, and what is known of the complete set.
 
 Records are found through the entry-point group `udacore.datasets`, the built-in ones like anybody's:
 

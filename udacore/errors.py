@@ -1,4 +1,4 @@
-"""Errors that a user should read: what was given, where, and what to do instead."""
+"""Errors for users: what was given, where, and what to do instead."""
 
 from __future__ import annotations
 

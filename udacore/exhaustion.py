@@ -1,4 +1,4 @@
-"""Memory or processes that the system refused: which exceptions say so, and the line that a user reads."""
+"""Errors of exhausted memory or processes, as one line for the user."""
 
 from __future__ import annotations
 

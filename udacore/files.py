@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the checksums by which a damaged one is found."""
+"""Atomic writing of files, and checksums that find a damaged one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a network and a normalised image to class probabilities or labels at any size.
+"""Inference: class probabilities or labels at any size from a normalised image.
 
 Sizes are (height, width). The model is used in the mode it is in (evaluation mode is the caller's choice), no gradient
 is kept, and `model(image)` gives an `Output`.

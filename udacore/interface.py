@@ -1,4 +1,4 @@
-"""What crosses the boundary between the core and a method.
+"""The types that the core and a method exchange.
 
 Letters: N images, K classes, A channels, H x W the picture's size in pixels, h x w that of the features.
 """

@@ -1,4 +1,4 @@
-"""From label maps to scores: confusion matrix, IoU, accuracies, and tables of them. No torch at import time."""
+"""Scores from label maps: confusion matrix, IoU, accuracies, and tables of them. Does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How settings are declared: frozen attrs classes whose every field carries a help text.
+"""Declaration of settings: frozen attrs classes whose every field has a help text.
 
 The same declaration feeds configuration files, `a.b=c` on the command line, `uda config` and the docs.
 """

@@ -1,4 +1,4 @@
-"""Names of files as users write them: `~`, a file inside a package, and words that no file system takes."""
+"""Names of files as users write them: `~`, `package:path`, and names that no file can have."""
 
 from __future__ import annotations
 

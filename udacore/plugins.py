@@ -1,4 +1,4 @@
-"""Methods at work: the hooks of a run, labels for their exceptions, and a quick check for plugin authors.
+"""The hooks of a run, labels for exceptions of methods, and a quick check for plugin authors.
 
 What is installed is found and loaded in `discovery`; its names are here too.
 """

@@ -1,4 +1,4 @@
-"""Pseudo labels of the target by argmax and class-wise thresholds of confidence (algorithms/proca 8)."""
+"""Pseudo labels by argmax and class-wise confidence thresholds (algorithms/proca 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method needs to work in several processes; with one process all of it is the identity.
+"""Collectives for methods that train in several processes; with one process each is the identity.
 
 Gradients are averaged over ranks by the core. A loss that is pooled over all ranks (its value is the same
 everywhere, through `all_sum`) must therefore be multiplied by `size()` on each rank.

@@ -1,4 +1,4 @@
-"""The core's own plugin: supervised on the source, self-training where a round has pseudo labels.
+"""The core's own method: cross-entropy on the source, self-training where a round has pseudo labels.
 
 It answers wherever a method is silent, and is the baseline when chosen by its name. A plugin like any other: it uses
 nothing that a stranger could not.

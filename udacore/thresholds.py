@@ -1,4 +1,4 @@
-"""Class-wise thresholds of confidence: the exact quantile over all pixels of a data set, in constant memory.
+"""Class-wise confidence thresholds: exact quantiles over all pixels of a data set, in constant memory.
 
 For each class, of the confidences x_0 <= ... <= x_{L-1} of the L pixels predicted so, the threshold is
 min(x_k, cap) with k = round(L * percent), halves to even, at most L - 1; 0 where L = 0 (algorithms/proca 8, algorithms/bdl 9).

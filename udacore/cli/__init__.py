@@ -1,4 +1,4 @@
-"""The command line: one module a command, imported when it is used, so that `uda --help` does not wait for torch.
+"""The command line. Each command is a module that is imported when it is used, so `uda --help` does not load torch.
 
 `main` is the one place where an error that a user should read becomes a line on stderr and an exit code.
 """

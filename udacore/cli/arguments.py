@@ -1,4 +1,4 @@
-"""What several commands take alike: a method, a configuration and changes to it."""
+"""Arguments that several commands share: a method, a configuration, and overrides."""
 
 from __future__ import annotations
 

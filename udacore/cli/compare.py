@@ -1,4 +1,4 @@
-"""`uda compare`: finished runs side by side."""
+"""`uda compare`: finished runs in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`uda config`: everything that can be set, with the values that a run would have."""
+"""`uda config`: print the complete configuration with the help of every setting."""
 
 from __future__ import annotations
 

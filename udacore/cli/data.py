@@ -1,4 +1,4 @@
-"""`uda data`: is what lies on the disk what a run expects?"""
+"""`uda data check`: look at a data set before a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`uda hooks`: the contract between the core and a method, as its authors wrote it."""
+"""`uda hooks`: print the contract between the core and a method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`uda import`: a checkpoint that a method's authors released, as one of ours."""
+"""`uda import`: convert a checkpoint that a method's authors released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`uda data make`: a few small pictures in the format of a real data set, to try things out before the archives are there."""
+"""`uda data make`: write a few small images in the format of a real data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`uda plugins`: which methods are installed, what one offers, whether one keeps the contract."""
+"""`uda plugins`: list, show, check and create methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`uda predict`: labels for pictures, folders and videos."""
+"""`uda predict`: label images, folders and videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`uda run`: carry out a configuration."""
+"""`uda run`: train."""
 
 from __future__ import annotations
 

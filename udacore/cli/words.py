@@ -1,4 +1,4 @@
-"""Words of the command line that name files or configurations, and lines of text for people."""
+"""Checks of words on the command line that name files or configurations, and output of text."""
 
 from __future__ import annotations
 

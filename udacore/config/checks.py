@@ -1,4 +1,4 @@
-"""What must fit together in a configuration beyond the type of each value."""
+"""Checks of a configuration beyond the type of each value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From plain YAML data to settings classes, strictly: nothing is guessed, and all problems are found in one go.
+"""Strict conversion of plain YAML data to settings classes; all problems are reported at once.
 
 A cast that loses something is refused (3.7 is no whole number, "false" is not false), one that loses nothing is made
 (3 where a number is wanted; the text "1e-4", as YAML 1.1 reads 1e-4).

@@ -1,4 +1,4 @@
-"""Settings for people: the complete configuration with a comment for each key, and tables for the documentation."""
+"""The complete configuration with a comment for each key, and tables of settings for the documentation."""
 
 from __future__ import annotations
 

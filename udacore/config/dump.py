@@ -1,4 +1,4 @@
-"""From settings classes back to plain data, and to YAML that reads back to the same."""
+"""Settings classes as plain data, and as YAML that reads back to the same settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets inside packages: those of the core, of the run's method, and of any installed method by `plugin/preset`."""
+"""Presets inside packages: the core's, those of the run's method, and `plugin/preset` of any installed method."""
 
 from __future__ import annotations
 

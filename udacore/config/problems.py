@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words: the list of problems and how values and types are spelt in it."""
+"""Problems of a configuration as messages: how values and types are written in them."""
 
 from __future__ import annotations
 

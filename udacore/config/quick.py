@@ -1,4 +1,4 @@
-"""A rehearsal: a configuration with its steps divided, its pictures made small and few, and nothing else changed."""
+"""`uda run --quick N`: a configuration with fewer steps and fewer, smaller images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the words of a round stand for: its weights, its pseudo labels and its images, read in one place.
+"""The values of `weights`, `initial`, `labels` and `images`, parsed in one place.
 
 `weights: round source` and `target.labels: make` are texts in a file. Everything that acts on them takes the values
 of this module, so that no two readers can disagree on a blank or a default.

@@ -1,4 +1,4 @@
-"""From a file, a preset and `a.b=c` to a complete, checked `Config`."""
+"""From a preset or file and `a.b=c` to a complete, checked `Config`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting of a run, with its default and one line of help. No torch here: `uda config` must be quick.
+"""Every setting of a run, with its default and one line of help. Does not import torch, so `uda config` is quick.
 
 `RoundConfig` is what a round may choose for itself; values at the top level of a file are the defaults of all rounds.
 `Config` adds what holds for the whole run.

@@ -1,4 +1,4 @@
-"""Settings of the steps from a file to the network's input; `data/transforms.py` carries them out in the given order."""
+"""Settings of the transforms; `data/transforms.py` applies them in the given order."""
 
 from __future__ import annotations
 

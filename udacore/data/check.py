@@ -1,4 +1,4 @@
-"""`uda data check`: what a data set on disk holds, and what is wrong with it, by name."""
+"""The report of `uda data check`: contents and problems of a data set on disk."""
 
 from __future__ import annotations
 

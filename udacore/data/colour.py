@@ -1,4 +1,4 @@
-"""Colours of a picture: jitter, grey, and the numbers a network expects. Pure functions; every random choice is an argument."""
+"""Colour transforms: jitter, grey, normalisation. Pure functions; every random choice is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set as a table of pictures and labels: one class for all, and overlays that replace one of its columns."""
+"""`ImageTable`, the images and labels of a data set, and overlays that replace either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an open picture to pixels, as people see it: depth, colour model, transparency and orientation.
+"""Decoding of images to RGB: bit depth, colour model, transparency and EXIF orientation.
 
 What cannot be shown without a guess, such as floats of unknown range, is refused by name. See docs/data.md, "Pictures".
 """

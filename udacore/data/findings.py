@@ -1,4 +1,4 @@
-"""What the counts of a data set mean, in words: ids that a map leaves out, masks of 0 and 255, many findings of one kind."""
+"""Findings of `uda data check` as messages: unmapped ids, masks of 0 and 255, repeated findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Geometry of a picture and its label: size, window, mirror. Pure functions; every random choice is an argument.
+"""Geometric transforms of an image and its label: resize, crop, flip. Pure functions; every random choice is an argument.
 
 Images are uint8 or float32 H W 3 (RGB, 0..255), labels uint8 H W, sizes (width, height), all in pixels. A label whose
 size differs from its image's (an overlay) is brought to a new size straight from its own.

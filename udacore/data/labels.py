@@ -1,4 +1,4 @@
-"""Label spaces: which classes there are, their colours, and how each data set's raw ids become train ids.
+"""Label spaces: classes, colours, and the map from raw ids to train ids.
 
 A label is a uint8 array H W of train ids 0..K-1, or 255 where nothing counts. Raw ids are mapped by one lookup in a
 table of 256 entries. Numbers and colours are those of algorithms/datasets 5.

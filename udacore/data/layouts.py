@@ -1,4 +1,4 @@
-"""Folders and files: the root of a data set, the files below a folder, and words on what lies in the place of a missing one."""
+"""Folders and files of data sets, and messages about missing ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pictures of a data set are used, and where their labels lie: lists, exceptions, pairs."""
+"""The images and labels of a data set that are used: lists, exceptions, pairs."""
 
 from __future__ import annotations
 

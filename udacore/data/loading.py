@@ -1,4 +1,4 @@
-"""Batches: the endless stream of a domain for training, and the pass over each image once at a round's end.
+"""Batches: the endless stream of a domain for training, and a pass over each image at a round's end.
 
 A sample depends on (seed, round, domain, position in the stream) alone: not on the number of worker processes, not on
 the number of ranks, and not on where a resumed run began.

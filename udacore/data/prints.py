@@ -1,4 +1,4 @@
-"""Whether two lists of pictures and labels are the same, without reading all of them."""
+"""Fingerprints of lists of files, which tell whether two lists are the same without reading every file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where random numbers of the data come from: a generator for each purpose and place, never the global ones."""
+"""Random generators for data: one for each purpose and position, never the global ones."""
 
 from __future__ import annotations
 

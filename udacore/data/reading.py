@@ -1,4 +1,4 @@
-"""Pictures and labels from and to files.
+"""Reading and writing of images and labels.
 
 Each kind of label has its own decoder, because the wrong one gives numbers that look like labels: OpenCV turns a
 palette PNG into colours, and Pillow keeps the high byte of a 16-bit PNG (algorithms/datasets 2 and 3).

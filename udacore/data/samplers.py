@@ -1,4 +1,4 @@
-"""In which order the images of a domain come: `sampler(position) -> index`, at random access.
+"""The order of a domain's images: `sampler(position) -> index`, with random access.
 
 The index depends on the key of the stream (seed, round, domain) and the position alone, so that a resumed run, a worker
 and every rank see the same order. Streams are endless: a list that is shorter than the run begins anew.

@@ -1,4 +1,4 @@
-"""A quick look at the data before the first step, so that a run does not fail in the middle."""
+"""Checks of the data before the first step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table reads from: files, or pictures drawn by the generator of the embedded domains."""
+"""Where an `ImageTable` reads from: files, or the generator of `streets`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a data set and the names of its files: what there is, and the words where something else is asked for."""
+"""Splits of data sets and names of their files, and messages where another split was asked for."""
 
 from __future__ import annotations
 

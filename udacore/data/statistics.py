@@ -1,4 +1,4 @@
-"""Which classes the labels of a data set hold: counted once, then read from the user's cache folder."""
+"""Class statistics of a data set's labels, cached in the user's cache folder."""
 
 from __future__ import annotations
 

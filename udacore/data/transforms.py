@@ -1,4 +1,4 @@
-"""The steps from a file to the network's input, in the order of the configuration.
+"""The transforms from a file to the network's input, in the order of the configuration.
 
 `apply_transforms` draws the random choices; what is done with them stands in `geometry` and `colour`.
 """

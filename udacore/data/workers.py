@@ -1,4 +1,4 @@
-"""Processes that prepare data ahead of its use."""
+"""Processes that prepare data in advance."""
 
 from __future__ import annotations
 

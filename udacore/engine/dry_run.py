@@ -1,4 +1,4 @@
-"""A run before the run: some steps of every round, for its memory and its time."""
+"""`uda run --dry-run`: some steps of every round, for memory and time."""
 
 from __future__ import annotations
 

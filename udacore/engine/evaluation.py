@@ -1,4 +1,4 @@
-"""A model over a labelled set under a named protocol, into one confusion matrix."""
+"""Evaluation of a model on a labelled set under a protocol."""
 
 from __future__ import annotations
 

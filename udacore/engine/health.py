@@ -1,4 +1,4 @@
-"""Runs that go wrong say so early: non-finite losses and gradients are flagged on the device, and read when it is waited for anyway."""
+"""Detection of non-finite losses and gradients on the device, read when the device is waited for anyway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hook gives is checked against its contract, and what breaks it is named: plugin, hook, round, and what was asked."""
+"""Checks of what hooks return; a violation is reported with plugin, hook and round."""
 
 from __future__ import annotations
 

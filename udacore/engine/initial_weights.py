@@ -1,4 +1,4 @@
-"""How a round's model begins: built by the method, then filled with the weights that the round names."""
+"""The model at the start of a round: built by the method, then filled with the weights that the round names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who learns: the parts of a model, their optimisers, and how gradients of several processes meet."""
+"""Parts of a model, their optimisers, and the averaging of gradients over processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be known before the first step, so that a run does not end in the middle: files and rounds that are named for later."""
+"""Checks and hints before the first step, so that a run does not fail in a later round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a round: the method looks back over the data, the model is scored again if it changed, labels are made."""
+"""The end of a round: `on_round_end`, scores, and pseudo labels for later rounds."""
 
 from __future__ import annotations
 

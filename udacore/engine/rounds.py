@@ -1,4 +1,4 @@
-"""A run and its rounds as objects: settings, open data sets, and where each round's files lie."""
+"""A run and its rounds as objects: settings, open data sets, and the files of each round."""
 
 from __future__ import annotations
 

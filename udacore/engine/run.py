@@ -1,4 +1,4 @@
-"""A run: for each round build the model, take its steps, look back over the data, label for the next round."""
+"""A run: for each round build the model, take its steps, end it, and label for the next round."""
 
 from __future__ import annotations
 

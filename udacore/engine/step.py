@@ -1,4 +1,4 @@
-"""From two losses to one update."""
+"""One optimiser step: losses of both hooks, backward passes by part, update."""
 
 from __future__ import annotations
 

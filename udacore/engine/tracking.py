@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl and log.txt (cut back on resume), TensorBoard, and lines or a bar on stderr."""
+"""Outputs of a run: metrics.jsonl and log.txt (cut back on resume), TensorBoard, and lines on stderr."""
 
 from __future__ import annotations
 

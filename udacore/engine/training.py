@@ -1,4 +1,4 @@
-"""The steps of a round: set it up, take them, choose the model that is kept."""
+"""The steps of a round: set up, train, and choose the model that is kept."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Methods as packages: how they are found, loaded, listed and begun."""
+"""Methods as packages: found, loaded, listed and created."""

@@ -1,4 +1,4 @@
-"""Imports of a plugin file from the folder that it lies in.
+"""Imports of a plugin file from its own folder.
 
 Only the file itself, and what it imports from there, sees that folder: `sys.path` stays as it is, and the modules have
 private names, so that two files may each have a `helpers.py` beside them.

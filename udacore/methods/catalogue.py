@@ -1,4 +1,4 @@
-"""What is known of installed methods without importing one: metadata, and the text of the module that has the hooks."""
+"""Facts about installed methods without importing them: metadata, and the source of the module with the hooks."""
 
 from __future__ import annotations
 

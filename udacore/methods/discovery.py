@@ -1,4 +1,4 @@
-"""Find methods and load the one that is asked for; what is wrong with it is said in one line.
+"""Finding and loading of methods; a fault in one is reported in one line.
 
 A method is an entry point of the group `udacore.plugins`, or a Python file. Listing reads metadata and imports
 nothing, so what is broken elsewhere never stops a run; only the method of the run is imported.

@@ -1,4 +1,4 @@
-"""A complete package for a new method, from the templates beside this file or from a method in one file.
+"""`uda plugins new`: a complete package for a new method, from templates or from a method in one file.
 
 Templates are `string.Template` texts. What is written passes its own tests, ruff and mypy as it is.
 """

@@ -1,4 +1,4 @@
-"""The variants by name. Numbers of a network stand here and nowhere else."""
+"""The named network variants. Sizes of a network stand here and nowhere else."""
 
 from __future__ import annotations
 

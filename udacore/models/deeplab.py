@@ -1,4 +1,4 @@
-"""DeepLab-V2's head, and the segmenter: a feature extractor and a head under one name each."""
+"""DeepLab-V2's head, and the segmenter: a feature extractor and a head."""
 
 from __future__ import annotations
 

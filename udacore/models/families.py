@@ -1,4 +1,4 @@
-"""Files of ImageNet weights: which family one is of, told by its keys and shapes, and its keys as those of our backbones."""
+"""Files of ImageNet weights: their family, recognised by keys and shapes, and the keys of our backbones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the entries of a state_dict fit a network, by shape and kind of number."""
+"""Checks that a state_dict fits a network, by shape and kind of number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that authors released, as state_dicts of ours. A layout is data; a method ships its own.
+"""Layouts of released checkpoints, and their conversion to our state_dicts. A layout is data; a method ships its own.
 
     FADA = Layout(
         name="fada",

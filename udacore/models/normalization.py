@@ -1,4 +1,4 @@
-"""Batch normalisation in the forms that the methods differ in.
+"""The variants of batch normalisation that methods use.
 
 All forms hold the keys `weight`, `bias`, `running_mean` and `running_var`, so weights pass from one to another; the
 domain-specific form holds them once for each domain and takes a plain set for both.

@@ -1,4 +1,4 @@
-"""Files that torch.save wrote: the one reader of .pt and .pth. Nothing is unpickled, all is checked."""
+"""The reader of .pt and .pth files. Nothing is unpickled, everything is checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State_dicts as people save them: inside a checkpoint, behind DistributedDataParallel, torch.compile or a trainer's prefix."""
+"""State_dicts inside checkpoints and behind prefixes of DistributedDataParallel, torch.compile or trainers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights into a model: strictly by name and shape, from ImageNet, from a file, from a state_dict."""
+"""Strict loading of weights by name and shape: from ImageNet, a file, or a state_dict."""
 
 from __future__ import annotations
 

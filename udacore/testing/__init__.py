@@ -1,4 +1,4 @@
-"""What tests of methods need: the contract to inherit, miniatures of the real data sets, interrupted runs, methods broken on purpose.
+"""Test kit for methods: the contract to inherit, miniature data sets, interrupted runs, broken methods.
 
     from udacore.testing import MethodContract
 

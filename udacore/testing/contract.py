@@ -1,4 +1,4 @@
-"""The contract between the core and a method, as a test class to inherit: `from udacore.testing import MethodContract`."""
+"""The contract as a test class to inherit: `from udacore.testing import MethodContract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Miniature data sets in exactly the format of the real ones, for tests: GTA5, SYNTHIA, Cityscapes, Foggy Cityscapes.
+"""Miniature data sets in exactly the real formats: GTA5, SYNTHIA, Cityscapes, Foggy Cityscapes.
 
 Each picture is a patchwork of regions in its classes' colours plus noise, and its label is encoded as in the real files.
 Over a set all classes of the label space occur, together with some raw ids that are ignored. Everything follows from

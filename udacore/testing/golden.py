@@ -1,4 +1,4 @@
-"""Compare operations with reference vectors, number by number.
+"""Comparison of operations with reference vectors.
 
     python -m udacore.testing.golden VECTORS OPS_FILE [--only TEXT]
 

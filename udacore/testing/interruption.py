@@ -1,4 +1,4 @@
-"""A run that dies in its steps, and what must be the same once it was resumed."""
+"""Runs that are interrupted in their steps, and the comparison of a resumed run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that are broken on purpose: a test of adaptation that they pass shows nothing."""
+"""Methods broken on purpose, which a test of adaptation must not pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for tests of methods and of whatever reads data sets: miniatures of the real ones, and the command line.
+"""Pytest fixtures: miniature data sets and the command line.
 
 Loaded only when asked for: `pytest_plugins = ["udacore.testing.pytest_plugin"]` in the conftest.py beside the configuration of pytest, or
 `pytest -p udacore.testing.pytest_plugin`.

@@ -1,4 +1,4 @@
-"""Whole runs for tests of a method: a preset, changes to it, and what the run left behind."""
+"""Whole runs for tests of a method: configure, train, score."""
 
 from __future__ import annotations
 

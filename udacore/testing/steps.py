@@ -1,4 +1,4 @@
-"""Optimiser steps on given batches, as a run takes them, for tests of a method's arithmetic."""
+"""Optimiser steps on given batches, for tests of a method's arithmetic."""
 
 from __future__ import annotations
 

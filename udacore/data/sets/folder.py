@@ -1,4 +1,4 @@
-"""A data set of one's own: a folder of images and a folder of labels (algorithms/datasets 4)."""
+"""Your own data set: a folder of images and a folder of labels (algorithms/datasets 4)."""
 
 from __future__ import annotations
 

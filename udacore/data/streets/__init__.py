@@ -1,4 +1,4 @@
-"""The embedded domains `streets`: procedural street scenes in pairs of a source and a target, made while they are read.
+"""`streets`: procedural street scenes in pairs of a source and a target, drawn while they are read.
 
 Pair W (weather and shadow) differs by local light and new object forms, P by its palette, L by camera and layout.
 """

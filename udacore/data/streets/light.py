@@ -1,4 +1,4 @@
-"""From flat colours to a photograph: texture, shadow, fog, local light, exposure, lens and sensor."""
+"""Lighting and camera effects: texture, shadow, fog, local light, exposure, lens and sensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What draws an object: the canvas with the camera, the colours, the random numbers and the strengths of one image."""
+"""The state for drawing one image: canvas, camera, colours, random numbers and strengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between the two domains: named groups of changes, and the pairs that are made of them."""
+"""The differences between the two domains: named groups of changes, and the pairs made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cars, vans and buses: boxes of which the rear (or front) and the side towards the camera are seen."""
+"""Cars, vans and buses: boxes that show the rear (or front) and the side towards the camera."""
 
 from __future__ import annotations
 

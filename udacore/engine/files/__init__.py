@@ -1,1 +1,1 @@
-"""What a run leaves on the disk: its folder, checkpoints, overlays, metrics and environment."""
+"""The files of a run: folder, checkpoints, overlays, metrics and environment."""

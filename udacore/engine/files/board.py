@@ -1,4 +1,4 @@
-"""TensorBoard files, written at once and without a thread, so that a full disk is an error and not a hang."""
+"""TensorBoard files, written without a thread, so that a full disk is an error and not a hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What survives a restart, to disk and back: atomic files of tensors, numbers and names, never unpickled."""
+"""Checkpoints: atomic files of tensors, numbers and names, read without unpickling."""
 
 from __future__ import annotations
 

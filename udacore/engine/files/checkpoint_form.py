@@ -1,4 +1,4 @@
-"""What a checkpoint must hold: names, types and shapes, checked when it is read."""
+"""The form of a checkpoint: names, types and shapes, checked on reading."""
 
 from __future__ import annotations
 

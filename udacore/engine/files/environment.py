@@ -1,4 +1,4 @@
-"""What a run's outcome depends on beside its settings, as env.json holds it: compared when the run goes on."""
+"""env.json: versions, device and data that a run depends on, compared when it is resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run folder: where it is, whether it may be used, and where a resumed run goes on."""
+"""The run folder: its place, the lock on it, and the point where a resumed run goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON files of a run folder, read back: a damaged one is told from one that is missing."""
+"""Reading of the JSON files of a run folder."""
 
 from __future__ import annotations
 

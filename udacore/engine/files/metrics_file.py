@@ -1,4 +1,4 @@
-"""metrics.jsonl, read back: every line is checked before it is believed."""
+"""Reading of metrics.jsonl; every line is checked."""
 
 from __future__ import annotations
 

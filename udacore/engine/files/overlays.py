@@ -1,4 +1,4 @@
-"""Labels and images that one round writes and a later one reads; complete only with its manifest."""
+"""Overlays: labels and images that one round writes and a later one reads; complete only with a manifest."""
 
 from __future__ import annotations
 

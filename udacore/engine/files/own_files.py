@@ -1,4 +1,4 @@
-"""What a run folder may hold, and how an old run gives way to a new one: nothing else is ever moved or deleted."""
+"""Which files a run writes, and how a new run replaces an old one; no other file is moved or deleted."""
 
 from __future__ import annotations
 

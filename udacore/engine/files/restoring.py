@@ -1,4 +1,4 @@
-"""From a checkpoint back into a round's model and optimisers; what does not fit is named."""
+"""Restoring a round's model, optimisers and random states from a checkpoint."""
 
 from __future__ import annotations
 

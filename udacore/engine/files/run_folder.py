@@ -1,4 +1,4 @@
-"""The files of a run folder: every name is written here, and nowhere else."""
+"""The names of all files in a run folder."""
 
 from __future__ import annotations
 

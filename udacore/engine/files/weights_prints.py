@@ -1,4 +1,4 @@
-"""Checksums of the files of weights that a configuration names, by the setting that names them."""
+"""Checksums of the files of weights that a configuration names."""
 
 from __future__ import annotations
 

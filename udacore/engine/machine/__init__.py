@@ -1,1 +1,1 @@
-"""The machine that a run uses: device, processes, signals and memory."""
+"""The machine: device, processes, signals and memory."""

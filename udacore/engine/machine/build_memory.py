@@ -1,4 +1,4 @@
-"""What a method's `build_model` allocates, counted before it is taken."""
+"""Memory that a method's `build_model` allocates, counted before it is taken."""
 
 from __future__ import annotations
 

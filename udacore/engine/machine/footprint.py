@@ -1,4 +1,4 @@
-"""What a configuration would take of memory, as far as its settings alone tell: said before it is taken.
+"""Memory that a configuration takes, estimated from its settings before it is taken.
 
 Every figure is a lower bound: a configuration that passes may still need more.
 """

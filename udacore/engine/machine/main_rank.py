@@ -1,4 +1,4 @@
-"""What the main process does for all: files that exist once, and failures that must reach every process."""
+"""Actions of the main rank alone, whose errors are raised on every rank."""
 
 from __future__ import annotations
 

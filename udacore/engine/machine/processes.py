@@ -1,4 +1,4 @@
-"""The group of processes that torchrun has started: how they meet, and how they part without a thread left behind."""
+"""The process group of torchrun: start and end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and SIGINT: during steps after one more checkpoint, elsewhere at once; each with a line that says so."""
+"""SIGTERM, SIGHUP and SIGINT: stop after one more checkpoint during steps, elsewhere at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torchrun says through the environment, checked before it is used."""
+"""The environment variables of torchrun, checked before they are used."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is made of finished runs: scores, predictions and comparisons."""
+"""Uses of finished runs: scores, predictions and comparisons."""

@@ -1,4 +1,4 @@
-"""Finished runs side by side: means over seeds, and each method's paired difference to its matched control."""
+"""Comparison of finished runs: means over seeds, and paired differences to matched controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files in an output folder `uda predict` has written, from what: so that no other file is ever replaced, and none made twice."""
+"""The record of files that `uda predict` has written, so that no other file is replaced."""
 
 from __future__ import annotations
 

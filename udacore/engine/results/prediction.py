@@ -1,4 +1,4 @@
-"""Labels for pictures that nobody labelled: files, folders and videos, under the protocol of an evaluation set."""
+"""Prediction of images, folders and videos under the protocol of an evaluation set."""
 
 from __future__ import annotations
 

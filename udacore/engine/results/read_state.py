@@ -1,4 +1,4 @@
-"""Which parameters and buffers a prediction reads, so that a round's end that changes none of them needs no new score."""
+"""The parameters and buffers that a prediction reads: a round's end that changes none needs no new score."""
 
 from __future__ import annotations
 

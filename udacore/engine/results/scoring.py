@@ -1,4 +1,4 @@
-"""A finished model, scored again: another protocol, another checkpoint, a folder of them."""
+"""Scoring of a finished run again: another protocol, a checkpoint, or a folder of checkpoints."""
 
 from __future__ import annotations
 

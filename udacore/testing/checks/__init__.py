@@ -1,4 +1,4 @@
-"""The checks of the contract as plain functions: each takes a method on trial and raises ContractError with one line.
+"""The checks of the contract as functions: each takes a method and raises ContractError with one line.
 
 `MethodContract` calls them from pytest, `uda plugins check` calls the fast ones; neither pytest nor anything else is needed here.
 """

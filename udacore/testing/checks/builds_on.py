@@ -1,4 +1,4 @@
-"""Which installed methods a method builds on, and whose preset it is tried with where it brings none of its own."""
+"""The method that a method builds on, whose preset is used where it has none."""
 
 from __future__ import annotations
 

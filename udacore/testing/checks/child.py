@@ -1,4 +1,4 @@
-"""A run in a process of its own, watched: what it opened, what it changed in the process, how it ended.
+"""A run in a child process that reports what it opened and changed, and how it ended.
 
 `main` is what that process calls; what it saw is left in a JSON file, since a process may also be killed.
 """

@@ -1,4 +1,4 @@
-"""A second device, played by the CPU: tensors know on which of the two they lie, and mixing them fails as it would on a GPU."""
+"""A second device simulated on the CPU: mixing tensors of the two fails as it would on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of losses and numbers in a method's code, read from its source: what a check may have missed."""
+"""Names of losses and numbers in a method's source, to find those that no check reached."""
 
 from __future__ import annotations
 

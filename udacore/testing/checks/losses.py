@@ -1,4 +1,4 @@
-"""What a method's losses must be, looked at one call of the hooks at a time."""
+"""Checks of a method's losses, one call of the hooks at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the checks of a method reached: its preset, the settings that its code read, and the losses that it gave."""
+"""What the checks of a method reached: preset, settings read, and losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a check says that the contract is broken."""
+"""ContractError, and its messages."""
 
 from __future__ import annotations
 

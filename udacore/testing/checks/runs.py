@@ -1,4 +1,4 @@
-"""All rounds of a method, run in processes of their own: undisturbed, again, killed in every round, and in two processes."""
+"""Whole runs of a method in child processes: undisturbed, repeated, killed in every round, and in two processes."""
 
 from __future__ import annotations
 

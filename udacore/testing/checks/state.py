@@ -1,4 +1,4 @@
-"""What a method remembers: in its model and nowhere else; and what it leaves alone in the process."""
+"""Checks that a method keeps its state in the model alone and leaves the process unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of a method without a network: its entry point, hooks, settings and presets."""
+"""Checks of a method without a network: entry point, hooks, settings and presets."""
 
 from __future__ import annotations
 

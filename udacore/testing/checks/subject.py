@@ -1,4 +1,4 @@
-"""What is on trial: a method and a configuration of it that a processor carries out in seconds."""
+"""The method under test and a configuration that runs in seconds."""
 
 from __future__ import annotations
 

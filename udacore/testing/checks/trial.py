@@ -1,4 +1,4 @@
-"""The rounds of a method set up for a look at single calls of its hooks, on pictures of the embedded domains."""
+"""Rounds of a method set up for single calls of its hooks, on images of `streets`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of all rounds must be: quick, tidy, the same each time, however often it is killed, in one process or in two."""
+"""Checks of whole runs: time, files, repeatability, resumption, and two processes."""
 
 from __future__ import annotations
 
