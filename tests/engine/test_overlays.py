@@ -62,9 +62,9 @@ def test_a_manifest_that_is_cut_off_does_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "text"),
     [
-        (["a"], "of 2 images 1 were not written, first 'b'"),
-        (["a", "b", "b"], "of 2 images 1 were written twice, first 'b'"),
-        (["a", "b", "c"], "of 2 images 1 are no images of the target, first 'c'"),
+        (["a"], r"no label for 1 of 2 target images \(first: 'b'\)"),
+        (["a", "b", "b"], r"more than one label for 1 images \(first: 'b'\)"),
+        (["a", "b", "c"], r"yielded 1 names that are not target images \(first: 'c'\)"),
     ],
 )
 def test_a_set_of_labels_that_is_not_the_target_is_refused(tmp_path: Path, names: list[str], text: str) -> None:

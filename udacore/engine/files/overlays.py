@@ -105,14 +105,13 @@ class Overlay:
         """
         written = Counter(name for share in ranks.all_gather_object(self._written) for name in share)
         wanted = set(expected)
-        faults = {
-            "were not written": sorted(wanted - set(written)),
-            "were written twice": sorted(name for name, count in written.items() if count > 1),
-            "are no images of the target": sorted(set(written) - wanted),
-        }
-        found = [f"{len(names)} {fault}, first {names[0]!r}" for fault, names in faults.items() if names]
-        if found:
-            raise PluginError(f"make_pseudo_labels: of {len(wanted)} images {'; '.join(found)}")
+        lacking, extra = sorted(wanted - set(written)), sorted(set(written) - wanted)
+        twice = sorted(name for name, count in written.items() if count > 1)
+        faults = [f"no label for {len(lacking)} of {len(wanted)} target images (first: {lacking[0]!r})"] if lacking else []
+        faults += [f"more than one label for {len(twice)} images (first: {twice[0]!r})"] if twice else []
+        faults += [f"{len(extra)} names that are not target images (first: {extra[0]!r})"] if extra else []
+        if faults:
+            raise PluginError(f"make_pseudo_labels yielded {'; '.join(faults)}")
         self._write_manifest(list(written), numbers)
 
     def finish_any(self, *, required: bool) -> None:
@@ -124,6 +123,8 @@ class Overlay:
             on_main(lambda: None if self._earlier else shutil.rmtree(self.folder))  # what on_round_end has written stays
 
     def _write_manifest(self, names: list[str], numbers: Mapping[str, float]) -> None:
+        # Last, and in one rename: a run that is killed before it leaves an overlay that no round takes for complete, and
+        # whose files are kept or made again by their `source`.
         def act() -> None:
             every = sorted({*self._earlier, *names})
             content = {"count": len(every), "source": self.source, "numbers": dict(numbers), "names": every}
