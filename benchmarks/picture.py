@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.cli.arguments import open_run
-from udacore.data.datasets import open_table
 from udacore.data.labels import colorize
+from udacore.data.tables import open_table
 from udacore.engine.results.prediction import open_predictor
 
 PICTURES = (0, 3, 6, 9, 12)

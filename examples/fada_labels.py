@@ -17,8 +17,8 @@ import torch
 
 from udacore.cli.arguments import read_run
 from udacore.data.colour import normalize
-from udacore.data.datasets import open_table
 from udacore.data.labels import colorize, get_label_space
+from udacore.data.tables import open_table
 from udacore.engine.files.checkpoint import read_tensors
 from udacore.inference import predict_label
 from udacore.models import build_segmenter, load_children

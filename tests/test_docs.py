@@ -184,6 +184,18 @@ def test_the_map_of_the_code_has_a_line_for_each_file() -> None:
     assert uda_architecture.update(uda_architecture.PAGE.read_text()) == uda_architecture.PAGE.read_text()
 
 
+def test_the_page_on_the_code_names_files_and_rows_that_exist() -> None:
+    text = uda_architecture.PAGE.read_text()
+    before = text[: text.index("<!-- begin: files -->")]
+    core = ROOT / "udacore"
+    named = [name.removeprefix("udacore/") for name in re.findall(r"`([\w/]+(?:\.py|/))`", before) if not name.startswith(("tests/", "docs/"))]
+    assert len(named) > 20
+    assert [name for name in named if not (core / name).exists()] == []
+    rows = [set(re.findall(r"`(\w+)`", row.split("|")[2])) for row in re.findall(r"^\| \d \|.*$", before, re.MULTILINE)]
+    units = {path.stem for path in core.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}
+    assert set().union(*rows) == units
+
+
 FAULTY = """<!doctype html><html><head><link rel="stylesheet" href="https://styles.example/x.css">
 <style>pre { overflow: hidden; width: 200px } h1, h2 { font-size: 20px }</style></head><body><article><h1>A</h1><h2>B</h2><h2>B</h2>
 <p>Here $$x$$ is</p><span class="formula">\\frac{1}{2}</span><img src="nothing.png"><img src="https://pictures.example/y.png">

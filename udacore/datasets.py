@@ -3,7 +3,7 @@
 Records are found through the entry-point group `udacore.datasets`, the built-in ones like anybody's:
 
     [project.entry-points."udacore.datasets"]
-    rainy_town = "rainy_town.dataset:DATASET"
+    rainy_town = "rainy_town:DATASET"
 
 Listing names reads metadata and imports nothing; only the record that is asked for is imported.
 """
@@ -25,6 +25,8 @@ from udacore.errors import ConfigError, PluginError, near_matches
 if TYPE_CHECKING:
     from udacore.config.schema import DataConfig
 
+__all__ = ["GROUP", "Dataset", "Domain", "LabelKind", "Layout", "get_dataset", "list_datasets"]
+
 GROUP = "udacore.datasets"
 
 Domain = Literal["source", "target"]
@@ -42,7 +44,7 @@ class Layout:
     kind        how labels are encoded, or a function that reads a label file: path -> raw ids, integers H W. It must be
                 importable by its name, since processes that load data import it, and may raise OSError or ValueError
     label_suffixes  suffixes of label files; others are passed over
-    label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference
+    label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference; None: the key
     ending      what the keys of its images end with; other files of the folder are passed over
     prefixes    leading folders that lists may name and that are cut off
     on_missing  words for a message on missing labels; empty for none
@@ -54,7 +56,7 @@ class Layout:
     labels: tuple[Path, ...]
     kind: LabelKind | Callable[[Path], Any]
     label_suffixes: tuple[str, ...] = (".png",)
-    label_keys: Callable[[str], tuple[str, ...]] = lambda key: (key,)
+    label_keys: Callable[[str], tuple[str, ...]] | None = None
     ending: str = ""
     prefixes: frozenset[str] = frozenset()
     on_missing: str = ""

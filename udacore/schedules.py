@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from typing import assert_never
 
 from udacore.config.counts import parse_count
 from udacore.config.schema import ScheduleConfig
@@ -41,7 +42,9 @@ def _form(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:
         return float(schedule.factor**step)
     if schedule.name == "inv":
         return float((1 + schedule.factor * step) ** -schedule.power)
-    return 1.0
+    if schedule.name == "constant":
+        return 1.0
+    assert_never(schedule.name)  # mypy finds a name of ScheduleConfig that has no form here
 
 
 def count_steps(count: int | str, epoch: int) -> int:

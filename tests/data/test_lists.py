@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from udacore.config.schema import DataConfig
-from udacore.data.datasets import ImageTable, open_table
 from udacore.data.labels import get_label_space
+from udacore.data.tables import ImageTable, open_table
 from udacore.errors import DataError
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 

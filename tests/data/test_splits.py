@@ -11,8 +11,8 @@ from PIL import Image
 
 from udacore.config.schema import DataConfig, EvaluationConfig
 from udacore.data.check import check_data
-from udacore.data.datasets import ImageTable, check_pairs, open_table, with_labels
 from udacore.data.labels import CITYSCAPES_IDS, CLASSES19, get_label_space
+from udacore.data.tables import ImageTable, check_pairs, open_table, with_labels
 from udacore.errors import DataError
 from udacore.testing.formats import write_cityscapes, write_foggy_cityscapes, write_gta5, write_streets, write_synthia
 

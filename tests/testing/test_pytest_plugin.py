@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from udacore.config.schema import DataConfig
 from udacore.data import streets
-from udacore.data.datasets import open_table
+from udacore.data.tables import open_table
 from udacore.data.labels import get_label_space
 
 SMALL = ["device=cpu", "workers=0", "tensorboard=false", "rounds.source.steps=2", "rounds.source.batch=2", "threads=1", "evaluate.source=null"]

@@ -155,7 +155,7 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
             path = next((str(base / entry.label) for base in bases if (base / entry.label).is_file()), None)
             wanted = str(layout.root / entry.label)
         else:
-            keys = layout.label_keys(entry.key)
+            keys = (entry.key,) if layout.label_keys is None else layout.label_keys(entry.key)
             path = next((available[key] for key in keys if key in available), None)
             wanted = f"{folder}/{keys[0]}{layout.label_suffixes[0]}"
         if path is None:

@@ -35,7 +35,7 @@ Plan = tuple[tuple[int, int], ...]
 
 
 class Table(Protocol):
-    """What is asked of a data set here: see `udacore.data.datasets.ImageTable`."""
+    """What is asked of a data set here: see `udacore.data.tables.ImageTable`."""
 
     @property
     def names(self) -> tuple[str, ...]:

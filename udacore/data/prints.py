@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from udacore.data.datasets import ImageTable
 from udacore.data.sources import ImageFiles, LabelFiles
+from udacore.data.tables import ImageTable
 from udacore.errors import DataError
 
 _DIGITS = 8

@@ -12,7 +12,7 @@ from udacore.data.sources import LabelFiles, Labels, listed, unknown_ids
 from udacore.errors import DataError
 
 if TYPE_CHECKING:
-    from udacore.data.datasets import ImageTable
+    from udacore.data.tables import ImageTable
 
 _DECODED = 6  # pairs
 _HEADERS = 500  # pairs; a header takes some 0.1 ms on a local disk

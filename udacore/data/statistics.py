@@ -26,7 +26,7 @@ REPORT_SECONDS = 10.0
 
 
 class LabelTable(Protocol):
-    """What is asked of a data set here: see `udacore.data.datasets.ImageTable`."""
+    """What is asked of a data set here: see `udacore.data.tables.ImageTable`."""
 
     def __len__(self) -> int: ...
 

@@ -14,8 +14,8 @@ import torch
 from udacore import ranks
 from udacore.config.references import OfRound, images_of, labels_of
 from udacore.config.schema import Config
-from udacore.data.datasets import ImageTable
 from udacore.data.reading import write_label
+from udacore.data.tables import ImageTable
 from udacore.engine import training
 from udacore.engine.files.checkpoint import Checkpoints
 from udacore.engine.files.run_folder import RunFolder

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from udacore import ranks
 from udacore.config.schema import EvaluationConfig, PixelConfig
 from udacore.data.colour import normalize
-from udacore.data.datasets import ImageTable
 from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, subset_indices
+from udacore.data.tables import ImageTable
 from udacore.data.workers import load
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.machine.device import Machine

@@ -12,9 +12,9 @@ import attrs
 from udacore import ranks
 from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of, labels_of
 from udacore.config.schema import Config, DataConfig, RoundConfig
-from udacore.data.datasets import ImageTable, open_table, with_images, with_labels
 from udacore.data.labels import LabelSpace, get_label_space
 from udacore.data.sanity import check_pairs
+from udacore.data.tables import ImageTable, open_table, with_images, with_labels
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.files.checkpoint import LAST, Checkpoints
 from udacore.engine.files.overlays import require_overlay

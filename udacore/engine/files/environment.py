@@ -16,8 +16,8 @@ import attrs
 import torch
 
 from udacore import ranks
-from udacore.data.datasets import ImageTable
 from udacore.data.prints import count_differences, prints_of
+from udacore.data.tables import ImageTable
 from udacore.engine.files.json_files import read_environment
 from udacore.engine.files.run_folder import ENVIRONMENT
 from udacore.engine.files.weights_prints import compare_weights, weights_prints

@@ -123,8 +123,8 @@ class Overlay:
             on_main(lambda: None if self._earlier else shutil.rmtree(self.folder))  # what on_round_end has written stays
 
     def _write_manifest(self, names: list[str], numbers: Mapping[str, float]) -> None:
-        # Last, and in one rename: a run that is killed before it leaves an overlay that no round takes for complete, and
-        # whose files are kept or made again by their `source`.
+        # Written last, by one rename. If the run dies first, there is no manifest, so no round uses the folder. On resume,
+        # files from the same weights are kept, and those from others are deleted.
         def act() -> None:
             every = sorted({*self._earlier, *names})
             content = {"count": len(every), "source": self.source, "numbers": dict(numbers), "names": every}
