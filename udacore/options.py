@@ -35,7 +35,7 @@ def option(
     help      one line for users: effect and unit
     factory   makes the default, for mappings and nested settings
     at_least, above, at_most, below   bounds of a number (or of each number of a tuple); None is not checked
-    choices   gives the texts that are possible, where what is installed decides on them; else use a Literal
+    choices   gives the possible texts where they depend on what is installed, else use a Literal; excludes bounds
     keyed     for a mapping whose key names the settings class of its value (`resize`, `resize-2`)
 
     Field names with a trailing underscore are written without it in files (`from_` is `from`).
@@ -46,13 +46,41 @@ def option(
     >>> Settings().weight
     0.1
     """
-    bounds = (at_least, above, at_most, below)
+    metadata: dict[str, Any] = {HELP: help}
+    if keyed is not None:
+        metadata[KEYED] = keyed
+    if choices is not None:
+        metadata[CHOICES] = choices
+    arguments: dict[str, Any] = {"metadata": metadata}
+    if choices is not None:
+        arguments["validator"] = _check_choice(choices)
+    elif any(bound is not None for bound in (at_least, above, at_most, below)):
+        arguments["validator"] = _check_bounds(at_least, above, at_most, below)
+    if factory is not None:
+        arguments["factory"] = factory
+    elif default is not attrs.NOTHING:
+        arguments["default"] = default
+    return attrs.field(**arguments)
+
+
+def _check_choice(choices: Callable[[], Sequence[str]]) -> Callable[..., None]:
+    """A validator: ValueError for a text that is not among the choices."""
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if choices is not None and value not in choices():
+        if value not in choices():
             near = near_matches(str(value), choices())
             near = near if near.startswith("; did you mean") else ""
             raise ValueError(f"must be {' or '.join(choices())}, got {value!r}{near}")
+
+    return check
+
+
+def _check_bounds(
+    at_least: float | None, above: float | None, at_most: float | None, below: float | None
+) -> Callable[..., None]:
+    """A validator: ValueError for a number, alone or in a tuple, outside of the bounds."""
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         for number in value if isinstance(value, tuple | list) else (value,):
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
@@ -65,19 +93,7 @@ def option(
             if below is not None and not number < below:
                 raise ValueError(f"must be below {below:g}, got {number!r}")
 
-    metadata: dict[str, Any] = {HELP: help}
-    if keyed is not None:
-        metadata[KEYED] = keyed
-    if choices is not None:
-        metadata[CHOICES] = choices
-    arguments: dict[str, Any] = {"metadata": metadata}
-    if choices is not None or any(bound is not None for bound in bounds):
-        arguments["validator"] = check
-    if factory is not None:
-        arguments["factory"] = factory
-    elif default is not attrs.NOTHING:
-        arguments["default"] = default
-    return attrs.field(**arguments)
+    return check
 
 
 @attrs.frozen(kw_only=True)
