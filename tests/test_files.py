@@ -8,6 +8,7 @@ import io
 import os
 import random
 import resource
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from udacore.exhaustion import describe_exhaustion
 from udacore.files import PART, atomic, describe_disk, find_png_damage, find_zip_damage, naming, show_bytes, write_text
 
 
@@ -84,6 +86,30 @@ def test_an_archive_that_is_cut_is_damaged(tmp_path: Path, cut: int) -> None:
     torch.save({"a": torch.zeros(50)}, path)
     path.write_bytes(path.read_bytes()[:cut])
     assert find_zip_damage(path) == "its end is missing, or its table of contents is damaged"
+
+
+def test_a_bit_that_asks_for_a_password_or_another_compression_is_damage(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("entry", b"x" * 1000)
+    content = (tmp_path / "a.zip").read_bytes()
+    directory = content.rindex(b"PK\x01\x02")
+    for place, value in ((8, 1), (10, 99)):  # the directory's flags, and its number of the compression
+        changed = bytearray(content)
+        changed[directory + place] = value
+        (tmp_path / "b.zip").write_bytes(changed)
+        assert find_zip_damage(tmp_path / "b.zip") == "entry differs from its checksum"
+
+
+def test_threads_that_the_system_refuses_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a": torch.zeros(3)}, tmp_path / "a.pt")
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread") as caught:
+        find_zip_damage(tmp_path / "a.pt")
+    assert "no further process or thread could be started" in str(describe_exhaustion(caught.value))
 
 
 def test_a_file_without_checksums_has_no_known_damage(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_socket_or_folder_in_the_place_of_a_file_is_refused(data: Path, refuse
         refused("run {GTA5}", 3, f"{path} is a socket or device, not a file")
     Path(path).unlink()
     Path(path).mkdir()
-    refused("run {GTA5}", 3, path.removesuffix("/00002.png"))
+    refused("run {GTA5}", 3, "image gta5/images/00002.png has no label gta5/labels/00002.png")
 
 
 def test_a_name_that_is_not_utf8_is_refused_in_the_check_and_in_the_run(data: Path, refused: Any) -> None:

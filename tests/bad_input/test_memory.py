@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +88,15 @@ def test_memory_that_is_refused_is_a_line(refused: Refused, folder: Path, alloca
     command = "run {STREETS} --plugin ./mine.py draws=[source,target]"
     message = refused(command, 1, "out of memory", "in hook target_loss of plugin 'mine', round 'source', step", writes=["runs*"])
     assert len(message.splitlines()) == 1
+
+
+def test_a_process_that_the_system_refuses_is_a_line(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("os.fork", refuse)
+    said = "no further process or thread could be started"
+    refused("run {STREETS} workers=1", 1, said, "take fewer workers", writes=["runs*"])
 
 
 ONE = {

@@ -58,7 +58,9 @@ def test_pseudo_labels_outside_the_classes_are_refused(target: ImageTable, tmp_p
 def test_pseudo_labels_that_ignore_everything_are_accepted(target: ImageTable, tmp_path: Path) -> None:
     for name in target.names:
         write_label(tmp_path / "pseudo" / f"{name}.png", np.full((32, 64), IGNORE, np.uint8), target.space.palette)
-    check_pairs(with_labels(target, tmp_path / "pseudo"))
+    table = with_labels(target, tmp_path / "pseudo")
+    check_pairs(table)
+    assert np.unique(table.read_label(0)).tolist() == [IGNORE]
 
 
 def test_missing_overlays_are_counted_with_examples(target: ImageTable, tmp_path: Path) -> None:

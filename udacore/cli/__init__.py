@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:  # Ctrl-C, or the end of the input at a question
         return 130
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, BlockingIOError) as error:  # the last: a fork that the system refused
         said = describe_exhaustion(error)
         if said is None or debug:
             raise

@@ -43,6 +43,7 @@ def _on_one_of_two_ranks(rank, file):
     together = _remember(slice(rank, None, 2))
     part()
     alone = _remember(slice(None))
+    assert together.keys() == alone.keys() != set()
     for name, value in together.items():
         torch.testing.assert_close(value, alone[name])
 
