@@ -16,7 +16,7 @@ from udacore.cli.words import refuse_empty, say
 from udacore.config.convert import field_names, structure
 from udacore.config.files import override, parse_override
 from udacore.config.schema import Config, DataConfig, EvaluationConfig
-from udacore.datasets import get_dataset
+from udacore.datasets import get_dataset, list_datasets
 from udacore.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ data.add_command(make)
 
 @data.command()
 @run_arguments
-@click.option("--dataset", metavar="NAME", help="Look at one data set; KEY=VALUE sets its split, label_space ...")
+@click.option("--dataset", metavar="NAME", help=f"Look at one data set ({', '.join(list_datasets())}); KEY=VALUE sets its split, label_space ...")
 @click.option("--root", help="With --dataset: its folder. [default: $UDACORE_DATA/<dataset>, else datasets/<dataset>]")
 @click.option("--full", is_flag=True, help="Decode every label. [default: 20 of each set]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of text.")
