@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from udacore_proca.checkpoints import FEATURE_FILE, LAYOUTS, RELEASED, read_prototypes, write_prototypes
+from udacore_proca.checkpoints import FEATURE_FILE, LAYOUTS, OUTPUT_FILE, RELEASED, read_prototypes, write_prototypes
 from udacore_proca.prototypes import Prototypes
 
 from udacore import ConfigError
@@ -85,4 +85,15 @@ def test_a_file_of_something_else_is_refused(content, tmp_path):
 def test_a_broken_file_of_prototypes_is_refused(tmp_path):
     (tmp_path / FEATURE_FILE).write_bytes(b"nothing of the kind")
     with pytest.raises(ConfigError, match="not a readable file of prototypes"):
+        read_prototypes(tmp_path, Prototypes(3, 5))
+
+
+def test_a_changed_byte_of_a_prototype_is_noticed(tmp_path):
+    write_prototypes(tmp_path, filled())
+    path = tmp_path / OUTPUT_FILE
+    values = filled().output.mean.float().numpy().tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(values) + 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"prototype_out_dist\.pth: not a readable file of prototypes: damaged"):
         read_prototypes(tmp_path, Prototypes(3, 5))

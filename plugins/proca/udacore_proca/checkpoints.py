@@ -11,6 +11,7 @@ from torch import Tensor
 from udacore.errors import ConfigError
 from udacore.files import write_bytes
 from udacore.models.layouts import Layout
+from udacore.models.plain_files import load_plain
 from udacore_proca.prototypes import Estimator, Prototypes
 
 RELEASED = Layout(
@@ -45,12 +46,12 @@ def read_prototypes(folder: Path, prototypes: Prototypes) -> None:
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; prototypes lie in {FEATURE_FILE} and {OUTPUT_FILE}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; prototypes lie in {FEATURE_FILE} and {OUTPUT_FILE}") from error
-    except Exception as error:  # torch raises a dozen kinds for a file that is none of its own
-        raise ConfigError(f"{path}: not a readable file of prototypes ({type(error).__name__})") from error
+        content = load_plain(path)
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a readable file of prototypes: {error}") from error
     found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
     if not (isinstance(content, dict) and all(isinstance(content.get(key), Tensor) for key in ("Proto", "Amount"))):
         raise ConfigError(f"{path}: expected the tensors 'Proto' and 'Amount', found {found}")
