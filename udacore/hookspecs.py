@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pluggy
-from torch import Tensor, nn
+from torch import nn
 
 from udacore.config.schema import ModelConfig
 from udacore.interface import Losses, RoundEnd, RoundInfo, Step
@@ -99,6 +99,3 @@ def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]] | No
     `round.target()` and the core writes them. The size of a map need not be the picture's. None: the argmax of the
     probability where it reaches the class's threshold, as `pseudo_labels:` in the configuration says.
     """
-
-
-_ = Tensor  # shapes above speak of tensors
