@@ -79,6 +79,8 @@ class Dataset:
     complete     number of images of a complete set of one part; None where there is no such number
     misaligned   keys of pairs whose image and label are known to differ in size
     hint         words for labels that hold no class: what may have been read wrongly
+    settings     names of the settings of an entry that choose among its images, such as `beta`; they are part of a score's
+                 protocol. With `image_size` among them, its images have that size
     """
 
     find_files: Callable[[DataConfig, Path], Layout] | None = None
@@ -92,6 +94,7 @@ class Dataset:
     complete: int | None = None
     misaligned: frozenset[str] = frozenset()
     hint: str = ""
+    settings: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         """Check that there is one way to its images."""
@@ -101,6 +104,11 @@ class Dataset:
     def expected(self, split: str) -> int | None:
         """Number of images of a complete split, if it is known."""
         return (self.splits.get(split) if self.splits else self.complete) or None
+
+    @property
+    def has_own_size(self) -> bool:
+        """Whether an entry's `image_size` is the size of its images."""
+        return "image_size" in self.settings
 
     @property
     def highest_id(self) -> int | None:

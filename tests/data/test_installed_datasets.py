@@ -16,7 +16,8 @@ from udacore.errors import ConfigError, PluginError
 RECORD = """
     from pathlib import Path
     import numpy as np
-    from udacore.datasets import Dataset, Layout
+    import attrs
+    from udacore.datasets import Dataset, Layout, get_dataset
 
     def read_ids(path):
         with open(path) as file:
@@ -29,6 +30,7 @@ RECORD = """
     DATASET = Dataset(find_files=find_files, ids={"road": 1, "sky": 2, "car": 7}, label_space="streets",
                       splits={"train": 3, "val": 2}, hint="ids are numbers in text")
     WRONG = 3
+    DRAWN = attrs.evolve(get_dataset("streets"), settings=("image_size",))
     SHORT = Dataset(find_files=find_files, ids={"road": 1}, label_space="streets", splits={"train": 3})
 """
 
@@ -39,6 +41,7 @@ Install = Callable[..., Path]
 def town(tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the data set, whose package is installed; the working folder is beside it."""
     entries = {"rainy_town": "rainy_town:DATASET", "rainy_wrong": "rainy_town:WRONG", "rainy_gone": "no_such_module:DATASET"}
+    entries["rainy_drawn"] = "rainy_town:DRAWN"
     install("rainy-town", {"rainy_town.py": RECORD}, entries, group="udacore.datasets")
     generator = np.random.default_rng(0)
     root = tmp_path / "town"
@@ -63,6 +66,18 @@ def test_names_are_listed_and_the_record_is_loaded(town: Path) -> None:
 def test_every_built_in_record_is_found_by_its_entry_point() -> None:
     for name in ("gta5", "synthia", "cityscapes", "foggy_cityscapes", "folder", "streets"):
         assert isinstance(get_dataset(name), Dataset)
+
+
+def test_pictures_that_a_package_draws_are_checked_and_their_settings_belong_to_the_protocol(
+    town: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", "--dataset", "rainy_drawn"]) == 0, capsys.readouterr().err
+    assert "train, image_size (" in capsys.readouterr().out
+    words = ["rounds.source.steps=1", "batch=2", "tensorboard=false", "device=cpu", "threads=1", "workers=0", "name=drawn"]
+    sets = [f"{entry}.{word}" for entry in ("source", "evaluate.target") for word in ("dataset=rainy_drawn", "count=2", "image_size=[64,32]")]
+    assert main(["run", "streets", "evaluate.source=null", *sets, *words]) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "dataset rainy_drawn, domain target, split val, image_size [64, 32], images 2" in shown
 
 
 def test_it_is_checked_and_trained_on_like_any_other(town: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import attrs
 
 from udacore.config.counts import parse_count
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, PartConfig, RoundConfig, ScheduleConfig
+from udacore.datasets import get_dataset
 
 LARGEST = 256
 """Pixels of the longest side of any size in a rehearsal."""
@@ -87,7 +88,8 @@ class _Quick:
     def evaluation(self, entry: EvaluationConfig) -> EvaluationConfig:
         """A set that is scored, at a size of its own where its pictures' size is not known to be small."""
         cut: EvaluationConfig = attrs.evolve(self.data(entry, 1), every=self.count(entry.every))
-        return attrs.evolve(cut, size=(LARGEST, LARGEST // 2)) if cut.size is None and entry.dataset != "streets" else cut
+        is_small = cut.size is not None or get_dataset(entry.dataset).has_own_size
+        return cut if is_small else attrs.evolve(cut, size=(LARGEST, LARGEST // 2))
 
     def schedule(self, given: ScheduleConfig) -> ScheduleConfig:
         """A schedule of fewer steps."""

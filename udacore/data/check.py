@@ -146,7 +146,7 @@ def check_data(
 
 def _passed_over(config: DataConfig) -> str:
     """A note on files in the folder of images that are not read; empty where there are none."""
-    if config.dataset == "streets":
+    if get_dataset(config.dataset).find_files is None:
         return ""
     layout = find_layout(config)
     words = describe_passed_over(layout.images, IMAGE_SUFFIXES)
@@ -155,8 +155,9 @@ def _passed_over(config: DataConfig) -> str:
 
 def _where(config: DataConfig) -> str:
     """The root, even if it is missing."""
-    if config.dataset == "streets":
-        return f"pair {config.pair}, {config.split}, drawn by seed {config.data_seed}"
+    record = get_dataset(config.dataset)
+    if record.find_files is None:
+        return ", ".join([config.split, *(f"{name} {getattr(config, name)}" for name in record.settings)])
     try:
         return str(find_root(config))
     except DataError:

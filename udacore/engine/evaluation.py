@@ -19,6 +19,7 @@ from udacore.data.geometry import resize_image
 from udacore.data.labels import LabelSpace, subset_indices
 from udacore.data.tables import ImageTable
 from udacore.data.workers import load
+from udacore.datasets import get_dataset
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.machine.device import Machine
 from udacore.engine.results.read_state import noted_reads
@@ -131,11 +132,7 @@ def predict_under(protocol: EvaluationConfig, model: nn.Module, image: Tensor, s
 def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, chosen: str) -> dict[str, Any]:
     """Everything about an evaluation that changes its number; `chosen` says how the checkpoint was picked."""
     config = data.config
-    which: dict[str, Any] = {}
-    if config.dataset == "streets":
-        which = {"pair": config.pair, "image_size": config.image_size, "data_seed": config.data_seed}
-    elif config.dataset == "foggy_cityscapes":
-        which = {"beta": config.beta}
+    which = {name: getattr(config, name) for name in get_dataset(config.dataset).settings}
     protocol = {
         "dataset": config.dataset, "domain": data.domain, "split": config.split, **which, "images": len(data.table), "label_space": data.space.name,
         "head_classes": int(cast("int", model.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,

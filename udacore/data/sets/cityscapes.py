@@ -53,5 +53,5 @@ DATASET = Dataset(
     splits={"train": 2975, "val": 500, "test": 1525},
     hint="the files wanted are `_gtFine_labelIds.png` as shipped, not colours, instances or train ids",
 )
-FOGGY = attrs.evolve(DATASET, find_files=find_foggy_files, ids_like="cityscapes")
+FOGGY = attrs.evolve(DATASET, find_files=find_foggy_files, ids_like="cityscapes", settings=("beta",))
 """Images of one density: as many as Cityscapes has."""

@@ -29,4 +29,7 @@ def draw(config: DataConfig, space: LabelSpace, domain: Domain, labels: bool) ->
     )
 
 
-DATASET = Dataset(open=draw, ids={name: number for number, name in enumerate(STREETS)}, label_space="streets")
+DATASET = Dataset(
+    open=draw, ids={name: number for number, name in enumerate(STREETS)}, label_space="streets",
+    settings=("pair", "image_size", "data_seed"),
+)

@@ -18,6 +18,7 @@ from udacore import ranks
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig
 from udacore.config.transforms import Crop, Resize
 from udacore.data.labels import get_label_space
+from udacore.datasets import get_dataset
 from udacore.errors import ConfigError
 
 Size = tuple[int, int]
@@ -89,8 +90,8 @@ def training_claims(config: RoundConfig, workers: int) -> Iterator[Claim]:
 
 
 def drawing_claims(place: str, entry: DataConfig, at_once: int) -> Iterator[Claim]:
-    """Of pictures of the embedded domains, which `at_once` processes draw."""
-    if entry.dataset == "streets":
+    """Of pictures that are drawn, which `at_once` processes draw."""
+    if get_dataset(entry.dataset).has_own_size:
         what = f"{at_once} drawing{'s' * (at_once > 1)} of {entry.image_size[0]} x {entry.image_size[1]}"
         advice = "make them smaller" + (", or take fewer workers" if at_once > 1 else "")
         yield Claim(f"{place}.image_size", what, at_once * area(entry.image_size) * DRAWN, advice)
@@ -111,7 +112,7 @@ def scoring_claims(config: RoundConfig) -> Iterator[Claim]:
     classes = len(get_label_space(config.label_space).classes)
     for name, entry in config.evaluate.items():
         yield from drawing_claims(f"evaluate.{name}", entry, 1)
-        own = entry.image_size if entry.dataset == "streets" else None
+        own = entry.image_size if get_dataset(entry.dataset).has_own_size else None
         yield from protocol_claims(f"evaluate.{name}", entry, classes, own)
 
 
