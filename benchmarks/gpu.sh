@@ -3,8 +3,8 @@
 #
 #     OUT=folder bash benchmarks/gpu.sh [--device cuda|cpu] [--quick]
 #
-# Prints as it goes and writes $OUT/gpu.md and $OUT/steps.md (default: the working folder), in under 8 minutes on an H200. Exit code 1
-# if a check fails. PYTHON names the interpreter.
+# Prints as it goes and writes $OUT/gpu.md and $OUT/steps.md (default: the working folder). Exit code 1 if a check or a round fails.
+# PYTHON names the interpreter.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from udacore.engine.tracking import Tracker
 
@@ -44,3 +45,40 @@ def test_a_run_does_without_tensorboardx(tmp_path: Path, monkeypatch: pytest.Mon
     tracker.board({"loss": 1.0}, 1)
     tracker.close()
     assert (tmp_path / "log.txt").read_text().startswith("tensorboard: nothing is written, since tensorboardX")
+
+
+def test_a_round_is_measured_and_one_that_fails_is_told(tmp_path: Path) -> None:
+    words = ["--device", "cpu", "--quick", "--only", "fada adversarial", "--forms", "float32", "--write", str(tmp_path / "steps.md")]
+    command = [sys.executable, str(ROOT / "benchmarks" / "steps.py"), *words]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = [line for line in (tmp_path / "steps.md").read_text().splitlines() if line.startswith("| fada adversarial | float32 |")]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert float(cells[2]) > 0
+    assert float(cells[3]) == 1.0
+
+
+def test_every_round_that_is_measured_finds_its_data_at_the_published_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("UDACORE_DATA", "")
+    import steps
+
+    from udacore.testing import formats
+
+    gta5, cityscapes = formats.write_gta5, formats.write_cityscapes
+    monkeypatch.setattr(formats, "write_gta5", lambda root, count, sizes: gta5(root, count))
+    monkeypatch.setattr(formats, "write_cityscapes", lambda root, counts, size: cityscapes(root, counts))
+    data, taken = steps.write_data(tmp_path, quick=False), []
+
+    def look(trial: steps.Trial, work: steps.training.RoundInProgress) -> tuple[float, int, int]:
+        taken.append((trial.method, trial.round))
+        work.session.check_data()
+        return 1.0, 0, 1
+
+    monkeypatch.setattr(steps, "time_steps", look)
+    for method, name in steps.ROUNDS:
+        trial = steps.Trial(method=method, round=name, data=[*data, "model.name=small"], device=torch.device("cpu"), quick=False)
+        steps.measure(trial, "float32")
+    assert tuple(taken) == steps.ROUNDS
