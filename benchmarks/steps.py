@@ -150,7 +150,8 @@ def measure(trial: Trial, form: str) -> tuple[float, int, int]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = bool(words.pop("tf32", False))
     torch.backends.cudnn.benchmark = bool(words.pop("benchmark", False))
     plugin = load_plugin(trial.method)
-    excepted = () if trial.quick or trial.method != "pycda" else ("source.except=null", "target.except=null", "evaluate.selection.list=null")  # names of the real sets
+    lists = ("source.except=null", "target.except=null", "evaluate.selection.list=null")  # they name pictures of the real sets
+    excepted = lists if trial.method == "pycda" and not trial.quick else ()
     given = (*trial.data, *excepted, f"device={trial.device.type}", *(f"{key}={value}" for key, value in words.items()))
     preset, packages = "streets" if trial.quick else "gta5-cityscapes", (f"udacore_{trial.method}", "udacore")
     config = load_config(preset, given, packages=packages, method_settings=plugin.settings)
