@@ -89,6 +89,19 @@ def test_a_longer_vector_is_no_more_alike():
         assert (leaf.detach() * gradient).sum(1).abs().max() < 1e-12
 
 
+def test_strips_are_longer_on_a_device_with_room():
+    """512 rows of 17 MiB on a CPU; elsewhere 128 MiB of them, or 512 where even those take more."""
+    (cpu,), (small,), (large,) = (
+        {strip.stop - strip.start for strip in similarity.strips(2**15, pixels(columns, device)) if strip.stop < 2**15}
+        for columns, device in ((92 * 92, "cpu"), (92 * 92, "meta"), (2**20, "meta"))
+    )
+    assert (cpu, small, large) == (512, 2**25 // 92**2, 512)
+
+
+def pixels(count, device):
+    return similarity.make_pixels(torch.empty(1, count, device=device), "cos")
+
+
 class Largest(TorchDispatchMode):
     """Remembers the most elements of any tensor made inside."""
 

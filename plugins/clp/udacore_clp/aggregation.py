@@ -63,7 +63,7 @@ def mix(x: Tensor, kind: Kind, alpha: float, into: Tensor) -> tuple[Tensor, Tens
     """Write the mixture of one map `x` (C L) to `into` (C L); returns the first two of `Rows`."""
     pixels = make_pixels(x, kind)
     offset, factor = x.new_empty(pixels.count), x.new_ones(pixels.count)
-    for strip in strips(pixels.count):
+    for strip in strips(pixels.count, pixels):
         _, weight = compare(pixels, strip, pixels)
         mean: Tensor | float = 0.0
         if kind == "cos":
@@ -91,7 +91,7 @@ def mix_backward(x: Tensor, rows: Rows, of_mixed: Tensor, how: tuple[Kind, float
 def _plain_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: float, into: Tensor) -> None:
     """The `kl` form: five products of a strip."""
     of_key = torch.zeros_like(pixels.key)
-    for strip in strips(pixels.count):
+    for strip in strips(pixels.count, pixels):
         query, similarity = compare(pixels, strip, pixels)
         down = [each[strip, None] for each in rows]
         weight = _weigh(similarity, down)
@@ -111,7 +111,7 @@ def _symmetric_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: flo
     assert pixels.scale is not None
     x, scale = pixels.query, pixels.scale
     along = torch.zeros_like(scale)  # sum_j H_ij S_ij
-    for strip in strips(pixels.count):
+    for strip in strips(pixels.count, pixels):
         right, later, width = slice(strip.start, None), slice(strip.stop, None), strip.stop - strip.start
         query = x[:, strip] * scale[strip]
         similarity = product(query.T, pixels.key[:, right]).mul_(scale[right])

@@ -17,7 +17,7 @@ def find_hops(source: Pixels, target: Pixels) -> tuple[Tensor, Tensor]:
     to_target = torch.empty(source.count, dtype=torch.int64, device=source.key.device)
     returns = torch.zeros(target.count, dtype=torch.int64, device=source.key.device)
     best = source.key.new_full((target.count,), -torch.inf)
-    for strip in strips(source.count):
+    for strip in strips(source.count, target):
         _, similarity = compare(source, strip, target)
         to_target[strip] = similarity.argmax(1)
         if source.symmetric:
@@ -26,7 +26,7 @@ def find_hops(source: Pixels, target: Pixels) -> tuple[Tensor, Tensor]:
             best = torch.maximum(value, best)
     if not source.symmetric:
         visited = torch.unique(to_target)
-        for strip in strips(len(visited)):
+        for strip in strips(len(visited), source):
             returns[visited[strip]] = compare(target, visited[strip], source)[1].argmax(1)
     return to_target, returns
 
@@ -41,7 +41,7 @@ def score_hops(
     weight        R; default: ones
     """
     found = rows.key.new_empty(len(chosen))
-    for strip in strips(len(chosen)):
+    for strip in strips(len(chosen), columns):
         index, place = chosen[strip], (torch.arange(strip.stop - strip.start, device=goal.device), goal[strip])
         query, score = compare(rows, index, columns)
         _, factor = contrast(score)

@@ -26,7 +26,9 @@ Chosen = Tensor | slice
 """Pixels of a map: their numbers (R int64, each at most once), or a stretch of them."""
 
 ROWS = 512
-"""Rows of a similarity that are held together: 17 MiB at the published 92 x 92 pixels."""
+"""Rows of a similarity that are held together: 17 MiB at the published 92 x 92 pixels, which a CPU's caches can follow."""
+DEVICE_STRIP = 2**25
+"""Entries of the rows that are held together on other devices, which have room and pay for each launch: 128 MiB in float32."""
 _SHORTEST = 1e-12
 EPSILON = 1e-10
 """Added to probabilities before their logarithm, and to deviations."""
@@ -86,10 +88,11 @@ def flatten(x: Tensor, kind: Kind) -> Tensor:
     return (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x).flatten(2)
 
 
-def strips(rows: int) -> Iterator[slice]:
-    """Stretches of `ROWS` rows that cover so many."""
-    for first in range(0, rows, ROWS):
-        yield slice(first, min(first + ROWS, rows))
+def strips(rows: int, columns: Pixels) -> Iterator[slice]:
+    """Stretches that cover so many rows of a similarity with `columns`: `ROWS` of them, on other devices than a CPU `DEVICE_STRIP` entries."""
+    step = ROWS if columns.key.device.type == "cpu" else max(ROWS, DEVICE_STRIP // columns.count)
+    for first in range(0, rows, step):
+        yield slice(first, min(first + step, rows))
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from udacore.losses import segmentation_loss as core_segmentation_loss
 
 _STRIPE = {"cpu": 1 << 18}
 """Elements of one stripe of the enlarged 2K channels: on a CPU what its cache holds ..."""
-_STRIPE_ELSEWHERE = 1 << 24
+_STRIPE_ELSEWHERE = 1 << 25
 """... and on other devices enough for few launches."""
 
 _HALF = (torch.bfloat16, torch.float16)

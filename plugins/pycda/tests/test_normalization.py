@@ -74,6 +74,18 @@ def test_a_reset_layer_still_evaluates_with_what_it_had():
     assert [norm.get_buffer(name).abs().max().item() for name in SUMS] == [0, 0, 0]
 
 
+def test_a_torch_that_refuses_an_epsilon_of_0_trains_all_the_same(monkeypatch):
+    """`F.batch_norm` of torch 2.10 and 2.11 does, in evaluation mode too."""
+    expected = layer()(picture(2, 3, 4, 5))
+
+    def strict(*arguments):
+        assert arguments[-1] > 0
+        return torch.batch_norm(*arguments)
+
+    monkeypatch.setattr(F, "batch_norm", strict)
+    torch.testing.assert_close(layer()(picture(2, 3, 4, 5)), expected, rtol=0, atol=0)
+
+
 def test_evaluation_adds_eps_and_moves_nothing():
     norm, image = layer(), picture(2, 3, 4, 5)
     norm(image)

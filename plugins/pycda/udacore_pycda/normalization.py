@@ -101,7 +101,8 @@ class _Normalize(torch.autograd.Function):
     ) -> Tensor:
         bounded = (variance + eps).clamp(min=floor)
         context.save_for_backward(x, weight, mean, bounded.rsqrt(), count, variance + eps > floor)
-        return F.batch_norm(x, mean, bounded, weight, bias, False, 0.0, 0.0)
+        # Not F.batch_norm, which some versions of torch let refuse an epsilon of 0; the kernel takes it
+        return torch.batch_norm(x, weight, bias, mean, bounded, False, 0.0, 0.0, torch.backends.cudnn.enabled)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
