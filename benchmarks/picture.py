@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.cli.arguments import open_run
-from udacore.data.labels import colorize
 from udacore.data.tables import open_table
 from udacore.engine.results.prediction import open_predictor
+from udacore.labels import colorize
 
 PICTURES = (0, 3, 6, 9, 12)
 """Which of the validation pictures; chosen before any result was known."""

@@ -17,10 +17,10 @@ import torch
 
 from udacore.cli.arguments import read_run
 from udacore.data.colour import normalize
-from udacore.data.labels import colorize, get_label_space
 from udacore.data.tables import open_table
 from udacore.engine.files.checkpoint import read_tensors
 from udacore.inference import predict_label
+from udacore.labels import colorize, get_label_space
 from udacore.models import build_segmenter, load_children
 
 PICTURES = (2, 5, 8, 11)

@@ -30,9 +30,9 @@ from udacore.methods.catalogue import Entry
 from udacore.testing import pytest_plugin
 
 MODULES = (
-    *("udacore", "udacore.api", "udacore.errors", "udacore.files", "udacore.options", "udacore.interface", "udacore.hookspecs", "udacore.ranks"),
+    *("udacore", "udacore.deprecation", "udacore.errors", "udacore.files", "udacore.options", "udacore.interface", "udacore.hookspecs", "udacore.ranks"),
     *("udacore.losses", "udacore.thresholds", "udacore.metrics", "udacore.inference", "udacore.pseudo_labels", "udacore.models"),
-    *("udacore.data.labels", "udacore.datasets", "udacore.schedules"),
+    *("udacore.labels", "udacore.datasets", "udacore.schedules"),
     *("udacore.testing", "udacore.testing.golden", "udacore.testing.runs", "udacore.testing.steps"),
 )
 SNAPSHOT = Path(__file__).with_name("public_api.txt")

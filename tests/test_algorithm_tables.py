@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from udacore.config.resolve import load_config
-from udacore.data.labels import CITYSCAPES_IDS, CLASSES19, COLOURS, SHORT_NAMES, SYNTHIA_IDS
 from udacore.data.streets.shift import PAIRS
+from udacore.labels import CITYSCAPES_IDS, CLASSES19, COLOURS, SHORT_NAMES, SYNTHIA_IDS
 from udacore.methods.discovery import load_plugin
 
 PAGES = Path(__file__).parent.parent / "docs" / "algorithms"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from udacore import HookDeprecation, hookspecs
-from udacore.api import deprecate
+from udacore.deprecation import deprecate
 from udacore.interface import Losses, Step
 from udacore.plugins import build_hooks, load_plugin
 
@@ -81,6 +81,6 @@ def test_the_line_is_the_authors_own_also_under_a_decorator_of_somebody_elses(tm
 
 def test_users_see_the_warning_without_asking_for_it() -> None:
     """Unlike a DeprecationWarning, which Python shows to the main program only."""
-    code = "import udacore.api as api, warnings; warnings.warn_explicit(api.deprecate('x', 'y', since='1', gone='2'), None, 'plugin.py', 3)"
+    code = "import udacore.deprecation as api, warnings; warnings.warn_explicit(api.deprecate('x', 'y', since='1', gone='2'), None, 'plugin.py', 3)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.startswith("plugin.py:3: HookDeprecation: x is deprecated since udacore 1 and will be gone in 2; use y")

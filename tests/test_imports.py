@@ -19,8 +19,8 @@ from udacore.cli import COMMANDS
 CORE = Path(udacore.__file__).parent
 PLUGINS = CORE.parent / "plugins"
 ROWS = (
-    ("", "api", "datasets", "errors", "exhaustion", "files", "options", "interface", "places", "ranks"),
-    ("hookspecs", "config", "losses", "metrics", "schedules", "thresholds"),
+    ("", "api", "datasets", "deprecation", "errors", "exhaustion", "files", "options", "interface", "places", "ranks"),
+    ("hookspecs", "config", "labels", "losses", "metrics", "schedules", "thresholds"),
     ("models", "data", "inference"),
     ("source_only", "plugins", "methods", "pseudo_labels"),
     ("engine",),
@@ -34,7 +34,7 @@ QUICK = ["udacore.plugins", *(name for name in MODULES if name.startswith(("udac
 
 
 def unit(module: str) -> str:
-    """`udacore.data.labels` belongs to `data`; the package itself is ''."""
+    """`udacore.labels` belongs to `data`; the package itself is ''."""
     return (*module.split("."), "")[1]
 
 

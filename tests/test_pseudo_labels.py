@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from udacore.interface import Output, PassBatch
 from udacore.losses import upsample
-from udacore.models import DomainBatchNorm2d, domain
+from udacore.models import DomainBatchNorm2d, use_domain
 from udacore.pseudo_labels import make_thresholded_labels
 
 CLASSES = ("road", "sky", "car", "bus", "person")
@@ -99,7 +99,7 @@ def test_the_target_is_labelled_by_its_own_layers_of_batch_norm() -> None:
     norm.norm_layers[1].running_mean.copy_(torch.tensor([5.0, -1, 0, 2, 9]))
     ending.model.conv = nn.Sequential(ending.model.conv, norm)
     found = dict(make_thresholded_labels(ending, percent=0.5, cap=0.9))
-    with domain(ending.model, "target"):
+    with use_domain(ending.model, "target"):
         expected = plain_labels(ending, 0.5, 0.9)
     assert all(np.array_equal(found[name], label) for name, label in expected.items())
     assert any(not np.array_equal(found[name], label) for name, label in plain_labels(ending, 0.5, 0.9).items())

@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 from udacore.cli import main
-from udacore.data.labels import get_label_space
+from udacore.labels import get_label_space
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 
 ROUNDS = ("source", "adapt", "distill")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from udacore.api import UDACORE_API, HookDeprecation
+from udacore.deprecation import UDACORE_API, HookDeprecation
 from udacore.errors import ConfigError, DataError, PluginError, UdaError
 from udacore.options import MethodSettings, option
 

@@ -69,7 +69,7 @@ class Dataset:
 
     find_files   (settings of the entry, root) -> `Layout`; raises DataError. None for a data set that is drawn
     open         for a data set that is not files: (settings, label space, domain, with labels) -> `ImageTable`
-    ids          class name -> raw id in its labels, names as in `udacore.data.labels`. None where a label space's file or
+    ids          class name -> raw id in its labels, names as in `udacore.labels`. None where a label space's file or
                  `label_map` gives them, and without either the labels hold train ids
     ids_like     the data set whose entry under `ids` of a label space's file counts for it too
     highest      the highest raw id that occurs; default: the highest of `ids`. 255 may occur in any

@@ -39,7 +39,7 @@ def build_model(settings: Any, architecture: ModelConfig, round: RoundInfo) -> n
     The core calls the network as `model(image)`, with `head=` only where an evaluation asks for one of its `head_names`. A hook
     may pass `domain="source"` or `"target"` to any network, which matters under `batch_norm: domain` alone: a forward that
     does not take it does not get it, and the layers of the domain are used all the same. What else a hook passes, its
-    network must take. `with udacore.models.domain(model, "target"):` says the same of all calls inside; so the
+    network must take. `with udacore.models.use_domain(model, "target"):` says the same of all calls inside; so the
     core does when it evaluates, makes pseudo labels and learns from them.
 
     A direct child with an entry under `parts:` is trained by an optimiser of its own; all other parameters belong to

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from udacore.api import UDACORE_API as UDACORE_API
+from udacore.deprecation import UDACORE_API as UDACORE_API
 
 IGNORE = 255
 """The label of pixels that count nowhere."""

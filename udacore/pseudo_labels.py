@@ -12,7 +12,7 @@ from torch import Tensor
 
 from udacore.inference import predict_probability
 from udacore.interface import Output, PassBatch, RoundEnd
-from udacore.models import domain
+from udacore.models import use_domain
 from udacore.thresholds import Precision, ThresholdCounter, apply_thresholds, find_thresholds
 
 KEPT_BYTES = 256 * 2**20
@@ -92,7 +92,7 @@ class _Network:
         """The model's logits of an image (1 3 H W) and, with `flip`, of its mirror image after it."""
         logits = self.kept.get(name)
         if logits is None:
-            with domain(self.model, "target"):
+            with use_domain(self.model, "target"):
                 logits = self.model(torch.cat([image, image.flip(-1)]) if self.flip else image).logits.float()
             if logits.nbytes <= self.room:
                 self.kept[name] = logits

@@ -15,7 +15,7 @@ from udacore import hookimpl
 from udacore.config.schema import ModelConfig
 from udacore.interface import Losses, RoundEnd, RoundInfo, Step
 from udacore.losses import segmentation_loss
-from udacore.models import build_segmenter, domain
+from udacore.models import build_segmenter, use_domain
 from udacore.pseudo_labels import make_thresholded_labels
 
 
@@ -39,7 +39,7 @@ def target_loss(step: Step) -> Losses:
     """Cross-entropy on the pseudo label; no loss if the round has none."""
     if step.target is None or step.target.pseudo_label is None:
         return {}
-    with domain(step.model, "target"):
+    with use_domain(step.model, "target"):
         logits = step.model(step.target.image).logits
     return {"pseudo_label": segmentation_loss(logits, step.target.pseudo_label, step.model.align_corners)}
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from hot_spots import plain
 from hot_spots.inputs import K, Outputs, Pair, Place, case
-from udacore.data.labels import get_label_space, lookup_table, remap
 from udacore.data.samplers import class_balanced_list
 from udacore.data.statistics import count_pixels
 from udacore.inference import predict_label, predict_probability
 from udacore.interface import Output
+from udacore.labels import get_label_space, lookup_table, raw_ids, remap
 from udacore.metrics import confusion_matrix
 from udacore.thresholds import ThresholdCounter, apply_thresholds, find_thresholds
 
@@ -107,7 +107,7 @@ def label_ids_16_bit(place: Place) -> Pair:
 def remapping(size: tuple[int, int], space_name: str, dataset: str, dtype: type) -> Pair:
     space = get_label_space(space_name)
     raw = np.random.default_rng(0).integers(0, 35, size).astype(dtype)
-    table, ids = lookup_table(space, dataset), dict(space.ids_from[dataset])
+    table, ids = lookup_table(space, dataset), dict(raw_ids(space, dataset) or {})
     return Pair(
         size=f"{size[0]} x {size[1]}, {len(space)} classes, {np.dtype(dtype)}",
         plain=lambda: {"label": plain.remap(raw, ids).astype(np.uint8)},

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from udacore.cli import main
 from udacore.config.schema import ModelConfig
-from udacore.data.labels import CITYSCAPES_IDS, CLASSES19
+from udacore.labels import CITYSCAPES_IDS, CLASSES19
 from udacore.models import BUILDERS, build_segmenter
 from udacore.models.build import recognize_network
 from udacore.testing.formats import write_cityscapes

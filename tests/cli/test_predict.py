@@ -13,8 +13,8 @@ from PIL import Image
 from udacore.cli import main
 from udacore.config.schema import ModelConfig, PixelConfig
 from udacore.data.colour import normalize
-from udacore.data.labels import colorize, get_label_space
 from udacore.inference import predict_label
+from udacore.labels import colorize, get_label_space
 from udacore.models import build_segmenter
 
 Capture = pytest.CaptureFixture[str]

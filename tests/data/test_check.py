@@ -10,8 +10,8 @@ from PIL import Image
 
 from udacore.config.schema import DataConfig
 from udacore.data.check import DataReport, check_data
-from udacore.data.labels import get_label_space
 from udacore.datasets import get_dataset
+from udacore.labels import get_label_space
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udacore.data.labels import (
+from udacore.errors import ConfigError
+from udacore.labels import (
     IGNORE,
     LABEL_SPACES,
     colorize,
@@ -20,7 +21,6 @@ from udacore.data.labels import (
     subset_indices,
     synthia16_to_cityscapes19,
 )
-from udacore.errors import ConfigError
 
 
 def test_cityscapes_ids_become_the_nineteen_classes() -> None:
@@ -158,5 +158,5 @@ def test_a_space_without_classes_of_a_data_set_is_refused(tmp_path: Path) -> Non
 
 
 def test_label_spaces_need_neither_torch_nor_opencv() -> None:
-    code = "import sys, udacore.data.labels; sys.exit(any(name in sys.modules for name in ('torch', 'cv2')))"
+    code = "import sys, udacore.labels; sys.exit(any(name in sys.modules for name in ('torch', 'cv2')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import get_label_space
 from udacore.data.tables import ImageTable, open_table
 from udacore.errors import DataError
+from udacore.labels import get_label_space
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 
 SPACES = {"gta5": "cityscapes19", "synthia": "synthia16", "cityscapes": "cityscapes19"}

@@ -14,10 +14,10 @@ import torch
 
 from udacore.config.schema import PixelConfig, SamplerConfig, SourceConfig, TargetConfig
 from udacore.config.transforms import Crop, Flip, Jitter, Resize
-from udacore.data.labels import get_label_space
 from udacore.data.loading import Split, pass_batches, stream_batches
 from udacore.errors import ConfigError, DataError
 from udacore.interface import SourceBatch, TargetBatch
+from udacore.labels import get_label_space
 
 STEPS: dict[str, Any] = {"crop": Crop(size=(10, 8)), "flip": Flip(), "jitter": Jitter()}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from udacore.data.labels import get_label_space
 from udacore.data.reading import image_size, label_mode, read_image, read_label, write_image, write_label
 from udacore.errors import DataError
+from udacore.labels import get_label_space
 from udacore.testing.formats import raw_palette
 
 

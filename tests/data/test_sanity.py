@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import get_label_space
 from udacore.data.sanity import spread
 from udacore.data.tables import ImageTable, check_pairs, open_table
 from udacore.errors import DataError
+from udacore.labels import get_label_space
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 
 SPACES = {"gta5": "cityscapes19", "synthia": "synthia16", "cityscapes": "cityscapes19", "folder": "synthia16"}

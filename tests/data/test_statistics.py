@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from udacore.data.labels import get_label_space
 from udacore.data.statistics import cache_folder, class_statistics, count_pixels
 from udacore.errors import DataError
+from udacore.labels import get_label_space
 from udacore.testing.processes import part
 
 SPACE = get_label_space("streets")

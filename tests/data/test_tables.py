@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import IGNORE, get_label_space
 from udacore.data.tables import ImageTable, open_table
 from udacore.errors import ConfigError, DataError
+from udacore.labels import IGNORE, get_label_space
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from udacore.config.schema import DataConfig, EvaluationConfig, ModelConfig, PixelConfig
 from udacore.data.colour import normalize
 from udacore.data.geometry import resize_image
-from udacore.data.labels import get_label_space
 from udacore.data.tables import open_table
 from udacore.engine.evaluation import EvaluationSet, describe_protocol, evaluate
 from udacore.engine.machine.device import Machine
 from udacore.inference import predict_label
+from udacore.labels import get_label_space
 from udacore.metrics import Scores
 from udacore.models import build_segmenter
 

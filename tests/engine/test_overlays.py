@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from udacore.data.labels import get_label_space
 from udacore.data.reading import read_image, read_label
 from udacore.engine.files.overlays import Overlay, require_overlay
 from udacore.errors import PluginError, UdaError
+from udacore.labels import get_label_space
 
 SPACE = get_label_space("streets")
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from udacore.errors import ConfigError
-from udacore.models import DomainBatchNorm2d, FrozenBatchNorm2d, domain, make_batch_norm
+from udacore.models import DomainBatchNorm2d, FrozenBatchNorm2d, make_batch_norm, use_domain
 
 MODES = ("train", "eval", "frozen", "frozen-no-epsilon", "live", "domain")
 
@@ -102,9 +102,9 @@ def test_domains_have_layers_of_their_own_chosen_within_a_block() -> None:
     state = filled(norm)
     for layer in norm.norm_layers:
         assert torch.equal(layer.weight, state["weight"])
-    with domain(model, "target"):
+    with use_domain(model, "target"):
         model(picture())
-        with domain(model, "source"):
+        with use_domain(model, "source"):
             assert norm.current == "source"
         assert norm.current == "target"
     assert norm.current == "source"
@@ -114,10 +114,10 @@ def test_domains_have_layers_of_their_own_chosen_within_a_block() -> None:
 
 def test_a_domain_block_ends_with_an_error_too() -> None:
     model = nn.Sequential(DomainBatchNorm2d(3))
-    with pytest.raises(RuntimeError), domain(model, "target"):
+    with pytest.raises(RuntimeError), use_domain(model, "target"):
         model(torch.rand(2, 4, 5, 5))
     assert model[0].current == "source"
-    with pytest.raises(ValueError, match="did you mean 'target'"), domain(model, "targets"):
+    with pytest.raises(ValueError, match="did you mean 'target'"), use_domain(model, "targets"):
         pass
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from udacore.config.schema import DataConfig
 from udacore.data import streets
 from udacore.data.tables import open_table
-from udacore.data.labels import get_label_space
+from udacore.labels import get_label_space
 
 SMALL = ["device=cpu", "workers=0", "tensorboard=false", "rounds.source.steps=2", "rounds.source.batch=2", "threads=1", "evaluate.source=null"]
 

@@ -133,7 +133,7 @@ def _look(entry: Entry, full: bool) -> DataReport:
     """The report on one data set; a bar on stderr while it is made."""
     from udacore.data.check import check_data
     from udacore.data.findings import find_unequal_sizes
-    from udacore.data.labels import get_label_space
+    from udacore.labels import get_label_space
 
     space = get_label_space(entry.space)
     with click.progressbar(length=1, label=one_line(f"checking {entry.used}", 80), file=sys.stderr) as bar:

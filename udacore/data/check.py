@@ -11,7 +11,6 @@ import numpy as np
 
 from udacore.config.schema import DataConfig
 from udacore.data.findings import RawIds, group_alike
-from udacore.data.labels import IGNORE, LabelSpace, remap
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layout, find_root
 from udacore.data.reading import label_mode
 from udacore.data.sanity import describe_orientations, id_problem, no_class, spread
@@ -19,6 +18,7 @@ from udacore.data.sources import LabelFiles
 from udacore.data.tables import ImageTable, open_table
 from udacore.datasets import Domain, get_dataset
 from udacore.errors import DataError
+from udacore.labels import IGNORE, LabelSpace, remap
 
 _DECODED = 20
 _SHOWN = 10

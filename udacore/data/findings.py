@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.data.labels import IGNORE
 from udacore.errors import list_names
+from udacore.labels import IGNORE
 
 _NAMES = re.compile(r"\S*[/\\]\S+|\d+(\.\d+)?")
 _LEAST = 0.001

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.data.labels import IGNORE, remap
 from udacore.data.sources import LabelFiles, Labels, listed, unknown_ids
 from udacore.errors import DataError
+from udacore.labels import IGNORE, remap
 
 if TYPE_CHECKING:
     from udacore.data.tables import ImageTable

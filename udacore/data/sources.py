@@ -11,10 +11,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.data.labels import IGNORE, Label, remap
 from udacore.data.reading import check_png, image_size, orientation, read_image, read_label
 from udacore.datasets import LabelKind
 from udacore.errors import DataError, list_names
+from udacore.labels import IGNORE, Label, remap
 
 Image = NDArray[np.uint8]
 _SMALL = 256 * 128  # pixels of a drawn picture up to which it is kept

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from udacore.config.schema import DataConfig, EvaluationConfig
-from udacore.data.labels import CITYSCAPES_IDS, Label, table_of
 from udacore.errors import DataError, list_names, near_matches
+from udacore.labels import CITYSCAPES_IDS, Label, table_of
 
 CLEAR = "_leftImg8bit"
 """What the names of Cityscapes' pictures end with."""

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import CITYSCAPES_IDS, IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
 from udacore.data.lists import choose_entries, find_labels
 from udacore.data.sanity import check_pairs as check_pairs
@@ -20,6 +19,7 @@ from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.data.splits import from_train_ids, holds_train_ids
 from udacore.datasets import Dataset, Domain, get_dataset
 from udacore.errors import DataError, PluginError, list_names
+from udacore.labels import CITYSCAPES_IDS, IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
 
 _FINGERPRINTS = 16
 

@@ -16,7 +16,6 @@ from udacore import ranks
 from udacore.config.schema import EvaluationConfig, PixelConfig
 from udacore.data.colour import normalize
 from udacore.data.geometry import resize_image
-from udacore.data.labels import LabelSpace, subset_indices
 from udacore.data.tables import ImageTable
 from udacore.data.workers import load
 from udacore.datasets import get_dataset
@@ -25,8 +24,9 @@ from udacore.engine.machine.device import Machine
 from udacore.engine.results.read_state import noted_reads
 from udacore.errors import DataError, UdaError
 from udacore.inference import predict_label
+from udacore.labels import LabelSpace, subset_indices
 from udacore.metrics import Scores, confusion_matrix, score
-from udacore.models import domain
+from udacore.models import use_domain
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +77,7 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
     """
     config, classes = data.config, len(data.space.classes)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
-    with preserve_state(model), domain(model, data.domain), watched_outputs(model) as broken:
+    with preserve_state(model), use_domain(model, data.domain), watched_outputs(model) as broken:
         for image, label in _batches(data, machine, workers):
             with machine.autocast():
                 prediction = predict_under(config, model, image, (label.shape[1], label.shape[2]))
@@ -98,7 +98,7 @@ def find_entries_read(model: nn.Module, data: EvaluationSet, machine: Machine) -
         return set()
     image, label = pictures[0]
     batch = image[None].to(machine.device, memory_format=machine.memory_format)
-    with preserve_state(model), domain(model, data.domain), machine.autocast(), noted_reads(model) as names:
+    with preserve_state(model), use_domain(model, data.domain), machine.autocast(), noted_reads(model) as names:
         predict_under(data.config, model, batch, (label.shape[0], label.shape[1]))
     return names
 

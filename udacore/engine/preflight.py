@@ -14,7 +14,6 @@ from udacore.config.presets import list_presets
 from udacore.config.references import Best, File, Folder, OfRound, images_of, labels_of, list_weights
 from udacore.config.resolve import STREETS, load_config
 from udacore.config.schema import Config, RoundConfig
-from udacore.data.labels import subset_indices
 from udacore.data.sanity import check_pairs, describe_orientations
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.files.checkpoint import preserve_state
@@ -23,8 +22,9 @@ from udacore.engine.parts import create_optimizer
 from udacore.engine.rounds import Round, Session
 from udacore.errors import ConfigError, UdaError, list_names
 from udacore.inference import predict_label
+from udacore.labels import subset_indices
 from udacore.methods.discovery import Method
-from udacore.models import domain as run_as
+from udacore.models import use_domain
 from udacore.models.families import describe_expected
 from udacore.models.weights import read_state
 from udacore.plugins import DEFAULT, hooks_of
@@ -79,7 +79,7 @@ def try_head(round: Round, data: EvaluationSet) -> None:
     model = build_model(round, round.info())
     if head in getattr(model, "head_names", ()):
         return
-    with preserve_state(model), run_as(model, data.domain), prefix_errors(f"rounds.{round.name}.evaluate.{data.name}.head: "):
+    with preserve_state(model), use_domain(model, data.domain), prefix_errors(f"rounds.{round.name}.evaluate.{data.name}.head: "):
         predict_label(model, torch.zeros(1, 3, 64, 64), (64, 64), head=head)
 
 

@@ -12,7 +12,6 @@ import attrs
 from udacore import ranks
 from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of, labels_of
 from udacore.config.schema import Config, DataConfig, RoundConfig
-from udacore.data.labels import LabelSpace, get_label_space
 from udacore.data.sanity import check_pairs
 from udacore.data.tables import ImageTable, open_table, with_images, with_labels
 from udacore.engine.evaluation import EvaluationSet
@@ -23,6 +22,7 @@ from udacore.engine.machine.device import Machine
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError
 from udacore.interface import Pixels, RoundInfo
+from udacore.labels import LabelSpace, get_label_space
 from udacore.plugins import Method
 from udacore.schedules import count_steps
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from udacore.api import UDACORE_API
+from udacore.deprecation import UDACORE_API
 from udacore.methods.discovery import InstalledPlugin, core_fits, list_plugins
 
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import attrs
 
-from udacore.api import UDACORE_API
 from udacore.config.convert import misfits
 from udacore.config.presets import GROUP
+from udacore.deprecation import UDACORE_API
 from udacore.errors import PluginError, near_matches
 from udacore.methods import beside
 from udacore.methods.beside import FileLoader, forget_beside, read_beside

@@ -21,7 +21,7 @@ from string import Template
 
 import attrs
 
-from udacore.api import UDACORE_API
+from udacore.deprecation import UDACORE_API
 from udacore.errors import ConfigError, near_matches
 from udacore.files import write_text
 from udacore.methods.discovery import Method, list_plugins, load_plugin

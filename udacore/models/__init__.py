@@ -1,10 +1,7 @@
 """Networks: backbones, heads, batch-norm modes, the segmenter, and the weights they start from."""
 
-import importlib
-import warnings
-from typing import Any
-
 from udacore.config.schema import ModelConfig
+from udacore.deprecation import forward_names
 from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
 from udacore.models.deeplab import DeepLabHead, Segmenter
 from udacore.models.layouts import Layout, convert_checkpoint, join_files, recognize_layout
@@ -15,9 +12,9 @@ from udacore.models.normalization import (
     NormFactory,
     StoredBatchNorm2d,
     SyncBatchNorm2d,
-    domain,
     joint_statistics,
     make_batch_norm,
+    use_domain,
 )
 from udacore.models.resnet import BasicBlock, Bottleneck, ResNet, ResNetSettings
 from udacore.models.vgg import VGG16
@@ -46,7 +43,6 @@ __all__ = [
     "SyncBatchNorm2d",
     "build_segmenter",
     "convert_checkpoint",
-    "domain",
     "join_files",
     "joint_statistics",
     "load_children",
@@ -54,19 +50,15 @@ __all__ = [
     "load_state",
     "make_batch_norm",
     "recognize_layout",
+    "use_domain",
 ]
 
-_MOVED = dict.fromkeys(("PyramidHead", "PyramidSegmenter"), "udacore_pycda.pyramid_pooling")
-"""Names that left this package with version 0.2, and where they are; gone in 0.3."""
-
-
-def __getattr__(name: str) -> Any:
-    """A name that was moved, with a warning. Raises AttributeError for any other."""
-    if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        found = getattr(importlib.import_module(_MOVED[name]), name)
-    except ModuleNotFoundError as error:
-        raise AttributeError(f"{name} moved to {_MOVED[name]}, which is not installed") from error
-    warnings.warn(f"{name} moved to {_MOVED[name]}; the old name goes in udacore 0.3", DeprecationWarning, stacklevel=2)
-    return found
+__getattr__ = forward_names(
+    __name__,
+    {
+        "domain": "udacore.models.use_domain",
+        "PyramidHead": "udacore_pycda.pyramid_pooling.PyramidHead",
+        "PyramidSegmenter": "udacore_pycda.pyramid_pooling.PyramidSegmenter",
+    },
+    gone="0.3",
+)

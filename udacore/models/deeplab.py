@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from udacore.errors import ConfigError, near_matches
 from udacore.interface import Output
-from udacore.models.normalization import domain as use_domain
+from udacore.models.normalization import use_domain
 
 
 class DeepLabHead(nn.Module):

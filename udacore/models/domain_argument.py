@@ -8,15 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from udacore.models.normalization import DomainBatchNorm2d
-from udacore.models.normalization import domain as use_domain
+from udacore.models.normalization import DomainBatchNorm2d, use_domain
 
 
 def accept_domain(model: nn.Module) -> None:
     """Let a network be called with the keyword `domain`, whether its forward takes it or not.
 
     A forward that does not take it never gets it; domain-specific batch norm in the network is switched instead, as
-    `udacore.models.domain` does. Submodules of the network's own class, such as a teacher that was copied from it, are
+    `udacore.models.use_domain` does. Submodules of the network's own class, such as a teacher that was copied from it, are
     treated alike. Weights, parameters and buffers stay as they are.
     """
     for module in model.modules():

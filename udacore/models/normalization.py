@@ -174,7 +174,7 @@ class LiveBatchNorm2d(SyncBatchNorm2d):
 class DomainBatchNorm2d(nn.Module):
     """Its own layer for each domain: `norm_layers.0` for the source, `norm_layers.1` for the target (algorithms/clp 4.2).
 
-    `current` names the domain in use, 'source' unless `domain` chose another. A plain layer's weights load into both.
+    `current` names the domain in use, 'source' unless `use_domain` chose another. A plain layer's weights load into both.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -197,7 +197,7 @@ class DomainBatchNorm2d(nn.Module):
 
 
 @contextmanager
-def domain(model: Callable[..., object], name: str) -> Iterator[None]:
+def use_domain(model: Callable[..., object], name: str) -> Iterator[None]:
     """Within the block the domain-specific layers of `model` are those of domain `name`; afterwards what they were before.
 
     A model without such layers is left alone, and so is a function that stands for one. Raises ValueError where `name` is neither 'source' nor 'target'.

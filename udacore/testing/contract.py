@@ -87,108 +87,25 @@ class MethodContract:
         with undisturbed_process():
             yield
 
-    def test_entry_point(self, subject: Subject) -> None:
-        """The name is that of an installed entry point, claimed once, and what it names imports; a file imports."""
-        _check(STATIC["entry_point"], subject)
 
-    def test_api(self, subject: Subject) -> None:
-        """`UDACORE_API`, where the method states it, is that of this core."""
-        _check(STATIC["api"], subject)
+def _make_test(name: str, check: Callable[[Any], None], fixture: str) -> Callable[..., None]:
+    """The test of a check, which takes the fixture that the check looks at."""
 
-    def test_hooks(self, subject: Subject) -> None:
-        """Every function marked as a hook is one, asks for arguments that the hook has, and at least one is there."""
-        _check(STATIC["hooks"], subject)
+    def test(_: MethodContract, **given: Any) -> None:
+        __tracebackhide__ = True
+        _check(check, given[fixture])
 
-    def test_settings(self, subject: Subject) -> None:
-        """Each setting has a default and a line of help, and defaults and presets come back from YAML as they were."""
-        _check(STATIC["settings"], subject)
+    test.__name__ = f"test_{name}"
+    test.__qualname__ = f"{MethodContract.__name__}.test_{name}"
+    test.__doc__ = check.__doc__
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), inspect.Parameter(fixture, inspect.Parameter.KEYWORD_ONLY)]
+    test.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # by which pytest knows the fixture
+    return test
 
-    def test_presets(self, subject: Subject) -> None:
-        """Every preset of the method loads, its complete configuration reads back to the same, and its optimisers take their options."""
-        _check(STATIC["presets"], subject)
 
-    def test_build(self, trial: Trial) -> None:
-        """Every round's model is built on the CPU in seconds, gives logits for each class, and has the attributes that the core reads."""
-        _check(FAST["build"], trial)
-
-    def test_losses_finite(self, trial: Trial) -> None:
-        """Every loss of every round is finite on ordinary pictures, with weights as built."""
-        _check(FAST["losses_finite"], trial)
-
-    def test_losses_differentiable(self, trial: Trial) -> None:
-        """Every loss is a scalar with a graph, and the round's `update` can carry it back to finite gradients."""
-        _check(FAST["losses_differentiable"], trial)
-
-    def test_losses_device(self, trial: Trial) -> None:
-        """Tensors are made where the batches are, with `device=x.device`, never on the CPU by default or by name; losses are no float64."""
-        _check(FAST["losses_device"], trial)
-
-    def test_losses_empty(self, trial: Trial) -> None:
-        """Where no pixel is valid, a loss that looks at labels or at `valid` is zero, with a graph; no loss is NaN.
-
-        Which losses those are is tried out: the ones that change when the labels or the valid pixels do.
-        """
-        _check(FAST["losses_empty"], trial)
-
-    def test_losses_order(self, trial: Trial) -> None:
-        """The order of the images within a batch changes no loss (both batches are turned round alike; dropout is off)."""
-        _check(FAST["losses_order"], trial)
-
-    def test_losses_parts(self, trial: Trial) -> None:
-        """Each loss trains its own part and nothing else: it reaches that part, and the hooks themselves change no parameter and no batch."""
-        _check(FAST["losses_parts"], trial)
-
-    def test_target_batch(self, trial: Trial) -> None:
-        """No label of the target is asked for: the batch has none."""
-        _check(FAST["target_batch"], trial)
-
-    def test_instances(self, trial: Trial) -> None:
-        """Two models of a method share nothing: what one has seen, the other does not know."""
-        _check(FAST["instances"], trial)
-
-    def test_deep_copy(self, trial: Trial) -> None:
-        """A deep copy of a model that has been trained is equal to it and independent of it."""
-        _check(FAST["deep_copy"], trial)
-
-    def test_state_dict(self, trial: Trial) -> None:
-        """What the model's `state_dict` holds is all that it remembers: a new model that loads it goes on alike."""
-        _check(FAST["state_dict"], trial)
-
-    def test_random_state(self, trial: Trial) -> None:
-        """The hooks set no global random generator, and draw from none but torch's."""
-        _check(FAST["random_state"], trial)
-
-    def test_bf16(self, trial: Trial) -> None:
-        """Under `amp=bf16` losses and gradients stay finite and near those of float32, and what is remembered keeps its type."""
-        _check(FAST["bf16"], trial)
-
-    def test_run(self, runs: Runs) -> None:
-        """All rounds, with their ends, labels and evaluations, run through in less than a minute on one core."""
-        _check(RUNS["run"], runs)
-
-    def test_surroundings(self, runs: Runs) -> None:
-        """Importing the method and running it leaves random states, working directory, environment and torch's switches alone."""
-        _check(RUNS["surroundings"], runs)
-
-    def test_files(self, runs: Runs) -> None:
-        """Nothing is written but the run folder and the user's cache."""
-        _check(RUNS["files"], runs)
-
-    def test_target_files(self, runs: Runs) -> None:
-        """No file with a label of the target's training images is opened, in no round and by no hook."""
-        _check(RUNS["target_files"], runs)
-
-    def test_same_seed(self, runs: Runs) -> None:
-        """The same seed gives the same weights, numbers, labels and pictures, bit for bit, whatever the process did before."""
-        _check(RUNS["same_seed"], runs)
-
-    def test_resume(self, runs: Runs) -> None:
-        """A run that is killed in every round, and resumed, ends bit for bit like one that nobody disturbed."""
-        _check(RUNS["resume"], runs)
-
-    def test_processes(self, runs: Runs) -> None:
-        """Two processes that train together come through all rounds, and what the model remembers is the same in both."""
-        _check(RUNS["processes"], runs)
+for _fixture, _checks in (("subject", STATIC), ("trial", FAST), ("runs", RUNS)):
+    for _name, _one in _checks.items():
+        setattr(MethodContract, f"test_{_name}", _make_test(_name, _one, _fixture))
 
 
 def _check(check: Callable[[Any], None], on_trial: Any) -> None:

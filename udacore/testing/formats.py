@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from udacore.data.labels import CITYSCAPES_IDS, CLASSES16, CLASSES19, COLOURS, SYNTHIA_IDS
+from udacore.labels import CITYSCAPES_IDS, CLASSES16, CLASSES19, COLOURS, SYNTHIA_IDS
 
 Size = tuple[int, int]
 

@@ -13,9 +13,9 @@ from udacore_bdl.translation import translated_size
 
 from udacore.config.schema import PixelConfig, RoundConfig, ScheduleConfig
 from udacore.data import colour, geometry
-from udacore.data.labels import get_label_space, lookup_table, remap, subset_indices
 from udacore.inference import predict_label
 from udacore.interface import Output, RoundInfo
+from udacore.labels import get_label_space, lookup_table, remap, subset_indices
 from udacore.metrics import confusion_matrix, score
 from udacore.models.layouts import convert_checkpoint
 from udacore.schedules import rate

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from udacore import DataError, UdaError
-from udacore.data.labels import get_label_space
 from udacore.data.tables import open_table
+from udacore.labels import get_label_space
 from udacore.testing.formats import write_cityscapes, write_gta5, write_synthia
 from udacore.testing.interruption import DeathError, dying_in, find_differences
 from udacore.testing.runs import configure, train

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from udacore_clp.checkpoints import CLASSES
 
-from udacore.data.labels import CLASSES16, CLASSES19
+from udacore.labels import CLASSES16, CLASSES19
 
 OURS = {19: CLASSES19, 16: CLASSES16}
 

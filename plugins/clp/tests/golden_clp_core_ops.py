@@ -11,7 +11,7 @@ from udacore_clp.checkpoints import CLASSES
 
 from udacore.config.schema import PixelConfig, RoundConfig, ScheduleConfig
 from udacore.data import colour, geometry
-from udacore.data.labels import CLASSES19, get_label_space, lookup_table, remap, table_of
+from udacore.labels import CLASSES19, get_label_space, lookup_table, remap, table_of
 from udacore.metrics import confusion_matrix, score
 from udacore.schedules import rate
 from udacore.testing.golden import Arrays, Operation

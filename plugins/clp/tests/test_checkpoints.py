@@ -11,7 +11,7 @@ from udacore_clp.segmenters import AssociationSegmenter, build_network
 
 from udacore import ConfigError
 from udacore.config.schema import ModelConfig
-from udacore.data.labels import CITYSCAPES_IDS, CLASSES16, CLASSES19
+from udacore.labels import CITYSCAPES_IDS, CLASSES16, CLASSES19
 from udacore.models import DeepLabHead, ResNet, ResNetSettings, Segmenter, convert_checkpoint, load_state, make_batch_norm, recognize_layout
 from udacore.models.layouts import list_left
 from udacore.models.weights import load_initial

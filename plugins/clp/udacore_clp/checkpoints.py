@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udacore.data.labels import CLASSES16, CLASSES19
+from udacore.labels import CLASSES16, CLASSES19
 from udacore.models.layouts import Layout
 
 CLASSES = (

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from udacore.config.schema import PixelConfig, ScheduleConfig
 from udacore.config.transforms import Crop, Flip, Resize, Scale
 from udacore.data import colour
-from udacore.data.labels import get_label_space, lookup_table, remap, synthia16_to_cityscapes19
 from udacore.data.reading import write_label
 from udacore.data.samplers import class_balanced_list, class_balanced_sub_epochs
 from udacore.data.statistics import count_pixels
 from udacore.data.transforms import Sample, apply_transforms
 from udacore.inference import predict_label, predict_probability
 from udacore.interface import Output
+from udacore.labels import get_label_space, lookup_table, raw_ids, remap, synthia16_to_cityscapes19
 from udacore.losses import segmentation_loss, soft_cross_entropy
 from udacore.metrics import confusion_matrix, score
 from udacore.models import FrozenBatchNorm2d
@@ -62,7 +62,7 @@ def label_info(inputs: Arrays, params: dict) -> Arrays:
     space = space_of(params["num_classes"])
     table = lookup_table(space, params["dataset"])
     presence = np.stack([count_pixels(remap(raw, table), len(space)) > 0 for raw in first_channel(inputs["raw"], 3)])
-    by_raw_id = [train for raw, train in sorted(space.ids_from[params["dataset"]].items())]
+    by_raw_id = [train for raw, train in sorted((raw_ids(space, params["dataset"]) or {}).items())]
     return {
         "label_to_file": padded([np.flatnonzero(column).tolist() for column in presence.T]),
         "file_to_label": padded([[c for c in by_raw_id if row[c]] for row in presence]),

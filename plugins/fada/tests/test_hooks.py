@@ -14,8 +14,7 @@ from udacore.config.schema import ModelConfig, PartConfig, PseudoLabelConfig, Ro
 from udacore.inference import predict_label
 from udacore.interface import IGNORE, PassBatch, RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.losses import segmentation_loss
-from udacore.models import DomainBatchNorm2d
-from udacore.models import domain as of_domain
+from udacore.models import DomainBatchNorm2d, use_domain
 from udacore.testing.steps import take_steps
 
 CLASSES = ("road", "sky", "car", "tree")
@@ -251,7 +250,7 @@ def test_pseudo_labels_are_made_by_the_targets_layers_of_domain_specific_batch_n
     end = SimpleNamespace(model=model, pseudo_labels=PseudoLabelConfig(), target=lambda size: [batch])
     with torch.no_grad():
         made = dict(fada.make_pseudo_labels(round=end))
-        with of_domain(model, "target"):
+        with use_domain(model, "target"):
             expected = predict_label(model, batch.image, (21, 18))
     assert all(np.array_equal(made[name], label) for name, label in zip(batch.name, expected.numpy(), strict=True))
     assert len(np.unique(made["c"])) > 1

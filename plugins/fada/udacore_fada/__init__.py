@@ -27,7 +27,7 @@ from udacore.config.schema import ModelConfig
 from udacore.inference import predict_label
 from udacore.interface import Losses, Output, RoundEnd, RoundInfo, Step
 from udacore.losses import match_features
-from udacore.models import build_segmenter, domain
+from udacore.models import build_segmenter, use_domain
 from udacore_fada.checkpoints import LAYOUTS as LAYOUTS
 from udacore_fada.discriminator import Discriminator
 from udacore_fada.losses import Encoding, domain_cross_entropy, segmentation_loss
@@ -129,6 +129,6 @@ def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]]:
     core = round.pseudo_labels
     for batch in round.target(size=core.size):
         for image, name, size in zip(batch.image, batch.name, batch.size, strict=True):
-            with domain(round.model, "target"):  # at each picture: what is yielded to may forward the source
+            with use_domain(round.model, "target"):  # at each picture: what is yielded to may forward the source
                 label = predict_label(round.model, image[None], size, flip=core.flip)[0]
             yield name, label.to(torch.uint8).cpu().numpy()

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from udacore.config.schema import PixelConfig, ScheduleConfig
 from udacore.data import colour, geometry
-from udacore.data.labels import get_label_space, lookup_table, remap, synthia16_to_cityscapes19
 from udacore.data.samplers import class_balanced_list
 from udacore.data.statistics import count_pixels
 from udacore.inference import predict_probability
 from udacore.interface import Output
+from udacore.labels import get_label_space, lookup_table, remap, synthia16_to_cityscapes19
 from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
 from udacore.schedules import rate

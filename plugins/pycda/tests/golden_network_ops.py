@@ -16,10 +16,10 @@ from udacore_pycda.ppm import build_ppm
 from udacore.config.schema import PartConfig, RoundConfig
 from udacore.config.transforms import Crop, Flip, Resize, Rotate, Scale
 from udacore.data import colour
-from udacore.data.labels import get_label_space, lookup_table, remap
 from udacore.data.transforms import Sample, apply_transforms
 from udacore.inference import predict_label
 from udacore.interface import Output
+from udacore.labels import get_label_space, lookup_table, remap
 from udacore.losses import upsample
 from udacore.metrics import confusion_matrix, score
 from udacore.models import load_state

@@ -8,7 +8,7 @@ from udacore_pycda.pyramid_pooling import PyramidHead, PyramidSegmenter, multipl
 
 from udacore.errors import ConfigError
 from udacore.inference import predict_label
-from udacore.models import ResNet, ResNetSettings, domain, make_batch_norm
+from udacore.models import ResNet, ResNetSettings, make_batch_norm, use_domain
 
 TINY = ResNetSettings(block="basic", blocks=(1, 1, 1, 1), widths=(8, 8, 16, 32), stem="deep")
 
@@ -80,7 +80,7 @@ def test_layers_of_a_domain_are_chosen_by_the_call() -> None:
     model(pictures(), domain="target")
     moved = {key.partition("norm_layers.")[2][0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {"1"}
-    with domain(model, "source"):
+    with use_domain(model, "source"):
         model(pictures())
     assert not torch.equal(model.state_dict()["backbone.bn1.norm_layers.0.running_mean"], before["backbone.bn1.norm_layers.0.running_mean"])
 

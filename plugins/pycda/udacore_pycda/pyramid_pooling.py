@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from udacore.errors import ConfigError, near_matches
 from udacore.interface import Output
 from udacore.losses import upsample
-from udacore.models.normalization import NormFactory
-from udacore.models.normalization import domain as use_domain
+from udacore.models.normalization import NormFactory, use_domain
 from udacore.models.resnet import ResNet, convolution
 
 AUXILIARY = "aux"

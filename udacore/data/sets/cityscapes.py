@@ -7,10 +7,10 @@ from pathlib import Path
 import attrs
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import CITYSCAPES_IDS
 from udacore.data.layouts import existing, prefixes_of
 from udacore.data.splits import CLEAR, TRAIN_IDS, UNPUBLISHED, check_split, foggy_ending
 from udacore.datasets import Dataset, Layout
+from udacore.labels import CITYSCAPES_IDS
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import STREETS, LabelSpace, lookup_table
 from udacore.data.sources import Drawing, DrawnImages, DrawnLabels
 from udacore.data.tables import ImageTable, known_ids
 from udacore.datasets import Dataset, Domain
 from udacore.errors import DataError, near_matches
+from udacore.labels import STREETS, LabelSpace, lookup_table
 
 
 def draw(config: DataConfig, space: LabelSpace, domain: Domain, labels: bool) -> ImageTable:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from udacore.config.schema import DataConfig
-from udacore.data.labels import SYNTHIA_IDS
 from udacore.data.layouts import existing, prefixes_of
 from udacore.datasets import Dataset, Layout
+from udacore.labels import SYNTHIA_IDS
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from udacore import ranks
-from udacore.data.labels import LabelSpace
 from udacore.data.reading import write_image, write_label
 from udacore.engine.files.json_files import read_json_or_none
 from udacore.engine.machine.main_rank import on_main
 from udacore.errors import PluginError, UdaError
 from udacore.files import PART, find_png_damage, write_text
+from udacore.labels import LabelSpace
 
 MANIFEST = "manifest.json"
 

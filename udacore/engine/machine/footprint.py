@@ -17,9 +17,9 @@ import attrs
 from udacore import ranks
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig
 from udacore.config.transforms import Crop, Resize
-from udacore.data.labels import get_label_space
 from udacore.datasets import get_dataset
 from udacore.errors import ConfigError
+from udacore.labels import get_label_space
 
 Size = tuple[int, int]
 FLOAT = 4

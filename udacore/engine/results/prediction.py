@@ -22,7 +22,6 @@ from udacore import ranks
 from udacore.config.schema import Config, EvaluationConfig, PixelConfig
 from udacore.data.colour import normalize
 from udacore.data.geometry import resize_image
-from udacore.data.labels import LabelSpace, colorize
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, list_files
 from udacore.data.reading import read_image, write_image, write_label
 from udacore.engine.evaluation import predict_under, watched_outputs
@@ -34,7 +33,8 @@ from udacore.engine.results.predicted_files import PredictedFiles
 from udacore.engine.results.scoring import choose_checkpoint, load_model, open_session
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.files import name_file
-from udacore.models import domain
+from udacore.labels import LabelSpace, colorize
+from udacore.models import use_domain
 from udacore.plugins import Method
 
 Style = Literal["labels", "overlay"]
@@ -69,7 +69,7 @@ class Predictor:
         size = self.protocol.size
         resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
         batch = torch.from_numpy(normalize(resized, self.pixels))[None].to(self.machine.device, memory_format=self.machine.memory_format)
-        with preserve_state(self.model), domain(self.model, self.domain), watched_outputs(self.model) as broken:
+        with preserve_state(self.model), use_domain(self.model, self.domain), watched_outputs(self.model) as broken:
             with self.machine.autocast():
                 prediction = predict_under(self.protocol, self.model, batch, image.shape[:2])
             if broken:
