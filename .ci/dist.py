@@ -38,7 +38,7 @@ def copy_project(project: Path, copy: Path) -> None:
 
 
 def link_home(text: str, folder: str) -> str:
-    """A page whose relative links and pictures lead to the repository; `folder` is where the page lies in it."""
+    """A page whose relative links and images lead to the repository; `folder` is where the page lies in it."""
 
     def absolute(match: re.Match[str]) -> str:
         sign, words, target = match.groups()

@@ -1,4 +1,4 @@
-"""PLCA's association of features at the size of a whole picture, where matrices of all pixels by all pixels do not fit.
+"""PLCA's association of features at the size of a whole image, where matrices of all pixels by all pixels do not fit.
 
     OMP_NUM_THREADS=1 python benchmarks/association.py [--size 128 256] [--channels 2048]
 

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--maps", type=int, default=500)
     parser.add_argument("--plain-maps", type=int, default=50, help="how many of them the plain form sorts; it keeps them all, 2.6 MB each")
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 512), help="width and height of a label map")
-    parser.add_argument("--side", type=int, default=132, help="sides of the perceptual network's pictures")
+    parser.add_argument("--side", type=int, default=132, help="sides of the perceptual network's images")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     compare_thresholds(arguments.maps, arguments.plain_maps, tuple(arguments.size))
@@ -106,18 +106,18 @@ def compare_perceptual(side: int, repeat: int) -> None:
         return network(image).logits
 
     def plain(images: list[Tensor]) -> Tensor:
-        """As the authors' program: a forward for each picture of each comparison, real ones with a graph too."""
+        """As the authors' program: a forward for each image of each comparison, real ones with a graph too."""
         constant = [each.clone().requires_grad_() for each in real]
         return torch.stack([perceptual_loss(logits(image), logits(constant[number // 2]).detach()) for number, image in enumerate(images)]).sum()
 
     def fast(images: list[Tensor]) -> Tensor:
-        """Real pictures once, together and without gradient; those made from them in pairs."""
+        """Real images once, together and without gradient; those made from them in pairs."""
         with torch.no_grad():
             reference = score_images(logits, list(real), joined=True)
         scores = [score for pair in (images[:2], images[2:]) for score in score_images(logits, pair, joined=True)]
         return torch.stack([perceptual_loss(score, reference[number // 2]) for number, score in enumerate(scores)]).sum()
 
-    print(f"perceptual loss of a translation step, ResNet-101, 2 pictures of {side} x {side} each domain, best of {repeat}")
+    print(f"perceptual loss of a translation step, ResNet-101, 2 images of {side} x {side} each domain, best of {repeat}")
     rows = {}
     for form in (plain, fast):
         seconds = []

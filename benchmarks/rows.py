@@ -22,7 +22,7 @@ def carry_out(plugin: str, *words: str) -> Result:
 
 
 def common(folder: Path, name: str, seed: int, data: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """What every run of a seed shares: the seed changes pictures and training."""
+    """What every run of a seed shares: the seed changes images and training."""
     pictures = tuple(
         f"{entry}.{word}"
         for entry in ("source", "target", "evaluate.target")
@@ -33,7 +33,7 @@ def common(folder: Path, name: str, seed: int, data: tuple[str, ...] = ()) -> tu
 
 
 def source_only(folder: Path, seed: int, *more: str) -> Result:
-    """Labelled source pictures only; every other row starts from its weights."""
+    """Labelled source images only; every other row starts from its weights."""
     return carry_out("source-only", *common(folder, "source-only", seed), "evaluate.source=null", *more)
 
 
@@ -56,7 +56,7 @@ def adapted(plugin: str, folder: Path, seed: int, *more: str, control: bool = Fa
 def oracle(folder: Path, seed: int, *more: str) -> Result:
     """The source-only weights, trained on with the target's labels: what adaptation does without.
 
-    Target labels from scratch would be a weak ceiling: 400 pictures are few (algorithms/streets 6).
+    Target labels from scratch would be a weak ceiling: 400 images are few (algorithms/streets 6).
     """
     weights = folder / "source-only" / "checkpoints" / "0-source.pt"
     words = ("source.domain=target", f"steps={ORACLE_STEPS}", f"weights={weights}", "parts.segmenter.lr=2e-3", "evaluate.source=null")

@@ -1,11 +1,11 @@
-"""What a step of each kind of round costs at the published sizes, by precision and layout, without the reading of pictures.
+"""What a step of each kind of round costs at the published sizes, by precision and layout, without the reading of images.
 
     python benchmarks/steps.py [--device cuda|cpu] [--quick] [--only WORD ...] [--forms WORD ...] [--seconds 400] [--write FILE]
 
 Two batches are read through the round's own transforms, from miniatures in the data sets' real formats and sizes, and stay on the
 device; weights are random, so losses may be infinite, which changes no time. Each round runs in the forms of `FORMS`, in one
 process: median milliseconds of the steps after the second, FLOPs of a step as torch counts them, their share of the device's peak,
-and peak memory. Exit code 1 if a round ended in an error. `--quick` is for tests: one step of the embedded domains' pictures and network.
+and peak memory. Exit code 1 if a round ended in an error. `--quick` is for tests: one step of the embedded domains' images and network.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def write_data(folder: Path, *, quick: bool) -> list[str]:
-    """Pictures in the real formats and sizes; the words of a configuration that reads them. The embedded ones where `quick`."""
+    """Images in the real formats and sizes; the words of a configuration that reads them. The embedded ones where `quick`."""
     if quick:
         return [f"folder={folder}"]
     formats.write_gta5(folder / "gta5", 8, sizes=((1914, 1052),))
@@ -150,7 +150,7 @@ def measure(trial: Trial, form: str) -> tuple[float, int, int]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = bool(words.pop("tf32", False))
     torch.backends.cudnn.benchmark = bool(words.pop("benchmark", False))
     plugin = load_plugin(trial.method)
-    lists = ("source.except=null", "target.except=null", "evaluate.selection.list=null")  # they name pictures of the real sets
+    lists = ("source.except=null", "target.except=null", "evaluate.selection.list=null")  # they name images of the real sets
     excepted = lists if trial.method == "pycda" and not trial.quick else ()
     given = (*trial.data, *excepted, f"device={trial.device.type}", *(f"{key}={value}" for key, value in words.items()))
     preset, packages = "streets" if trial.quick else "gta5-cityscapes", (f"udacore_{trial.method}", "udacore")

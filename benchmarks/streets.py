@@ -3,7 +3,7 @@
     python benchmarks/streets.py --seeds 11 12 13 [--plugins clp pycda fada proca bdl] [--folder runs/benchmark] [a.b=c ...]
 
 Writes benchmarks/RESULTS.md (mean, sample deviation, paired difference), streets.json (every number) and streets.png (some
-pictures of the first seed). Runs that are finished in the folder are read, not repeated, so it can be stopped and started.
+images of the first seed). Runs that are finished in the folder are read, not repeated, so it can be stopped and started.
 """
 
 from __future__ import annotations
@@ -78,15 +78,15 @@ def report(table: Sequence[Row]) -> str:
         "# Results on the embedded domains",
         "",
         f"Made on {today()} by `python {command()}` ({device}).",
-        f"Pair W, 120 target validation pictures, mIoU in percent over {len(next(iter(first.values())).classes)} classes, last step, single scale,",
-        f"one protocol for all rows. Seeds {', '.join(map(str, first))}; a seed changes pictures and training. ± is the sample standard deviation",
+        f"Pair W, 120 target validation images, mIoU in percent over {len(next(iter(first.values())).classes)} classes, last step, single scale,",
+        f"one protocol for all rows. Seeds {', '.join(map(str, first))}; a seed changes images and training. ± is the sample standard deviation",
         "over seeds. A method's control has the same start, steps, rates, augmentation and batch-norm mode, and every loss on the",
         f"target multiplied by 0. Every method, control and the oracle goes on from the source-only weights for {rows.ORACLE_STEPS} steps of its",
         "segmenter, the oracle with the target's labels. Runs that were finished in the benchmark's folder are read, not repeated.",
         "",
         format_comparison(table, "markdown"),
         "",
-        "![Target pictures, their truth, and what each run says (first seed)](streets.png)",
+        "![Target images, their truth, and what each run says (first seed)](streets.png)",
         "",
         "IoU of each class, mean over the seeds:",
         "",

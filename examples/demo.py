@@ -2,7 +2,7 @@
 
     python examples/demo.py [--folder runs/demo] [--seed 1] [a.b=c ...]
 
-Prints one table (IoU in percent on 120 target pictures) and saves before-after.png: picture, truth, before, after.
+Prints one table (IoU in percent on 120 target images) and saves before-after.png: image, truth, before, after.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     print("\nThe control has ProCA's start, steps, rates, augmentation and batch-norm mode; its target losses are multiplied by 0.")
     print(oracle_line())
     picture = draw({"source-only": folder / "source-only", "ProCA": folder / "proca"}, folder / "before-after.png")
-    print(f"{picture}: picture, truth, source-only, ProCA; {minutes}:{seconds:02d} minutes in all")
+    print(f"{picture}: image, truth, source-only, ProCA; {minutes}:{seconds:02d} minutes in all")
 
 
 def oracle_line() -> str:

@@ -1,8 +1,8 @@
-"""FADA's pseudo labels before and after the alignment: a sheet of target training pictures of a finished `streets` run.
+"""FADA's pseudo labels before and after the alignment: a sheet of target training images of a finished `streets` run.
 
     python examples/fada_labels.py [RUN] [--out fada-labels.png]
 
-Columns: picture, its truth (never seen in training), hard labels of the source-only network, hard labels of the aligned one.
+Columns: image, its truth (never seen in training), hard labels of the source-only network, hard labels of the aligned one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     _, config = read_run("fada", (str(arguments.run / "config.yaml"),))
     settings, space = config.rounds["adversarial"], get_label_space("streets")
-    # The target's training pictures with their truth, which only a look back like this one opens.
+    # The target's training images with their truth, which only a look back like this one opens.
     data = open_table(attrs.evolve(settings.evaluate["target"], split="train"), space, domain="target", labels=True)
     models = []
     for name in ("0-source", "1-adversarial"):
@@ -50,7 +50,7 @@ def main() -> None:
         lines.append(np.hstack([image, *(colorize(one, space) for one in labels)]))
     sheet = cv2.resize(np.vstack(lines), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     cv2.imwrite(str(arguments.out), sheet[..., ::-1])
-    print(f"{arguments.out}: picture, truth, source-only, aligned")
+    print(f"{arguments.out}: image, truth, source-only, aligned")
 
 
 if __name__ == "__main__":

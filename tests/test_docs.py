@@ -208,7 +208,7 @@ def problems_of(site: Path) -> list[str]:
     return docs_pages.problems_in_text(site) + (docs_pages.problems_in_browser(site) if docs_pages.BROWSER else [])
 
 
-def test_pages_need_no_network_and_show_formulas_pictures_headings_and_bars_at_two_widths(site: Path) -> None:
+def test_pages_need_no_network_and_show_formulas_images_headings_and_bars_at_two_widths(site: Path) -> None:
     assert not problems_of(site)
 
 
@@ -230,7 +230,7 @@ def test_two_pages_of_one_name_are_found(tmp_path: Path) -> None:
     assert docs_pages.problems_in_text(tmp_path) == ["2 pages are called 'Rounds'"]
 
 
-def test_the_landing_page_has_pictures_and_the_table_of_results(site: Path) -> None:
+def test_the_landing_page_has_images_and_the_table_of_results(site: Path) -> None:
     text = (site / "index.html").read_text()
     assert len(re.findall(r"<img\b[^>]*src=\"_images/", text)) == 2
     shown = simplify(read_text(site / "index.html").replace("\u00a0", " "))

@@ -69,7 +69,7 @@ def test_no_changed_bit_of_a_kept_array_is_read_as_another_value(tmp_path: Path)
                 assert all(np.array_equal(arrays[name], pixels) for name in arrays.files)
 
 
-def test_no_changed_bit_of_a_png_shows_another_picture() -> None:
+def test_no_changed_bit_of_a_png_shows_another_image() -> None:
     label = np.random.default_rng(0).integers(0, 19, (24, 32), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(label).save(buffer, "PNG")

@@ -16,7 +16,7 @@ from udacore.testing.checks import Subject, Trial
 
 
 @pytest.mark.parametrize(("order", "scale"), [("rgb", 1.0), ("bgr", 255.0)])
-def test_colours_are_those_of_the_picture_and_give_the_same_image_again(order: Literal["rgb", "bgr"], scale: float) -> None:
+def test_colours_are_those_of_the_image_and_give_the_same_image_again(order: Literal["rgb", "bgr"], scale: float) -> None:
     mean, std = (0.4 * scale, 0.5 * scale, 0.6 * scale), (0.25, 0.5, 1.0)
     picture = np.random.default_rng(0).integers(256, size=(5, 7, 3), dtype=np.uint8)
     image = torch.from_numpy(normalize(picture, PixelConfig(order=order, scale=scale, mean=mean, std=std)))

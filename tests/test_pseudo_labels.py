@@ -41,7 +41,7 @@ class Tiny(nn.Module):
 
 
 class Ending:
-    """What a round's end offers here: six pictures of odd and unequal size, of which a rank sees its share."""
+    """What a round's end offers here: six images of odd and unequal size, of which a rank sees its share."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.model = Tiny().eval()
@@ -127,7 +127,7 @@ def test_the_second_pass_is_left_out_where_every_class_reaches_the_cap() -> None
         assert len(ending.passes) == passes
 
 
-def test_averaging_with_mirror_images_makes_labels_of_symmetric_pictures_symmetric() -> None:
+def test_averaging_with_mirror_images_makes_labels_of_symmetric_images_symmetric() -> None:
     ending = Ending()
     half = torch.randn(1, 3, 33, 25, generator=torch.Generator().manual_seed(9))
     image = torch.cat([half, half[..., :-1].flip(-1)], -1)

@@ -112,7 +112,7 @@ def check_folder(run: Path) -> None:
 
 
 def check_pseudo_labels(run: Path, place: Place, label_space: str) -> None:
-    """One 8-bit palette PNG for each training picture, of its size, with ids of the classes and 255."""
+    """One 8-bit palette PNG for each training image, of its size, with ids of the classes and 255."""
     space = get_label_space(label_space)
     folder = run / "rounds" / "1-adapt" / "labels"
     pictures = place.cityscapes / "leftImg8bit" / "train"
@@ -204,7 +204,7 @@ def test_training_never_opens_the_targets_training_labels(place: Place) -> None:
     truth = place.cityscapes / "gtFine" / "train"
     weights, scored, labels = outcome(place, "with-labels")
     for path in truth.rglob("*.png"):
-        path.write_bytes(b"not a picture")
+        path.write_bytes(b"not an image")
     garbage = outcome(place, "with-garbage")
     shutil.rmtree(truth)
     without = outcome(place, "without-labels")

@@ -107,7 +107,7 @@ def test_the_model_is_the_one_of_the_configuration_with_an_output_a_class() -> N
 
 @attrs.define(kw_only=True)
 class Ending:
-    """A round's end over two pictures, without an engine."""
+    """A round's end over two images, without an engine."""
 
     model: nn.Module
     pseudo_labels: PseudoLabelConfig

@@ -30,7 +30,7 @@ def sorted_thresholds(pictures: Pictures, counter: ThresholdCounter) -> np.ndarr
 
 
 def random_pictures(seed: int, *, ties: bool = False, power: float = 1.0, pictures: int = 3, kind: torch.dtype = torch.float32) -> Pictures:
-    """Pictures of odd and unequal size, seven classes: 5 never predicted, 6 at one pixel, some predictions ignored."""
+    """Images of odd and unequal size, seven classes: 5 never predicted, 6 at one pixel, some predictions ignored."""
     generator = torch.Generator().manual_seed(seed)
     result = []
     for n in range(pictures):
@@ -118,7 +118,7 @@ class Ranks:
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("first", [0, 1])
-def test_two_ranks_find_the_thresholds_of_all_pictures_even_if_one_has_none(kind, precision, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_ranks_find_the_thresholds_of_all_images_even_if_one_has_none(kind, precision, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("udacore.thresholds.ranks.all_sum", Ranks().all_sum)
     pictures = random_pictures(5, kind=kind)
     counters = [ThresholdCounter(7, 0.5, 0.9, precision) for _ in range(2)]
@@ -165,7 +165,7 @@ def test_a_pixel_at_its_threshold_stays_and_one_below_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(("kind", "passes"), [(torch.float32, 2), (torch.float64, 4)])
-def test_memory_does_not_grow_with_the_pictures(kind: torch.dtype, passes: int) -> None:
+def test_memory_does_not_grow_with_the_images(kind: torch.dtype, passes: int) -> None:
     counter = ThresholdCounter(7, 0.5, precision="float64")
     sizes = []
     for number in range(passes):

@@ -1,4 +1,4 @@
-"""Tiny runs: configurations of a few steps on 64 x 32 pictures, here in this process or in one of their own."""
+"""Tiny runs: configurations of a few steps on 64 x 32 images, here in this process or in one of their own."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from udacore.pseudo_labels import make_thresholded_labels
 
 @attrs.frozen(kw_only=True)
 class Settings(MethodSettings):
-    pause: float = option(0.0, "seconds to wait at each picture of a round's end")
+    pause: float = option(0.0, "seconds to wait at each image of a round's end")
 
 
 @hookimpl
@@ -90,7 +90,7 @@ def on_round_end(round):
     for batch in round.source():
         time.sleep(round.settings.pause)
         means += batch.image.mean((0, 2, 3))
-        grey = (torch.rand(40, 80, 3) * 255).to(torch.uint8).numpy()  # of another size than the picture
+        grey = (torch.rand(40, 80, 3) * 255).to(torch.uint8).numpy()  # of another size than the image
         grey[..., 0] = 128 + 20 * batch.image[0, 0].mean().item()
         round.write_image(batch.name[0], grey)
     round.model.mean.copy_(ranks.all_sum(means) + (torch.rand(3) if ranks.size() == 1 else 0))

@@ -18,11 +18,11 @@ def describe_exhaustion(error: BaseException) -> str | None:
     """
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _REFUSED.search(text):
-        said, advice = f"out of memory: {one_line(text, 120) or 'nothing more was given'}", "smaller pictures or a smaller batch take less"
+        said, advice = f"out of memory: {one_line(text, 120) or 'nothing more was given'}", "smaller images or a smaller batch take less"
     elif _NO_PROCESS.search(text):
         said, advice = f"no further process or thread could be started: {one_line(text, 120)}", "take fewer workers or threads"
     elif _LOST.search(text):
-        said, advice = "a process that reads images was ended by the system, mostly for want of memory", "take fewer workers or smaller pictures"
+        said, advice = "a process that reads images was ended by the system, mostly for want of memory", "take fewer workers or smaller images"
     else:
         return None
     place = "".join(f" ({one_line(note, 160)})" for note in getattr(error, "__notes__", ())[:1])

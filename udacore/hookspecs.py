@@ -57,7 +57,7 @@ def source_loss(step: Step) -> Losses:
     segmenter. `{}`: no loss. None: cross-entropy on the enlarged logits. Put what `target_loss` needs into
     `step.kept`. A loss over no valid pixel is a zero that still has a graph.
 
-    The matched control leaves these losses as they are. A method that changes source pictures here in favour of the target
+    The matched control leaves these losses as they are. A method that changes source images here in favour of the target
     (a style, a mixture) leaves that out where `step.round.control` is true; else its control is the method itself. A loss
     on mixtures of both domains belongs into `target_loss`, which has both batches.
     """
@@ -96,6 +96,6 @@ def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]] | No
     Called after `on_round_end` if the next round says `target.labels: make`, with this round's model and settings.
 
     Returns an iterator of (image name, H W uint8 class ids with 255 = ignore); each rank yields the images of its own
-    `round.target()` and the core writes them. The size of a map need not be the picture's. None: the argmax of the
+    `round.target()` and the core writes them. The size of a map need not be the image's. None: the argmax of the
     probability where it reaches the class's threshold, as `pseudo_labels:` in the configuration says.
     """

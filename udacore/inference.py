@@ -45,7 +45,7 @@ def predict_probability(
     scales, flip   the image is resized to int(H s) x int(W s) with align_corners=True; probabilities of all scales
                    and, with `flip`, of the mirrored images (in the same forward as the plain ones) are averaged
     window         size of a window that slides over the resized image, in its pixels; what the windows give is
-                   enlarged to their size, averaged where they overlap, then enlarged to `size` like a whole picture's
+                   enlarged to their size, averaged where they overlap, then enlarged to `size` like a whole image's
     stride         step of the window; default: two thirds of it
     head           name of the output of `heads` to be used; default: the logits. ConfigError if there is none such. One of the
                    model's `head_names` is run by the same forward, as `model(image, head=...)`
@@ -156,5 +156,5 @@ class _Forward:
 
 
 def _starts(length: int, side: int, step: int) -> list[int]:
-    """Where windows begin along one side; the last one ends with the picture."""
+    """Where windows begin along one side; the last one ends with the image."""
     return [*range(0, length - side, step), length - side]

@@ -1,6 +1,6 @@
 """The types that the core and a method exchange.
 
-Letters: N images, K classes, A channels, H x W the picture's size in pixels, h x w that of the features.
+Letters: N images, K classes, A channels, H x W the image's size in pixels, h x w that of the features.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Output:
 
 @attrs.frozen(kw_only=True)
 class SourceBatch:
-    """Labelled pictures.
+    """Labelled images.
 
     image  N 3 H W float32, normalised
     label  N H W int64, class ids; 255 = ignore
@@ -53,7 +53,7 @@ class SourceBatch:
 
 @attrs.frozen(kw_only=True)
 class TargetBatch:
-    """Pictures without labels. There is no label field, and no code in training opens one.
+    """Images without labels. There is no label field, and no code in training opens one.
 
     image, name, valid  as in SourceBatch
     pseudo_label        N H W int64, 255 = ignore; None if the round has none
@@ -120,7 +120,7 @@ class Step:
     """Everything a loss may look at.
 
     Where a round draws both domains, both batches are there in both hooks and hold the same number of images; the sizes of their
-    pictures are what the transforms of each domain say, and may differ. Neither hook changes a batch in place, since the other one
+    images are what the transforms of each domain say, and may differ. Neither hook changes a batch in place, since the other one
     sees it too. Something drawn for each image (a mask, a jitter) must
     depend neither on its place in the batch nor on its rank: draw one number from `generator`, and seed a generator for each image
     with it and the image's name, `torch.Generator().manual_seed(zlib.crc32(f"{number} {name}".encode()))`.
@@ -151,12 +151,12 @@ class Step:
 
 @attrs.frozen(kw_only=True)
 class PassBatch:
-    """Pictures of a pass at a round's end, each image once, in list order, without random transform.
+    """Images of a pass at a round's end, each image once, in list order, without random transform.
 
     image  N 3 H W float32, normalised, on the model's device
     label  N H W int64 (source only; None if labels were not asked for)
     name   N keys
-    size   N pairs (height, width): each picture's size on disk, in pixels
+    size   N pairs (height, width): each image's size on disk, in pixels
     """
 
     image: Tensor

@@ -260,7 +260,7 @@ def remap(raw: NDArray[Any], table: Label) -> Label:
 
 
 def synthia16_to_cityscapes19(label: NDArray[Any]) -> Label:
-    """Train ids of the 16 classes as ids of the 19 (uint8, same shape), for pictures and comparisons; others become 255."""
+    """Train ids of the 16 classes as ids of the 19 (uint8, same shape), for images and comparisons; others become 255."""
     return remap(label, table_of({number: CLASSES19.index(name) for number, name in enumerate(CLASSES16)}))
 
 
@@ -274,7 +274,7 @@ def subset_indices(space: LabelSpace, subset: str) -> tuple[int, ...]:
 
 
 def colorize(label: NDArray[Any], space: LabelSpace) -> NDArray[np.uint8]:
-    """A picture H W 3 (RGB uint8) of a label H W; ignored pixels are black."""
+    """An image H W 3 (RGB uint8) of a label H W; ignored pixels are black."""
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(space)] = space.palette
     picture: NDArray[np.uint8] = colours[label]

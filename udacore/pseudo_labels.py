@@ -28,16 +28,16 @@ def make_thresholded_labels(
     flip: bool = False,
     size: tuple[int, int] | None = None,
     upsample: Literal["logits", "probability"] = "logits",
-    label_size: Literal["picture", "input"] = "picture",
+    label_size: Literal["image", "input"] = "image",
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Label this rank's target images: pairs of (name, H W uint8 class ids, 255 where confidence is too low).
 
     percent, cap, precision  rule of the thresholds, see `ThresholdCounter`; thresholds are found over the images of
                              all ranks, so every rank must iterate
-    flip                     average with the mirrored picture
+    flip                     average with the mirrored image
     size                     (width, height) of the network input; default: the round's own
     upsample                 what is enlarged, see `predict_probability`
-    label_size               "picture": maps have the size of the picture on disk (algorithms/proca 8), while thresholds are
+    label_size               "image": maps have the size of the image on disk (algorithms/proca 8), while thresholds are
                              found at the size of the input; "input": both have the latter (algorithms/bdl 9)
 
     There are two or three passes: one or two for the thresholds (the second is left out if every class reaches the cap),
@@ -63,7 +63,7 @@ def make_thresholded_labels(
         round.record(f"threshold/{name}", value)
     for batch in round.target(size=size):
         for index, (name, own_size) in enumerate(zip(batch.name, batch.size, strict=True)):
-            confidence, prediction = predict(batch, index, own_size if label_size == "picture" else _input_size(batch))
+            confidence, prediction = predict(batch, index, _input_size(batch) if label_size == "input" else own_size)
             yield name, apply_thresholds(confidence, prediction, thresholds)[0].cpu().numpy()
 
 

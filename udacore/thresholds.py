@@ -27,17 +27,17 @@ _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 class ThresholdCounter:
-    """Counts confidences over passes over the same pictures, and gives the thresholds.
+    """Counts confidences over passes over the same images, and gives the thresholds.
 
     num_classes, percent, cap  see above; percent and cap lie in 0..1, and a cap of 1 caps nothing
     precision                  in which the cap is held and confidences are compared: float32(0.9) is below 0.9, so a
                                confidence of just that reaches the threshold in "float32" (algorithms/proca 8) and misses it
                                in "float64" (algorithms/bdl 9)
-    device                     where the pictures are; about 10 MB are held there for 19 classes
+    device                     where the images are; about 10 MB are held there for 19 classes
 
-    Call `update` for each picture, then `next_pass`; as long as that is true, `update` once more for each picture; then
+    Call `update` for each image, then `next_pass`; as long as that is true, `update` once more for each image; then
     `thresholds`. `find_thresholds` does just that. Counts are summed over ranks, so all ranks call `next_pass` and
-    `thresholds` alike, be their share of the pictures empty or not.
+    `thresholds` alike, be their share of the images empty or not.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ThresholdCounter:
         state += found[:-1].view_as(state)
 
     def next_pass(self) -> bool:
-        """End a pass; whether one more over the same pictures is needed.
+        """End a pass; whether one more over the same images is needed.
 
         Raises TypeError if, with precision "float64", some ranks counted float32 and others float64.
         """

@@ -31,13 +31,13 @@ def thresholds(place: Place) -> Pair:
         return {"thresholds": find_thresholds(ThresholdCounter(K, 0.6, 0.9, device=place.device), lambda: pictures)}
 
     return Pair(
-        size=f"{number} of 2975 pictures {height} x {width}, network not counted",
+        size=f"{number} of 2975 images {height} x {width}, network not counted",
         plain=lambda: {"thresholds": plain.thresholds(pictures, K, 0.6, 0.9)},
         ours=ours,
     )
 
 
-@case("pseudo label of a picture")
+@case("pseudo label of an image")
 def pseudo_label(place: Place) -> Pair:
     size = place.pick((1024, 2048), (64, 128))
     image, limits = place.logits(size[0] // 16, size[1] // 16), np.linspace(0.2, 0.9, K, dtype=np.float32)
@@ -66,7 +66,7 @@ def metrics(place: Place) -> Pair:
     )
 
 
-@case("evaluation of a picture")
+@case("evaluation of an image")
 def evaluation(place: Place) -> Pair:
     height, width = place.pick((1024, 2048), (64, 128))
     label, logits = place.label(height, width), place.logits(height // 16, width // 16)

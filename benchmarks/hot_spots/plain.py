@@ -94,7 +94,7 @@ def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
 
 
 def thresholds(pictures: Sequence[tuple[Tensor, Tensor]], num_classes: int, percent: float, cap: float) -> NDArray[np.float32]:
-    """Everything is kept and copied at every picture (np.append), then picked out and sorted by class."""
+    """Everything is kept and copied at every image (np.append), then picked out and sorted by class."""
     confidence, prediction = np.zeros(0, np.float32), np.zeros(0, np.int64)
     for p, c in pictures:
         confidence = np.append(confidence, p.cpu().numpy().reshape(-1))
@@ -108,7 +108,7 @@ def thresholds(pictures: Sequence[tuple[Tensor, Tensor]], num_classes: int, perc
 
 
 def picture_counts(logits: Tensor, label: Tensor, size: tuple[int, int]) -> NDArray[np.int64]:
-    """Intersection, union, label pixels (3 K) of one picture: enlarge, softmax, argmax, then `counts`."""
+    """Intersection, union, label pixels (3 K) of one image: enlarge, softmax, argmax, then `counts`."""
     probability = F.interpolate(logits, size, mode="bilinear", align_corners=True).softmax(1)
     return counts(probability.argmax(1), label, logits.shape[1])
 

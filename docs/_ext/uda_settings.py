@@ -15,7 +15,7 @@ from udacore.methods.discovery import list_plugins, load_plugin
 from udacore.plugins import hooks_of
 
 DATA = ("source.", "target.", "evaluate.NAME.")
-"""Entries that name pictures have much in common, which is told once."""
+"""Entries that name images have much in common, which is told once."""
 
 
 def round_settings() -> list[Setting]:

@@ -45,7 +45,7 @@ STREETS = (
     "streets device=cpu threads=1 workers=0 tensorboard=false rounds.source.steps=1 batch=1 source.count=2"
     " source.image_size=[64,32] evaluate.target.count=1 evaluate.target.image_size=[64,32] evaluate.source=null name=bad"
 )
-"""A run of one step on tiny pictures of the embedded domains."""
+"""A run of one step on tiny images of the embedded domains."""
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ Change = Callable[[dict[Any, Any]], object]
 
 @pytest.fixture(scope="session")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that died in its second round, after a checkpoint there; and a picture."""
+    """A run that died in its second round, after a checkpoint there; and an image."""
     folder = tmp_path_factory.mktemp("killed")
     with contextlib.chdir(folder):
         Path("tiny.py").write_text(TINY)

@@ -115,9 +115,9 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Image.open(LABEL).resize((30, 20)).save(LABEL),
         f"image gta5/images/00002.png is 67 x 35, but its label {LABEL} is 30 x 20",
     ),
-    "truncated image": (lambda: cut("gta5/images/00002.png"), "image gta5/images/00002.png is broken or no picture"),
-    "truncated label": (lambda: cut(LABEL), f"label {LABEL} is broken or no picture"),
-    "empty file": (lambda: Path(LABEL).write_bytes(b""), f"label {LABEL} is broken or no picture"),
+    "truncated image": (lambda: cut("gta5/images/00002.png"), "image gta5/images/00002.png is broken or no image"),
+    "truncated label": (lambda: cut(LABEL), f"label {LABEL} is broken or no image"),
+    "empty file": (lambda: Path(LABEL).write_bytes(b""), f"label {LABEL} is broken or no image"),
     "empty folder": (lambda: [path.unlink() for path in Path("gta5/images").iterdir()], "gta5: no image in gta5/images"),
     "ids outside the map": (lambda: paint(Path(LABEL), 77), f"label {LABEL} holds 77, ids go from 0 to 34"),
     "zero classes": (

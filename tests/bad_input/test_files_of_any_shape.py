@@ -19,14 +19,14 @@ from udacore.errors import DataError
 IMAGES = Path("gta5/images")
 
 
-def test_a_link_to_a_folder_above_adds_no_picture(data: Path) -> None:
+def test_a_link_to_a_folder_above_adds_no_image(data: Path) -> None:
     before = list_files(IMAGES, (".png",))
     (IMAGES / "up").symlink_to(data / "gta5")
     (IMAGES / "self").symlink_to(data / IMAGES)
     (IMAGES / "loop").symlink_to(data / IMAGES / "loop")
     found = list_files(IMAGES, (".png",))
     assert {key: path for key, path in found.items() if not key.startswith("up/")} == before
-    assert not [key for key in found if "images" in key]  # the same pictures by another way
+    assert not [key for key in found if "images" in key]  # the same images by another way
 
 
 def test_a_link_to_a_folder_elsewhere_is_followed(data: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_link_to_a_folder_elsewhere_is_followed(data: Path) -> None:
     assert "linked/a" in list_files(IMAGES, (".png",))
 
 
-def test_a_pipe_in_the_place_of_a_picture_is_refused_at_once(data: Path, refused: Any) -> None:
+def test_a_pipe_in_the_place_of_an_image_is_refused_at_once(data: Path, refused: Any) -> None:
     (IMAGES / "00002.png").unlink()
     os.mkfifo(IMAGES / "00002.png")
     refused("run {GTA5}", 3, "image gta5/images/00002.png is a pipe, not a file", alone=True)
@@ -87,20 +87,20 @@ def test_a_root_that_may_not_be_read_is_an_error_of_the_data(
         list_files(IMAGES, (".png",))
 
 
-def test_a_picture_of_impossible_size_is_refused_before_it_is_decoded(data: Path, refused: Any) -> None:
+def test_an_image_of_impossible_size_is_refused_before_it_is_decoded(data: Path, refused: Any) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     picture = (IMAGES / "00002.png").read_bytes()
     (IMAGES / "00002.png").write_bytes(picture[:8] + chunk + picture[8 + len(chunk) :])
-    refused("run {GTA5}", 3, "image gta5/images/00002.png is broken or no picture (Image size (3600000000 pixels) exceeds limit")
+    refused("run {GTA5}", 3, "image gta5/images/00002.png is broken or no image (Image size (3600000000 pixels) exceeds limit")
 
 
-def test_a_turned_picture_with_a_label_as_stored_is_named(data: Path, refused: Any) -> None:
+def test_a_turned_image_with_a_label_as_stored_is_named(data: Path, refused: Any) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(IMAGES / "00002.png") as picture:
         picture.save(IMAGES / "00002.png", exif=exif)
     refused(
         "run {GTA5}", 3, "image gta5/images/00002.png is 35 x 67, but its label gta5/labels/00002.png is 67 x 35",
-        "the picture is turned by its EXIF orientation (6), the label is not",
+        "the image is turned by its EXIF orientation (6), the label is not",
     )  # fmt: skip

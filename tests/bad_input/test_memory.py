@@ -43,14 +43,14 @@ def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ("workers=200", "workers: 200 processes that read images take 2097152000 bytes, and there are 1073741824 bytes of memory"),
         (
             "workers=4 batch=8 rounds.source.steps=100 source.transform.resize.size=[2048,2048]",
-            "64 pictures of 2048 x 2048 as float32, in 8 batches that 4 workers keep ready, take 3221225472 bytes",
+            "64 images of 2048 x 2048 as float32, in 8 batches that 4 workers keep ready, take 3221225472 bytes",
         ),
-        ("evaluate.target.size=[128,64] evaluate.target.scales=[1,100] evaluate.target.flip=true", "2 pictures of 12800 x 6400"),
+        ("evaluate.target.size=[128,64] evaluate.target.scales=[1,100] evaluate.target.flip=true", "2 images of 12800 x 6400"),
         (
             "evaluate.target.size=[4096,4096] evaluate.target.window=[32,32] evaluate.target.flip=true",
-            "evaluate.target.size: 2 pictures of 4096 x 4096 as float32 and 12 class maps of each take 2013265920 bytes",
+            "evaluate.target.size: 2 images of 4096 x 4096 as float32 and 12 class maps of each take 2013265920 bytes",
         ),
-        ("pseudo_labels.size=[8192,4096]", "rounds.source.pseudo_labels.size: 1 picture of 8192 x 4096 as float32 and 12 class maps"),
+        ("pseudo_labels.size=[8192,4096]", "rounds.source.pseudo_labels.size: 1 image of 8192 x 4096 as float32 and 12 class maps"),
         ("source.sampler.sub_epoch=1000000000000000000", "sub_epoch: must be at most 1e+06"),
     ],
 )  # fmt: skip
@@ -65,7 +65,7 @@ def test_what_a_protocol_would_take_is_said_too(refused: Refused, command: str, 
     refused(f"{command} device=cpu evaluate.target.batch=1 evaluate.target.{words}", 2, "as float32 take", "bytes of memory")
 
 
-def test_batches_of_few_pictures_are_counted_by_the_pictures() -> None:
+def test_batches_of_few_images_are_counted_by_the_images() -> None:
     from udacore.config.schema import EvaluationConfig
 
     (claim,) = footprint.protocol_claims("evaluate.x", EvaluationConfig(size=(10, 10), batch=1000, count=3), 12)

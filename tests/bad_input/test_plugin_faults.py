@@ -101,12 +101,12 @@ CASES: dict[str, tuple[str, str]] = {
     "a tensor of several": (at_end("return {'red': torch.zeros(3)}"), "'red' must be a number, got Tensor of shape (3,)"),
     "a number without a name": (at_end("return {3: 1.0}"), "the name of a number is text, got 3"),
     "recorded text": (at_end("round.record('x', 'much')"), "record('x') must be a number, got 'much'"),
-    "a picture elsewhere": (
+    "an image elsewhere": (
         at_end("round.write_image('../../x', np.zeros((4, 4, 3), np.uint8))"),
         "write_image: '../../x' is not an image's name, such as 'train/00001'",
     ),
-    "a picture at the root": (at_end("round.write_image('/tmp/x', np.zeros((4, 4, 3), np.uint8))"), "write_image: '/tmp/x' is not"),
-    "a picture without a name": (at_end("round.write_image(3, np.zeros((4, 4, 3), np.uint8))"), "write_image: 3 is not"),
+    "an image at the root": (at_end("round.write_image('/tmp/x', np.zeros((4, 4, 3), np.uint8))"), "write_image: '/tmp/x' is not"),
+    "an image without a name": (at_end("round.write_image(3, np.zeros((4, 4, 3), np.uint8))"), "write_image: 3 is not"),
     "labels elsewhere": (
         labels("yield '../../../x', np.zeros((4, 4), np.uint8)"),
         "make_pseudo_labels, round 'source': '../../../x' is not an image of the target; the first is 'train/00000'",

@@ -90,9 +90,9 @@ def test_what_would_fail_at_the_first_step_is_refused(refused: Refused, word: st
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("source.transform.crop.size=[32768,32768] batch=1024", "1024 pictures of 32768 x 32768 as float32 take 13194139533312 bytes"),
-        ("source.transform.resize.size=[32768,32768] batch=1024 --dry-run", "source.transform.resize.size: 1024 pictures"),
-        ("evaluate.target.size=[32768,32768] evaluate.target.batch=1024 evaluate.target.count=1024", "evaluate.target.size: 1024 pictures"),
+        ("source.transform.crop.size=[32768,32768] batch=1024", "1024 images of 32768 x 32768 as float32 take 13194139533312 bytes"),
+        ("source.transform.resize.size=[32768,32768] batch=1024 --dry-run", "source.transform.resize.size: 1024 images"),
+        ("evaluate.target.size=[32768,32768] evaluate.target.batch=1024 evaluate.target.count=1024", "evaluate.target.size: 1024 images"),
         ("workers=1000000000", "at most 1024"),
         ("threads=1000000000", "at most 1024"),
         ("batch=100000", "at most 65536"),

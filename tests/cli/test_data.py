@@ -18,7 +18,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Three pictures of 12 x 8 with labels of two classes, and `own.yaml` with the classes."""
+    """Three images of 12 x 8 with labels of two classes, and `own.yaml` with the classes."""
     for folder in ("images", "labels"):
         (tmp_path / "own" / folder).mkdir(parents=True)
     for index in range(3):
@@ -41,7 +41,7 @@ def test_a_sound_data_set_is_described(own: Path, capsys: Capture) -> None:
     assert "checking --dataset folder" in shown.err
 
 
-def test_a_broken_picture_and_a_missing_label_are_named_with_exit_code_3(own: Path, capsys: Capture) -> None:
+def test_a_broken_image_and_a_missing_label_are_named_with_exit_code_3(own: Path, capsys: Capture) -> None:
     (own / "own" / "images" / "1.png").write_bytes(b"\x89PNG\r\n")
     assert check(own) == 3
     assert "1.png" in capsys.readouterr().out

@@ -21,7 +21,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_miniature_is_sound_and_the_same_for_the_same_seed(form: str, tmp_path: Path, capsys: Capture) -> None:
     for name, seed in (("one", 3), ("same", 3), ("other", 4)):
         assert main(["data", "make", str(tmp_path / name), "--like", form, "--count", "5", "--size", "96x64", "--seed", str(seed)]) == 0
-    assert "5 pictures of 96 x 64" in capsys.readouterr().out
+    assert "5 images of 96 x 64" in capsys.readouterr().out
     one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
     assert one == same
     assert one.keys() == other.keys()

@@ -43,7 +43,7 @@ def pictures(tmp_path: Path) -> Path:
     (folder / "aachen").mkdir(parents=True)
     Image.fromarray(picture(1)).save(folder / "one.png")
     Image.fromarray(picture(2, 56, 48)).save(folder / "aachen" / "two.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -57,7 +57,7 @@ def expected(weights: Path, image: np.ndarray) -> np.ndarray:
     return predict_label(model, torch.from_numpy(normalize(image, PIXELS))[None], image.shape[:2])[0].numpy()
 
 
-def test_a_folder_gives_palette_files_of_class_ids_at_the_pictures_own_size(weights: Path, pictures: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_folder_gives_palette_files_of_class_ids_at_the_images_own_size(weights: Path, pictures: Path, tmp_path: Path, capsys: Capture) -> None:
     assert predict(weights, pictures, "--out", tmp_path / "out") == 0
     written = [tmp_path / "out" / name for name in ("aachen/two.png", "one.png")]
     assert capsys.readouterr().out.split() == [str(path) for path in written]
@@ -70,7 +70,7 @@ def test_a_folder_gives_palette_files_of_class_ids_at_the_pictures_own_size(weig
         assert np.array_equal(colours, colorize(ids, get_label_space("streets")))
 
 
-def test_an_overlay_is_half_picture_half_colours(weights: Path, pictures: Path, tmp_path: Path) -> None:
+def test_an_overlay_is_half_image_half_colours(weights: Path, pictures: Path, tmp_path: Path) -> None:
     assert predict(weights, pictures / "one.png", "--out", tmp_path, "--as", "overlay") == 0
     colours = colorize(expected(weights, picture(1)), get_label_space("streets"))
     shown = np.asarray(Image.open(tmp_path / "one.png")).astype(float)
@@ -105,15 +105,15 @@ def test_a_video_becomes_an_overlay_of_as_many_frames(weights: Path, tmp_path: P
     ("words", "code", "says"),
     [
         (["missing.png"], 3, "missing.png does not exist"),
-        (["in/notes.txt"], 3, "neither a picture"),
-        (["empty"], 3, "holds no picture or video"),
+        (["in/notes.txt"], 3, "neither an image"),
+        (["empty"], 3, "holds no image or video"),
         (["in/one.png", "in"], 3, "would both be written as one"),
         ([], 2, "nothing to label"),
         (["in", "--set", "traget"], 2, "did you mean 'target'"),
-        (["in/aachen", "--out", "in/aachen"], 2, "is the picture itself"),
+        (["in/aachen", "--out", "in/aachen"], 2, "is the image itself"),
         (["in/one.png", "--out", "notes.txt"], 2, "--out: notes.txt is a file; name a folder"),
         (["in/one.png", "--out", "notes.txt/deeper", "--as", "overlay"], 1, "could not be written: Not a directory"),
-        (["broken.png"], 3, "broken.png is broken or no picture"),
+        (["broken.png"], 3, "broken.png is broken or no image"),
         (["broken.mp4"], 3, "broken.mp4 is broken or has no frame"),
     ],
 )
@@ -145,7 +145,7 @@ def test_no_input_is_replaced_and_what_would_replace_one_is_refused_before_anyth
     Image.fromarray(picture(3)).save("a.jpg")
     write_video(Path("drive.mp4"))
     before = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
-    for word, said in (("drive.mp4", "drive.mp4 is the video itself"), (".", "two.png is the picture itself")):
+    for word, said in (("drive.mp4", "drive.mp4 is the video itself"), (".", "two.png is the image itself")):
         assert predict(weights, word, "--out", ".") == 2
         assert said in capsys.readouterr().err
         assert {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()} == before
@@ -156,7 +156,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_a_folder_goes_on_past_what_cannot_be_read(weights: Path, pictures: Path, capsys: Capture) -> None:
-    (pictures / "broken.png").write_bytes(b"no picture")
+    (pictures / "broken.png").write_bytes(b"no image")
     (pictures / "a.tif").write_bytes(b"II*\0")
     out = pictures.parent / "out"
     assert predict(weights, pictures, "--out", out) == 3
@@ -177,7 +177,7 @@ def test_a_second_call_goes_on_where_the_first_one_stopped(weights: Path, pictur
     assert predict(weights, pictures, "--out", out) == 0
     assert capsys.readouterr().out.split() == [str(out / "aachen" / "two.png")]
     assert (out / "one.png").stat().st_mtime_ns == first
-    Image.fromarray(picture(7)).save(pictures / "one.png")  # another picture now
+    Image.fromarray(picture(7)).save(pictures / "one.png")  # another image now
     assert predict(weights, pictures, "--out", out) == 0
     assert capsys.readouterr().out.split() == [str(out / "one.png")]
     assert predict(weights, pictures, "--out", out, "evaluate.target.flip=true") == 0  # another protocol

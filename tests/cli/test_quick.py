@@ -13,7 +13,7 @@ from udacore.cli import main
 from udacore.config.counts import parse_count
 from udacore.config.dump import dump_config
 from udacore.config.presets import list_presets
-from udacore.config.quick import LARGEST, PICTURES, make_quick
+from udacore.config.quick import IMAGES, LARGEST, make_quick
 from udacore.config.resolve import load_config
 from udacore.config.transforms import Crop, Resize
 from udacore.methods.discovery import load_plugin
@@ -49,7 +49,7 @@ def test_every_preset_has_a_rehearsal(method: str, preset: str) -> None:
         assert round.method == whole.rounds[name].method or "size" in str(round.method)
         for entry in (round.source, round.target, *round.evaluate.values()):
             assert entry.count is not None
-            assert entry.count <= max(PICTURES, round.batch)
+            assert entry.count <= max(IMAGES, round.batch)
 
 
 @pytest.mark.parametrize(("method", "preset"), PRESETS)

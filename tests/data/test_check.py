@@ -47,7 +47,7 @@ def test_all_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
         (tmp_path / folder / "00006.png").rename(tmp_path / folder / "15188.png")
     Image.new("RGB", (20, 10)).save(tmp_path / "images/15188.png")
     Image.new("RGB", (20, 10)).save(tmp_path / "images/00002.png")
-    (tmp_path / "images/00003.png").write_bytes(b"no picture")
+    (tmp_path / "images/00003.png").write_bytes(b"no image")
     (tmp_path / "labels/00004.png").write_bytes((tmp_path / "labels/00004.png").read_bytes()[:-100])
     Image.new("L", (191, 104), 84).save(tmp_path / "labels/00005.png")
     Image.new("RGB", (191, 104)).save(tmp_path / "images/00005.png")
@@ -64,7 +64,7 @@ def test_all_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
     assert "no problems" not in report.render()
 
 
-def test_missing_labels_are_a_problem_and_pictures_are_still_checked(tmp_path: Path) -> None:
+def test_missing_labels_are_a_problem_and_images_are_still_checked(tmp_path: Path) -> None:
     write_gta5(tmp_path, 3)
     (tmp_path / "labels/00002.png").unlink()
     (tmp_path / "images/00003.png").write_bytes(b"")
@@ -121,7 +121,7 @@ def test_absent_classes_are_noted(tmp_path: Path) -> None:
     ]
 
 
-def test_turned_pictures_and_other_formats_are_noted(tmp_path: Path) -> None:
+def test_turned_images_and_other_formats_are_noted(tmp_path: Path) -> None:
     write_gta5(tmp_path / "gta5")
     exif = Image.Exif()
     exif[0x0112] = 3

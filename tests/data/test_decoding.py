@@ -1,4 +1,4 @@
-"""A picture is read as it looks, whatever its format, depth, colour model and orientation; or it is refused by name."""
+"""An image is read as it looks, whatever its format, depth, colour model and orientation; or it is refused by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda x: np.rot90(x, 2).swapaxes(0, 1),
     8: lambda x: np.rot90(x),
 }
-"""EXIF orientation -> from the pixels as stored to the upright picture."""
+"""EXIF orientation -> from the pixels as stored to the upright image."""
 
 
 def three(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -53,7 +53,7 @@ def test_eight_bits_in_every_format_look_as_they_were_made(tmp_path: Path, suffi
 
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp", "jpg"])
-def test_a_picture_is_upright_as_its_orientation_says(tmp_path: Path, suffix: str, turn: int) -> None:
+def test_an_image_is_upright_as_its_orientation_says(tmp_path: Path, suffix: str, turn: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = turn
     options = {"lossless": True} if suffix == "webp" else {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}

@@ -51,7 +51,7 @@ def test_ids_that_the_map_leaves_out_are_named_with_their_share(tmp_path: Path, 
 def test_ten_problems_of_one_kind_are_one_line(tmp_path: Path, capsys: Capture) -> None:
     write_own(tmp_path / "own", (0, 1), count=12)
     for path in sorted((tmp_path / "own" / "images").iterdir())[:10]:
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     code, out = check(capsys, tmp_path / "own")
     assert code == 3
     problems = [line for line in out.splitlines() if line.startswith("  problem: ")]
@@ -79,7 +79,7 @@ def test_sizes_and_transforms_are_seen_together(sizes: list[str], transforms: li
     assert bool(find_unequal_sizes(sizes, transforms, batch)) is is_named
 
 
-def test_a_configuration_whose_pictures_do_not_fit_together_is_a_problem(tmp_path: Path, capsys: Capture) -> None:
+def test_a_configuration_whose_images_do_not_fit_together_is_a_problem(tmp_path: Path, capsys: Capture) -> None:
     write_gta5(tmp_path / "gta5")
     write_cityscapes(tmp_path / "cityscapes")
     words = [f"{key}={tmp_path / name}" for key, name in (("source.root", "gta5"), ("target.root", "cityscapes"), ("evaluate.target.root", "cityscapes"))]

@@ -68,7 +68,7 @@ def test_every_built_in_record_is_found_by_its_entry_point() -> None:
         assert isinstance(get_dataset(name), Dataset)
 
 
-def test_pictures_that_a_package_draws_are_checked_and_their_settings_belong_to_the_protocol(
+def test_images_that_a_package_draws_are_checked_and_their_settings_belong_to_the_protocol(
     town: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "check", "--dataset", "rainy_drawn"]) == 0, capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_it_is_checked_and_trained_on_like_any_other(town: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("1 2 x\n", "is broken or no picture (invalid literal for int() with base 10: 'x')"),
+        ("1 2 x\n", "is broken or no image (invalid literal for int() with base 10: 'x')"),
         ("1 2\n", "1.txt is 2 x 1"),
         ("\n".join([" ".join(["9"] * 64)] * 32) + "\n", "1.txt holds 9, ids go from 0 to 7; ids are numbers in text"),
         ("", "must give integers H W, got int64 (0,)"),

@@ -28,7 +28,7 @@ Table = Callable[..., Any]
 
 @pytest.fixture
 def stream(make_table: Table) -> Stream:
-    """Opens a stream over seven small pictures; keywords change its settings."""
+    """Opens a stream over seven small images; keywords change its settings."""
 
     def stream(table: Any = None, entry: Any = None, **choices: Any) -> Any:
         arguments: dict[str, Any] = {"seed": 1, "round": "adapt", "domain": "source", "batch": 4, "steps": 3, "share": (0, 1)}
@@ -118,8 +118,8 @@ def test_what_does_not_divide_is_refused_at_once() -> None:
         Split(batch=6, accumulation=2, share=(0, 2))
 
 
-def test_pictures_of_different_sizes_in_a_batch_are_an_error_that_says_what_to_do(stream: Stream, make_table: Table) -> None:
-    with pytest.raises(ConfigError, match=r"source.transform: pictures of one batch differ in size: .* possible: a resize or crop step"):
+def test_images_of_different_sizes_in_a_batch_are_an_error_that_says_what_to_do(stream: Stream, make_table: Table) -> None:
+    with pytest.raises(ConfigError, match=r"source.transform: images of one batch differ in size: .* possible: a resize or crop step"):
         next(stream(make_table(growing=True), SourceConfig()))
 
 
@@ -183,7 +183,7 @@ def test_the_ranks_of_a_pass_share_the_list_without_overlap(make_table: Table) -
     assert list(pass_batches(make_table(count=1), {}, PixelConfig(), share=(1, 2))) == []
 
 
-def test_without_a_size_only_pictures_of_one_size_share_a_batch(make_table: Table) -> None:
+def test_without_a_size_only_images_of_one_size_share_a_batch(make_table: Table) -> None:
     batches = list(pass_batches(make_table(growing=True), {}, PixelConfig(), batch=4, labels=False))
     assert [(len(batch.name), batch.image.shape[2]) for batch in batches] == [(2, 12), (2, 13), (2, 14), (1, 15)]
     assert all(batch.label is None for batch in batches)

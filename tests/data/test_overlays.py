@@ -1,4 +1,4 @@
-"""Overlays: other pictures or labels for the same names. And the embedded domains as a table."""
+"""Overlays: other images or labels for the same names. And the embedded domains as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from udacore.testing.formats import write_cityscapes, write_gta5
 
 @pytest.fixture
 def target(tmp_path: Path) -> ImageTable:
-    """Three target pictures without labels."""
+    """Three target images without labels."""
     write_cityscapes(tmp_path / "data", {"train": 3}, labels=False)
     config = DataConfig(dataset="cityscapes", root=str(tmp_path / "data"))
     return open_table(config, get_label_space("cityscapes19"), domain="target", labels=False)
@@ -80,7 +80,7 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def test_a_base_name_that_stands_for_two_pictures_is_not_used(tmp_path: Path) -> None:
+def test_a_base_name_that_stands_for_two_images_is_not_used(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_image(tmp_path / f"data/images/{folder}/1.png", np.zeros((4, 4, 3), np.uint8))
     config = DataConfig(dataset="folder", root=str(tmp_path / "data"))
@@ -90,7 +90,7 @@ def test_a_base_name_that_stands_for_two_pictures_is_not_used(tmp_path: Path) ->
         with_images(table, tmp_path / "flat")
 
 
-def test_replaced_pictures_keep_their_labels_in_another_size(tmp_path: Path) -> None:
+def test_replaced_images_keep_their_labels_in_another_size(tmp_path: Path) -> None:
     write_gta5(tmp_path / "data", 2)
     config = DataConfig(dataset="gta5", root=str(tmp_path / "data"))
     table = open_table(config, get_label_space("cityscapes19"), domain="source", labels=True)

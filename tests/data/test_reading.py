@@ -87,7 +87,7 @@ def test_a_coloured_copy_is_refused_as_a_label(tmp_path: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
-def test_every_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
+def test_every_image_becomes_rgb(tmp_path: Path, mode: str) -> None:
     Image.new("RGB", (6, 5), (51, 51, 51)).convert(mode).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
     assert (image.shape, image.dtype, int(image.max())) == ((5, 6, 3), np.uint8, 51)
@@ -125,7 +125,7 @@ def test_a_truncated_file_is_named_and_nothing_else_is_printed(
     _noise(mode, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else int(keep)])
-    with pytest.raises(DataError, match=r"a\.png is broken or no picture") as caught:
+    with pytest.raises(DataError, match=r"a\.png is broken or no image") as caught:
         reader(path)  # type: ignore[operator]
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -139,7 +139,7 @@ def test_corrupt_bytes_in_the_middle_are_found(tmp_path: Path, mode: str, reader
     middle = len(content) // 2
     content[middle : middle + 40] = bytes(40)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.png is broken or no picture"):
+    with pytest.raises(DataError, match=r"a\.png is broken or no image"):
         reader(path)  # type: ignore[operator]
 
 
@@ -152,8 +152,8 @@ def test_missing_files_and_folders_are_named(tmp_path: Path, mode: str, reader: 
 
 
 def test_the_size_of_a_broken_file_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"a\.png is broken or no picture"):
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(DataError, match=r"a\.png is broken or no image"):
         image_size(tmp_path / "a.png")
 
 
@@ -167,7 +167,7 @@ def test_a_written_label_comes_back_and_shows_its_colours(tmp_path: Path) -> Non
     assert (tmp_path / "new" / "a.png").read_bytes()[24] == 8  # bit depth, also with few colours
 
 
-def test_a_written_picture_comes_back(tmp_path: Path) -> None:
+def test_a_written_image_comes_back(tmp_path: Path) -> None:
     image = np.random.default_rng(2).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     write_image(tmp_path / "a.png", image)
     assert np.array_equal(read_image(tmp_path / "a.png"), image)
@@ -191,7 +191,7 @@ def test_writing_leaves_the_old_file_or_the_new_one_and_no_other(tmp_path: Path,
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_a_grey_picture_of_16_bits_is_that_of_8(tmp_path: Path, suffix: str) -> None:
+def test_a_grey_image_of_16_bits_is_that_of_8(tmp_path: Path, suffix: str) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"deep{suffix}")
     assert np.array_equal(read_image(tmp_path / f"deep{suffix}"), np.repeat(grey[..., None], 3, axis=2))

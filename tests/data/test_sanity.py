@@ -39,7 +39,7 @@ def test_sound_data_passes(tmp_path: Path, dataset: str) -> None:
 
 
 @pytest.mark.parametrize("victim", ["images/00001.png", "labels/00003.png"])
-def test_a_truncated_picture_or_label_is_named(tmp_path: Path, victim: str) -> None:
+def test_a_truncated_image_or_label_is_named(tmp_path: Path, victim: str) -> None:
     write_gta5(tmp_path, 3)
     path = tmp_path / victim
     path.write_bytes(path.read_bytes()[:-200])

@@ -24,7 +24,7 @@ def _open(root: Path, dataset: str = "foggy_cityscapes", space: str = "cityscape
     return open_table(config, get_label_space(space), domain="target", labels=labels)
 
 
-def test_beta_picks_the_pictures_and_all_have_the_labels_of_cityscapes(tmp_path: Path) -> None:
+def test_beta_picks_the_images_and_all_have_the_labels_of_cityscapes(tmp_path: Path) -> None:
     write_foggy_cityscapes(tmp_path / "fog")
     write_cityscapes(tmp_path / "clear")
     clear = _open(tmp_path / "clear", "cityscapes")
@@ -45,7 +45,7 @@ def test_fog_in_the_folder_of_cityscapes_changes_nothing_there(tmp_path: Path) -
     assert (len(_open(tmp_path, "cityscapes")), len(_open(tmp_path))) == (3, 3)
 
 
-def test_pseudo_labels_of_foggy_pictures_are_found_by_their_whole_names(tmp_path: Path) -> None:
+def test_pseudo_labels_of_foggy_images_are_found_by_their_whole_names(tmp_path: Path) -> None:
     write_foggy_cityscapes(tmp_path / "fog", labels=False)
     table = _open(tmp_path / "fog", labels=False)
     for number, name in enumerate(table.names):
@@ -58,7 +58,7 @@ def test_pseudo_labels_of_foggy_pictures_are_found_by_their_whole_names(tmp_path
 @pytest.mark.parametrize(
     "line", [f"{AACHEN}.png", f"leftImg8bit/train/{AACHEN}.png", "train/aachen/aachen_000000_000019", f"{AACHEN}_foggy_beta_0.01.png"]
 )
-def test_lists_of_cityscapes_hold_for_its_foggy_pictures(line: str, tmp_path: Path) -> None:
+def test_lists_of_cityscapes_hold_for_its_foggy_images(line: str, tmp_path: Path) -> None:
     write_foggy_cityscapes(tmp_path / "fog")
     (tmp_path / "list.txt").write_text(f"{line}\n")
     assert _open(tmp_path / "fog", beta=0.01, list_=str(tmp_path / "list.txt")).names == (f"{AACHEN}_foggy_beta_0.01",)
@@ -92,7 +92,7 @@ def test_what_is_missing_of_the_fog_is_said_with_what_is_there(
         _open(tmp_path / "fog", **settings)
 
 
-def test_pictures_by_other_names_are_no_empty_folder(tmp_path: Path) -> None:
+def test_images_by_other_names_are_no_empty_folder(tmp_path: Path) -> None:
     write_cityscapes(tmp_path, {"train": 1})
     _move(tmp_path, f"leftImg8bit/train/{AACHEN}.png", "leftImg8bit/train/aachen/one.png")
     with pytest.raises(DataError, match=r"no image \*_leftImg8bit.png in .*, which holds 1 other images, the first aachen/one$"):
@@ -139,7 +139,7 @@ def test_raw_ids_and_train_ids_are_not_mixed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dataset", ["cityscapes", "foggy_cityscapes"])
 @pytest.mark.parametrize("state", ["void", "missing", "no folder"])
-def test_the_test_split_has_pictures_and_its_labels_are_not_published(dataset: str, state: str, tmp_path: Path) -> None:
+def test_the_test_split_has_images_and_its_labels_are_not_published(dataset: str, state: str, tmp_path: Path) -> None:
     write = write_cityscapes if dataset == "cityscapes" else write_foggy_cityscapes
     write(tmp_path, {"test": 2, "val": 1})
     labels = sorted((tmp_path / "gtFine/test").rglob("*.png"))

@@ -16,7 +16,7 @@ from udacore.errors import ConfigError
 
 DOMAINS: tuple[Domain, ...] = ("source", "target")
 
-# (pair, domain): CRC of the labels of the first four training images, channel means of their pictures
+# (pair, domain): CRC of the labels of the first four training images, channel means of their images
 RECORDED: dict[tuple[str, Domain], tuple[int, tuple[float, float, float]]] = {
     ("W", "source"): (2280657580, (118.6, 113.0, 114.7)),
     ("W", "target"): (4144954146, (115.1, 123.4, 101.2)),
@@ -51,7 +51,7 @@ def test_a_fresh_process_with_other_threads_draws_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize(("pair", "domain"), RECORDED)
-def test_labels_are_the_recorded_ones_and_pictures_nearly(pair: str, domain: Domain) -> None:
+def test_labels_are_the_recorded_ones_and_images_nearly(pair: str, domain: Domain) -> None:
     images, labels = zip(*(render(pair, domain, "train", index) for index in range(4)), strict=True)
     crc, means = RECORDED[pair, domain]
     assert zlib.crc32(np.stack(labels).tobytes()) == crc
@@ -91,7 +91,7 @@ def test_any_size_gives_an_rgb_image_and_its_label(size: tuple[int, int]) -> Non
     assert image.dtype == label.dtype == np.uint8
 
 
-def test_a_larger_picture_shows_the_same_street() -> None:
+def test_a_larger_image_shows_the_same_street() -> None:
     _, small = render("W", "source", "train", 7)
     _, large = render("W", "source", "train", 7, size=(256, 128))
     assert (large[1::2, 1::2] == small).mean() > 0.9

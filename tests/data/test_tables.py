@@ -163,7 +163,7 @@ def test_a_missing_root_says_where_it_was_looked_for(tmp_path: Path, monkeypatch
         ("folder", "folder: no folder of images .*images"),
     ],
 )
-def test_a_root_without_pictures_names_the_folder(tmp_path: Path, dataset: str, message: str) -> None:
+def test_a_root_without_images_names_the_folder(tmp_path: Path, dataset: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         _open(tmp_path, dataset)
 
@@ -192,7 +192,7 @@ def test_missing_labels_are_counted_and_the_first_pair_named(tmp_path: Path) -> 
         _open(tmp_path, "gta5")
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     write_gta5(tmp_path, 1)
     shutil.copy(tmp_path / "images/00001.png", tmp_path / "images/00001.jpg")
     with pytest.raises(DataError, match=r"two files for one name: .*00001.* and .*00001"):
@@ -217,7 +217,7 @@ def test_the_known_misaligned_pair_of_gta5_is_read(tmp_path: Path) -> None:
     assert image.shape[:2] != label.shape
 
 
-def test_the_pictures_may_lie_in_the_root_itself(tmp_path: Path) -> None:
+def test_the_images_may_lie_in_the_root_itself(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
     table = _open(tmp_path, "folder", labels=False, image_folder=".")
     assert table.names == ("a",)

@@ -24,7 +24,7 @@ def picture(height: int = 20, width: int = 30) -> Picture:
 
 
 def numbered(height: int = 20, width: int = 30) -> Sample:
-    """A picture whose red and green channels hold row and column, and whose label holds the column."""
+    """An image whose red and green channels hold row and column, and whose label holds the column."""
     rows, columns = np.indices((height, width), dtype=np.uint8)
     return Sample(image=np.stack([rows, columns, rows], axis=2), label=columns.copy())
 

@@ -19,7 +19,7 @@ class Blurred:
 
     def __getitem__(self, number: int) -> Any:
         if number == 5:
-            raise DataError("picture 5 is broken")
+            raise DataError("image 5 is broken")
         if number == 6:
             raise KeyError("a mistake")
         return cv2.GaussianBlur(np.full((300, 300, 3), number, np.float32), (9, 9), 2)[0, 0, 0], os.getpid()
@@ -53,7 +53,7 @@ def test_signals_to_the_process_group_do_not_reach_workers() -> None:
 def test_a_users_error_stays_one_line(workers: int) -> None:
     with pytest.raises(DataError) as caught:
         list(load(Blurred(), [1, 5], workers))
-    assert str(caught.value) == "picture 5 is broken"
+    assert str(caught.value) == "image 5 is broken"
 
 
 def test_a_mistake_keeps_its_traceback_and_leaves_no_process() -> None:

@@ -29,7 +29,7 @@ PIXELS = PixelConfig()
 
 @attrs.frozen(kw_only=True)
 class Pictures:
-    """A table of embedded pictures cut to sizes of their own, odd ones among them."""
+    """A table of embedded images cut to sizes of their own, odd ones among them."""
 
     table: Any
     sizes: tuple[tuple[int, int], ...]
@@ -64,7 +64,7 @@ def model() -> nn.Module:
 
 
 def count_by_hand(model: nn.Module, data: EvaluationSet, **choices: Any) -> Tensor:
-    """The confusion matrix picture by picture, in numpy."""
+    """The confusion matrix image by image, in numpy."""
     confusion = np.zeros((12, 12), np.int64)
     model.eval()
     for index in range(len(data.table)):
@@ -90,7 +90,7 @@ def assert_scores(scores: Scores, confusion: Tensor) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_pictures_of_any_size_are_counted_once_whatever_the_batch(model: nn.Module, batch: int) -> None:
+def test_images_of_any_size_are_counted_once_whatever_the_batch(model: nn.Module, batch: int) -> None:
     data = make_set(((32, 64), (32, 64), (31, 57), (17, 64), (17, 64), (17, 64), (32, 64)), batch=batch)
     assert_scores(evaluate(model, data, CPU), count_by_hand(model, data))
 

@@ -89,7 +89,7 @@ def test_a_map_that_is_no_label_is_refused(tmp_path: Path, label: np.ndarray, te
         begun(tmp_path).write_label("a", label, SPACE)
 
 
-def test_pictures_are_rgb_bytes_and_nothing_written_leaves_nothing(tmp_path: Path) -> None:
+def test_images_are_rgb_bytes_and_nothing_written_leaves_nothing(tmp_path: Path) -> None:
     overlay = begun(tmp_path / "images")
     with pytest.raises(PluginError, match="write_image: 'a' must be H W 3 uint8, got float64"):
         overlay.write_image("a", np.zeros((4, 6, 3)))

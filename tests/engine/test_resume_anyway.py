@@ -94,11 +94,11 @@ def paint(data: Path) -> None:
 
 
 DATA: list[tuple[Callable[[Path], None], str]] = [
-    (remove, "rounds.source.source: 6 pictures, now 5, first difference at '00003'"),
-    (add, "rounds.adapt.target: 5 pictures, now 6, first difference at '00001b'"),
-    (rename, "rounds.adapt.target: 1 of 5 names, pictures or labels changed, first difference at '00001b'"),
-    (swap, "rounds.adapt.target: 2 of 5 names, pictures or labels changed, first difference at '00000'"),
-    (paint, "rounds.source.evaluate.target: 1 of 2 names, pictures or labels changed, first difference at '00001'"),
+    (remove, "rounds.source.source: 6 images, now 5, first difference at '00003'"),
+    (add, "rounds.adapt.target: 5 images, now 6, first difference at '00001b'"),
+    (rename, "rounds.adapt.target: 1 of 5 names, images or labels changed, first difference at '00001b'"),
+    (swap, "rounds.adapt.target: 2 of 5 names, images or labels changed, first difference at '00000'"),
+    (paint, "rounds.source.evaluate.target: 1 of 2 names, images or labels changed, first difference at '00001'"),
 ]
 
 
@@ -164,7 +164,7 @@ def test_resume_anyway_goes_on_and_records_both(copy: Any, capsys: pytest.Captur
     remove(copy.path / "data")
     was = env(copy)
     resume(copy, anyway=True)
-    assert "--resume-anyway: rounds.source.source: 6 pictures, now 5" in (copy.path / "run" / "log.txt").read_text()
+    assert "--resume-anyway: rounds.source.source: 6 images, now 5" in (copy.path / "run" / "log.txt").read_text()
     now = env(copy)
     assert [entry["files"]["rounds.source.source"]["count"] for entry in (*now["history"], now)] == [6, 5]
     assert now["history"][0]["versions"] == was["versions"]

@@ -68,7 +68,7 @@ def test_train_is_torch_batch_norm_in_one_process() -> None:
 @pytest.mark.parametrize("mode", ["train", "live", "domain"])
 def test_one_value_a_channel_cannot_be_normalised_by_itself(mode: str) -> None:
     norm = make_batch_norm(mode)(3)
-    with pytest.raises(ConfigError, match=r"one picture whose map is 1 x 1; take larger crops"):
+    with pytest.raises(ConfigError, match=r"one image whose map is 1 x 1; take larger crops"):
         norm(torch.ones(1, 3, 1, 1))
     assert norm(torch.ones(2, 3, 1, 1)).shape == (2, 3, 1, 1)
     assert norm.eval()(torch.ones(1, 3, 1, 1)).shape == (1, 3, 1, 1)
@@ -166,7 +166,7 @@ def run_two_ranks(folder: Path, state: dict[str, torch.Tensor], image: torch.Ten
 
 
 def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
-    # far from zero, where E[x^2] - m^2 would cancel, and shares of one and three pictures
+    # far from zero, where E[x^2] - m^2 would cancel, and shares of one and three images
     image = torch.randn(4, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1000
     factor = torch.rand(4, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     state = filled(make_batch_norm("train")(3))

@@ -135,7 +135,7 @@ FAST = [
     Fault("five classes", "build", build().replace("len(round.classes)", "5"), "the model has num_classes 5, the round has 12 classes"),
     Fault("no model", "build", build().replace("return model", "return 3"), "must return a torch.nn.Module, got int"),
     Fault("bare tensor", "build", build("forward = model.forward", "model.forward = lambda image, **named: forward(image).logits"), "return udacore.Output("),
-    Fault("log of zero", "losses_finite", target("return see(step).relu().log().mean()"), "gives the loss 'target' = -inf on ordinary pictures"),
+    Fault("log of zero", "losses_finite", target("return see(step).relu().log().mean()"), "gives the loss 'target' = -inf on ordinary images"),
     Fault("not a scalar", "losses_differentiable", target("return see(step).mean((1, 2, 3))"), "must be a scalar tensor, got a tensor of shape (2,)"),
     Fault("no graph", "losses_differentiable", target("return see(step).detach().mean()"), "has no graph"),
     Fault(
@@ -180,7 +180,7 @@ FAST = [
         "own step", "losses_parts", target("with torch.no_grad():", "    next(step.model.parameters()).mul_(0.9)", "return see(step).mean()"),
         "only the optimiser changes parameters",
     ),
-    Fault("picture changed", "losses_parts", target("step.target.image.add_(0.1)", "return see(step).mean()"), "change step.target.image.clone()"),
+    Fault("image changed", "losses_parts", target("step.target.image.add_(0.1)", "return see(step).mean()"), "change step.target.image.clone()"),
     Fault("label changed", "losses_parts", "@hookimpl\ndef source_loss(step):\n    step.source.label[step.source.label == 3] = 255\n    return None\n",
           "the hooks change step.source.label in place"),
     Fault("shared part", "losses_parts", build("model.critic = model.backbone") + target("return see(step).mean()"), "are one parameter in two parts"),
@@ -192,7 +192,7 @@ FAST = [
     Fault(
         "kept by name", "instances",
         target("x = see(step)", "old = [KEPT.setdefault(name, one.detach()) for name, one in zip(step.target.name, x)]",
-               "return (x - torch.stack(old)).square().mean() + x.square().mean()", before="KEPT = {}"), "kept by a picture's name outside of the model",
+               "return (x - torch.stack(old)).square().mean() + x.square().mean()", before="KEPT = {}"), "kept by an image's name outside of the model",
     ),
     Fault("shared layer", "instances", "HEAD = nn.Conv2d(12, 1, 1)\n" + build("model.critic = HEAD"), "make the tensor or module inside of build_model"),
     Fault("kept graph", "deep_copy", target("step.model.last = see(step)", "return step.model.last.mean()"), "the model cannot be copied"),

@@ -58,7 +58,7 @@ def test_no_check_hides_another(tmp_path: Path) -> None:
     results = {result.check: result for result in fast_checks(subject.given, preset=subject.preset)}
     assert list(results) == ["import", "api", "settings", "help", "hooks", "presets", *checks.FAST]
     words = {
-        "losses_finite": "= -inf on ordinary pictures", "losses_device": "make it with device=x.device", "target_batch": "for 'label'",
+        "losses_finite": "= -inf on ordinary images", "losses_device": "make it with device=x.device", "target_batch": "for 'label'",
         "random_state": "do not call torch.manual_seed", "bf16": "", "losses_differentiable": "not finite",
     }  # fmt: skip
     for check, said in words.items():
@@ -147,7 +147,7 @@ def test_a_module_and_a_method_are_taken_as_well_as_a_name() -> None:
         losses.check_losses_finite(Trial(subject))
 
 
-def test_the_published_presets_shrink_to_the_same_few_pictures() -> None:
+def test_the_published_presets_shrink_to_the_same_few_images() -> None:
     config = shrink(load_config("gta5-cityscapes"), (48, 32))
     (round,) = config.rounds.values()
     assert (round.steps, round.batch, round.source.dataset, round.source.count, round.label_space) == (2, 2, "streets", 4, "streets")

@@ -46,7 +46,7 @@ def test_parsed_synthia_labels_have_one_channel_of_eight_bit(tmp_path: Path) -> 
     assert not (tmp_path / "RAND_CITYSCAPES").exists()
 
 
-def test_each_cityscapes_picture_lies_in_a_city_of_its_own(tmp_path: Path) -> None:
+def test_each_cityscapes_image_lies_in_a_city_of_its_own(tmp_path: Path) -> None:
     names = write_cityscapes(tmp_path, {"train": 3, "val": 4})
     assert len({name.split("/")[0] for name in names["train"]}) == 3
     assert len(set(names["val"])) == 4  # one more than there are cities
@@ -66,7 +66,7 @@ def test_all_classes_and_some_ignored_pixels_occur(tmp_path: Path, dataset: str,
     assert ids.tolist() == [*range(len(table.space)), IGNORE]
 
 
-def test_pictures_follow_from_the_seed_and_show_their_labels(tmp_path: Path) -> None:
+def test_images_follow_from_the_seed_and_show_their_labels(tmp_path: Path) -> None:
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_gta5(tmp_path / folder, 1, seed=seed)
     first, again, other = ((tmp_path / folder / "labels/00001.png").read_bytes() for folder in "abc")

@@ -22,8 +22,8 @@ from udacore.places import NO_NAME
 
 COMMANDS = {
     "run": ("udacore.cli.run:run", "Train a method: all rounds, or one."),
-    "eval": ("udacore.cli.evaluate:evaluate", "Score a checkpoint on labelled pictures."),
-    "predict": ("udacore.cli.predict:predict", "Label pictures, folders or videos."),
+    "eval": ("udacore.cli.evaluate:evaluate", "Score a checkpoint on labelled images."),
+    "predict": ("udacore.cli.predict:predict", "Label images, folders or videos."),
     "compare": ("udacore.cli.compare:compare", "Put finished runs into one table."),
     "config": ("udacore.cli.config:config", "Print the complete, commented configuration."),
     "data": ("udacore.cli.data:data", "Look at data sets: check, make."),

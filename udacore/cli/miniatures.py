@@ -15,7 +15,7 @@ from udacore.places import exists
 
 FORMATS = ("gta5", "synthia", "synthia-parsed", "cityscapes", "foggy_cityscapes", "folder")
 SMALLEST = (48, 40)
-"""Width and height below which the classes of a picture have no room."""
+"""Width and height below which the classes of an image have no room."""
 
 
 @click.command()
@@ -23,12 +23,12 @@ SMALLEST = (48, 40)
 @click.option("--like", "form", type=click.Choice(FORMATS), required=True, help="Data set whose files are imitated.")
 @click.option(
     "--count", type=click.IntRange(1, 100_000), default=8, show_default=True,
-    help="Pictures; cityscapes, foggy: to train on, and a quarter more to evaluate.",
+    help="Images; cityscapes, foggy: to train on, and a quarter more to evaluate.",
 )  # fmt: skip
-@click.option("--size", metavar="WxH", default="128x72", show_default=True, help="Width and height of the pictures.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the pictures.")
+@click.option("--size", metavar="WxH", default="128x72", show_default=True, help="Width and height of the images.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the images.")
 def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
-    """Write a miniature of a data set into FOLDER: real names, real encodings, toy pictures.
+    """Write a miniature of a data set into FOLDER: real names, real encodings, toy images.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
       uda run gta5-cityscapes source.root=data/gta5 target.root=data/cityscapes \\
           evaluate.target.root=data/cityscapes rounds.source.steps=10
 
-    The pictures are patches of the classes' colours: a run on them shows that
+    The images are patches of the classes' colours: a run on them shows that
     everything fits together, and its figures mean nothing.
     """
     if exists(folder) and (not folder.is_dir() or any(folder.iterdir())):
@@ -46,7 +46,7 @@ def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
     with naming(folder):
         _writers(form)(folder, count, (width, height), seed)
     dataset = form.partition("-")[0]
-    say(f"{spell_out(str(folder))}: {count} pictures of {width} x {height} in the format of {form}")
+    say(f"{spell_out(str(folder))}: {count} images of {width} x {height} in the format of {form}")
     say(f"look at them: uda data check --dataset {dataset} --root {shlex.quote(spell_out(str(folder)))}")
 
 

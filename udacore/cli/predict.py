@@ -16,11 +16,11 @@ SHOWN = 20
 """How many inputs that could not be read are listed."""
 
 
-@click.command(short_help="Label pictures, folders or videos.")
+@click.command(short_help="Label images, folders or videos.")
 @click.argument("run_or_config")
 @click.argument("words", nargs=-1, metavar="INPUT... [KEY=VALUE]...")
 @click.option("--out", "-o", type=FileWord(), required=True, help="Folder for the results; made if missing.")
-@click.option("--as", "style", type=click.Choice(["labels", "overlay"]), default="labels", show_default=True, help="What is written for a picture.")
+@click.option("--as", "style", type=click.Choice(["labels", "overlay"]), default="labels", show_default=True, help="What is written for an image.")
 @click.option("--plugin", "-p", help="Method, where CONFIG is a preset.  [default: what the file says]")
 @click.option("--round", "only", metavar="NAME", help="Round whose model and settings are used.  [default: the last finished]")
 @click.option("--checkpoint", type=FileWord(), help="File of weights instead of the run's own.")
@@ -29,7 +29,7 @@ def predict(
     run_or_config: str, words: tuple[str, ...], out: Path, style: Literal["labels", "overlay"], plugin: str | None,
     only: str | None, checkpoint: Path | None, data: str | None,
 ) -> None:  # fmt: skip
-    """Label each INPUT (a picture, a folder of them, a video) with the model of RUN_OR_CONFIG.
+    """Label each INPUT (an image, a folder of them, a video) with the model of RUN_OR_CONFIG.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def predict(
     inputs = [read_file_word(word, "INPUT") for word in words if is_input[word]]
     changes = tuple(word for word in words if not is_input[word])
     if not inputs:
-        raise ConfigError("nothing to label; give pictures, folders or videos")
+        raise ConfigError("nothing to label; give images, folders or videos")
     method, config, folder = open_run(run_or_config, changes, plugin, checkpoint)
     from udacore.engine.results.prediction import find_inputs, open_predictor, predict_files
 

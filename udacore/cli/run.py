@@ -20,7 +20,7 @@ from udacore.errors import one_line
 @click.option("--force", is_flag=True, help="Begin again in a folder that exists; with --round: run it again.")
 @click.option("--round", "only", metavar="NAME", help="Run this round only; earlier ones are read from the folder.")
 @click.option("--dry-run", is_flag=True, help="20 steps of every round: memory, time a step, total time.")
-@click.option("--quick", metavar="N", type=click.IntRange(min=1), help="Rehearse: steps divided by N, few small pictures; name ends with -quick.")
+@click.option("--quick", metavar="N", type=click.IntRange(min=1), help="Rehearse: steps divided by N, few small images; name ends with -quick.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
 def run(
     plugin: str | None, words: tuple[str, ...], resume: bool, resume_anyway: bool, force: bool, only: str | None, dry_run: bool,
@@ -46,7 +46,7 @@ def run(
         from udacore.config.quick import make_quick
 
         config = make_quick(config, quick)
-        notes.append(f"note: a rehearsal: steps divided by {quick}, few small pictures; its scores mean nothing")
+        notes.append(f"note: a rehearsal: steps divided by {quick}, few small images; its scores mean nothing")
     if dry_run:
         for note in notes if is_first_process() else ():
             click.echo(one_line(note), err=True)

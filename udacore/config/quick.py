@@ -14,8 +14,8 @@ from udacore.datasets import get_dataset
 LARGEST = 256
 """Pixels of the longest side of any size in a rehearsal."""
 
-PICTURES = 8
-"""Pictures of each data set that a rehearsal uses, or a round's batch if that is more."""
+IMAGES = 8
+"""Images of each data set that a rehearsal uses, or a round's batch if that is more."""
 
 Size = tuple[int, int]
 
@@ -24,8 +24,8 @@ def make_quick(config: Config, divisor: int) -> Config:
     """The rehearsal of a complete configuration; its name ends with `-quick`, and `quick` records the divisor.
 
     Steps, and the counts of schedules, evaluations, checkpoints and log lines are divided by `divisor` and rounded up.
-    All sizes in pixels shrink by one factor, so that the longest side is 256 at most; each data set gives 8 pictures, or
-    a batch. What an evaluation left to the size of its pictures is scored at 256 x 128.
+    All sizes in pixels shrink by one factor, so that the longest side is 256 at most; each data set gives 8 images, or
+    a batch. What an evaluation left to the size of its images is scored at 256 x 128.
     """
     rounds = {name: _Quick(divisor, _largest(config)).round(round) for name, round in config.rounds.items()}
     return attrs.evolve(
@@ -39,7 +39,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _largest(value: Any) -> int:
-    """The longest side of all sizes in settings, those of pictures that are drawn left out."""
+    """The longest side of all sizes in settings, those of images that are drawn left out."""
     if _is_size(value):
         return int(max(value))
     if attrs.has(type(value)):
@@ -79,14 +79,14 @@ class _Quick:
         return {key: self.sizes(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
     def data(self, entry: Any, batch: int) -> Any:
-        """A data set with few pictures; the size of drawn ones is cut apart, since it is small already."""
-        most = max(PICTURES, batch)
+        """A data set with few images; the size of drawn ones is cut apart, since it is small already."""
+        most = max(IMAGES, batch)
         keep = entry.image_size
         cut = self.sizes(attrs.evolve(entry, count=most if entry.count is None else min(most, entry.count)))
         return attrs.evolve(cut, image_size=keep if max(keep) <= LARGEST else tuple(max(16, side * LARGEST // max(keep)) for side in keep))
 
     def evaluation(self, entry: EvaluationConfig) -> EvaluationConfig:
-        """A set that is scored, at a size of its own where its pictures' size is not known to be small."""
+        """A set that is scored, at a size of its own where its images' size is not known to be small."""
         cut: EvaluationConfig = attrs.evolve(self.data(entry, 1), every=self.count(entry.every))
         is_small = cut.size is not None or get_dataset(entry.dataset).has_own_size
         return cut if is_small else attrs.evolve(cut, size=(LARGEST, LARGEST // 2))

@@ -19,7 +19,7 @@ Size = tuple[int, int]
 
 @attrs.frozen(kw_only=True)
 class DataConfig:
-    """Which pictures: a data set as users have it on disk, or the embedded one."""
+    """Which images: a data set as users have it on disk, or the embedded one."""
 
     dataset: str = option(
         "streets", "kind of data set: where its files lie and how its labels are encoded", choices=list_datasets
@@ -38,8 +38,8 @@ class DataConfig:
     pair: Literal["W", "P", "L"] = option("W", "streets only: the pair of domains (W weather and shadow, P palette, L camera)")
     domain: Literal["source", "target"] | None = option(None, "streets only: the domain; default: the one this entry stands for")
     count: int | None = option(None, "use only the first images of the list; streets: how many are drawn", at_least=1, at_most=10**7)
-    image_size: Size = option((128, 64), "streets only: width and height of the pictures", at_least=16, at_most=LONGEST_SIDE)
-    data_seed: int = option(0, "streets only: seed of the pictures", at_least=0)
+    image_size: Size = option((128, 64), "streets only: width and height of the images", at_least=16, at_most=LONGEST_SIDE)
+    data_seed: int = option(0, "streets only: seed of the images", at_least=0)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +60,7 @@ class SamplerConfig:
 class SourceConfig(DataConfig):
     """The labelled domain."""
 
-    images: str = option("own", "pictures: own, the name of a round that wrote images, or a folder of replacements")
+    images: str = option("own", "images: own, the name of a round that wrote images, or a folder of replacements")
     sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
     transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
 
@@ -136,8 +136,8 @@ class EvaluationConfig(DataConfig):
     upsample: Literal["logits", "probability"] = option("logits", "what is enlarged to the size of the label")
     align_corners: bool | None = option(None, "corner rule of that enlargement; default: the model's")
     scales: tuple[float, ...] = option((1.0,), "sizes, relative to the input, whose probabilities are averaged", above=0, at_most=100)
-    flip: bool = option(False, "average with the mirrored picture")
-    window: Size | None = option(None, "width and height of a sliding window; default: the whole picture", at_least=1, at_most=LONGEST_SIDE)
+    flip: bool = option(False, "average with the mirrored image")
+    window: Size | None = option(None, "width and height of a sliding window; default: the whole image", at_least=1, at_most=LONGEST_SIDE)
     stride: Size | None = option(None, "step of the sliding window; default: two thirds of it", at_least=1, at_most=LONGEST_SIDE)
     absent: Literal["zero", "nan"] = option("nan", "a class in neither labels nor predictions: counted as 0, or left out of the mean")
     subsets: tuple[str, ...] = option((), "further label spaces whose mean is taken from the same counts, such as synthia13")
@@ -152,7 +152,7 @@ class PseudoLabelConfig:
 
     percent: float = option(0.5, "share of a class's pixels below its threshold", at_least=0, at_most=1)
     cap: float = option(0.9, "no threshold is higher", at_least=0, at_most=1)
-    flip: bool = option(False, "average with the mirrored picture")
+    flip: bool = option(False, "average with the mirrored image")
     size: Size | None = option(None, "width and height of the network input; default: the target's resize", at_least=1, at_most=LONGEST_SIDE)
 
 
@@ -202,7 +202,7 @@ class Config:
     deterministic: bool = option(False, "CUDA: only operations with a deterministic backward")
     threads: int | None = option(None, "CPU threads of torch; default: torch's own choice", at_least=1, at_most=1024)
     amp: Literal["off", "bf16"] = option("off", "bf16: losses and forwards under autocast")
-    channels_last: bool = option(False, "memory format of pictures and networks")
+    channels_last: bool = option(False, "memory format of images and networks")
     compile: bool = option(False, "torch.compile for the model")
     workers: int = option(2, "processes that read images, for each domain; 0: none", at_least=0, at_most=1024)
     log_every: int = option(20, "steps between log lines", at_least=1)

@@ -11,7 +11,7 @@ from udacore.options import option
 Size = tuple[int, int]
 Range = tuple[float, float]
 LONGEST_SIDE = 2**15
-"""Pixels of the longest side that a size may have; a picture of this size alone takes 3 GiB, its float input 13 GiB."""
+"""Pixels of the longest side that a size may have; an image of this size alone takes 3 GiB, its float input 13 GiB."""
 
 
 def _check_order(name: str, ends: tuple[float, float]) -> None:
@@ -115,10 +115,10 @@ class Blur:
 
 @attrs.frozen(kw_only=True)
 class Zoom:
-    """A random window enlarged, or the picture made smaller on grey; output keeps the input's size (streets)."""
+    """A random window enlarged, or the image made smaller on grey; output keeps the input's size (streets)."""
 
     range: Range = option((0.75, 1.6), "smallest and largest factor, drawn log-uniformly", above=0, at_most=100)
-    fill: int = option(118, "grey value outside the picture; labels get 255", at_least=0, at_most=255)
+    fill: int = option(118, "grey value outside the image; labels get 255", at_least=0, at_most=255)
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a range that is the wrong way round."""

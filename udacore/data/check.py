@@ -29,10 +29,10 @@ class DataReport:
     """What was found.
 
     where      the folder, or what stands for it
-    images     number of pictures; `expected` that of the complete set, if it is one
-    sizes      'width x height' -> pictures
+    images     number of images; `expected` that of the complete set, if it is one
+    sizes      'width x height' -> images
     encodings  how labels are stored -> labels: Pillow's mode (P palette, L grey), for SYNTHIA the type of the ids decoded
-    decoded    labels (or pictures) that were decoded
+    decoded    labels (or images) that were decoded
     pixels     pixels of each class in the decoded labels; the last entry counts the ignored ones
     holding    decoded labels that hold the class
     notes      worth knowing; nothing stops
@@ -102,9 +102,9 @@ def check_data(
     full: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
-    """Look at a data set: counts, pairs, the size of every picture and label, encodings, and the classes of 20 labels (all if `full`).
+    """Look at a data set: counts, pairs, the size of every image and label, encodings, and the classes of 20 labels (all if `full`).
 
-    labels    False looks at pictures only, and opens no label
+    labels    False looks at images only, and opens no label
     progress  called with (files done, files to do)
 
     Never raises for what is wrong with files: that is what the report is for. ConfigError if the label space does not fit.

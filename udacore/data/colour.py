@@ -19,7 +19,7 @@ SPREAD = 60.0
 
 
 def jitter(image: Array, changes: Sequence[tuple[Change, float]]) -> NDArray[np.uint8]:
-    """`image` (H W 3) after torchvision's adjustments in the given order, on 8 bits as with Pillow pictures.
+    """`image` (H W 3) after torchvision's adjustments in the given order, on 8 bits as with Pillow images.
 
     changes  (what, factor): factor 1 leaves brightness, contrast, saturation as they are, shift 0 the hue
     """

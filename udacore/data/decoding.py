@@ -1,6 +1,6 @@
 """Decoding of images to RGB: bit depth, colour model, transparency and EXIF orientation.
 
-What cannot be shown without a guess, such as floats of unknown range, is refused by name. See docs/data.md, "Pictures".
+What cannot be shown without a guess, such as floats of unknown range, is refused by name. See docs/data.md, "Images".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 ORIENTATION = 0x0112
-"""EXIF tag: how a picture is turned to be upright; 1 is as stored, 5 to 8 swap width and height."""
+"""EXIF tag: how an image is turned to be upright; 1 is as stored, 5 to 8 swap width and height."""
 
 _SHOWN = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
@@ -33,7 +33,7 @@ class UnreadableError(ValueError):
 def orientation_of(picture: Image.Image) -> int:
     """The EXIF orientation, 1 to 8, from the header; 1 where none or an impossible one is stated."""
     if picture.format == "PNG" and "exif" not in picture.info:
-        return 1  # to ask for it would decode the whole picture
+        return 1  # to ask for it would decode the whole image
     try:
         found = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises a dozen kinds for EXIF data that is damaged; the pixels are not
@@ -50,12 +50,12 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def as_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    """The picture as it looks, RGB uint8 H W 3: of several pages the first, transparent pixels on white, upright.
+    """The image as it looks, RGB uint8 H W 3: of several pages the first, transparent pixels on white, upright.
 
     Raises UnreadableError for pixels that have no agreed look, and what Pillow raises for a broken file.
     """
     if picture.format == "TIFF":
-        picture.load()  # a version of Pillow that turns the picture by itself forgets the orientation here
+        picture.load()  # a version of Pillow that turns the image by itself forgets the orientation here
     orientation = orientation_of(picture)
     shown = _eight_bit(picture)
     if shown.mode not in _SHOWN:
@@ -70,17 +70,17 @@ def as_rgb(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """The high bytes of a 16-bit grey picture, which Pillow would cut at 255 and so make white; others as they are."""
+    """The high bytes of a 16-bit grey image, which Pillow would cut at 255 and so make white; others as they are."""
     if not picture.mode.startswith("I;16") and not (picture.mode == "I" and picture.format == "PNG"):
         return picture
     values = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
     if picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(_WHITE_IS_ZERO) == 0:
-        values = 255 - values  # Pillow inverts such pictures of 8 bits, not those of 16
+        values = 255 - values  # Pillow inverts such images of 8 bits, not those of 16
     return Image.fromarray(values)
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
-    """A picture with transparent pixels on a white page; the colours that they hide may be anything."""
+    """An image with transparent pixels on a white page; the colours that they hide may be anything."""
     opaque: Any = picture.getextrema()[-1]
     if opaque == (255, 255):
         return picture.convert("RGB")
@@ -97,7 +97,7 @@ def as_ids(picture: Image.Image) -> NDArray[np.uint8]:
         raise UnreadableError("a JPEG, whose compression changes ids")
     if picture.mode not in ("P", "L"):
         raise UnreadableError(_describe(picture))
-    rawmode = _rawmode(picture)  # before the picture is decoded
+    rawmode = _rawmode(picture)  # before the image is decoded
     values = np.array(picture)
     # Pillow stretches grey of 2 and 4 bits to 0..255; the ids are what was stored
     return values // {"L;2": np.uint8(85), "L;4": np.uint8(17)}.get(rawmode, np.uint8(1))
@@ -105,7 +105,7 @@ def as_ids(picture: Image.Image) -> NDArray[np.uint8]:
 
 def _rawmode(picture: Image.Image) -> str:
     """How the file stores its pixels, in Pillow's words, such as `L;4`."""
-    tiles: Any = getattr(picture, "tile", None)  # empty once the picture is decoded
+    tiles: Any = getattr(picture, "tile", None)  # empty once the image is decoded
     arguments = tiles[0][3] if tiles else None
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""

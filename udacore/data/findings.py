@@ -64,7 +64,7 @@ _VARYING = ("resize_short_side", "scale")
 
 
 def find_unequal_sizes(sizes: Sequence[str], transforms: Sequence[str], batch: int) -> str:
-    """A line if pictures of one batch would differ in size, so that they cannot be put together; else empty.
+    """A line if images of one batch would differ in size, so that they cannot be put together; else empty.
 
     sizes       the sizes that occur, as `width x height`
     transforms  names of the steps of the domain, in order

@@ -96,7 +96,7 @@ def pad_and_crop(
     """The window of `size` at (`top`, `left`) of the padded image, label or mask.
 
     array  H W 3 with `fill` an RGB colour, or H W with `fill` a number (255 for labels, 0 for masks)
-    top, left  offsets in the padded picture
+    top, left  offsets in the padded image
     """
     above, below, before, after = padding(size_of(array), size, pad)
     if above or below or before or after:

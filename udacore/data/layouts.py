@@ -33,7 +33,7 @@ def find_root(config: DataConfig) -> Path:
 
 
 def find_layout(config: DataConfig) -> Layout:
-    """The folders for a data set on disk. DataError if the root, or the folder of pictures below it, is missing."""
+    """The folders for a data set on disk. DataError if the root, or the folder of images below it, is missing."""
     record = get_dataset(config.dataset)
     if record.find_files is None:
         raise ValueError(f"data set {config.dataset!r} has no files")

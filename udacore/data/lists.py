@@ -17,7 +17,7 @@ from udacore.places import find_place
 
 @attrs.frozen
 class Entry:
-    """A picture: its key, its file, and its label's file where a list names one."""
+    """An image: its key, its file, and its label's file where a list names one."""
 
     key: str
     image: str
@@ -47,7 +47,7 @@ def read_list(where: str) -> list[tuple[str, str | None]]:
 
 
 def _stem(name: str) -> str:
-    """The name without the suffix of a picture; other dots stay."""
+    """The name without the suffix of an image; other dots stay."""
     path = name.replace("\\", "/").removeprefix("./")
     suffix = Path(path).suffix
     return path[: -len(suffix)] if suffix.lower() in IMAGE_SUFFIXES else path
@@ -56,7 +56,7 @@ def _stem(name: str) -> str:
 def _find_key(name: str, available: dict[str, str], layout: Layout) -> str | None:
     """The key that a list's name means: as it stands, or without leading folders such as `RGB/`, `images/`, `train/`.
 
-    Lists of Cityscapes, which name its own pictures or only city and frame, hold for its foggy pictures too.
+    Lists of Cityscapes, which name its own images or only city and frame, hold for its foggy images too.
     """
     parts = _stem(name).split("/")
     while parts:
@@ -71,9 +71,9 @@ def _find_key(name: str, available: dict[str, str], layout: Layout) -> str | Non
 
 
 def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
-    """The pictures that `list`, `except` and `count` leave, in the list's order; without a list all, sorted.
+    """The images that `list`, `except` and `count` leave, in the list's order; without a list all, sorted.
 
-    DataError if the folder is empty, a listed picture is missing or listed twice, or `except` names none of them.
+    DataError if the folder is empty, a listed image is missing or listed twice, or `except` names none of them.
     """
     pictures = list_files(layout.images, IMAGE_SUFFIXES)
     available = {key: path for key, path in pictures.items() if key.endswith(layout.ending)}

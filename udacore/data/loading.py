@@ -119,7 +119,7 @@ def stream_batches(
     share   (rank, number of ranks); default: this process's
 
     A target has pseudo labels if `table` has labels, which for a target only come from an overlay. All ranks call this
-    or none. Raises ConfigError if the batch cannot be dealt out, the sampler needs labels that are missing, or pictures of one
+    or none. Raises ConfigError if the batch cannot be dealt out, the sampler needs labels that are missing, or images of one
     batch differ in size; DataError, naming the file, on iteration. Closing the generator ends the workers.
     """
     key = StreamKey(seed=seed, round=round, domain=domain)
@@ -153,8 +153,8 @@ def pass_batches(
     """Each image of this rank's share (every n-th of the list) once, in list order, without random transform, on the CPU.
 
     steps   the round's transform: gives the default size and the interpolation
-    size    (width, height) of image and label; default: that of the resize step, else each picture's own size
-    batch   images at a time at most; pictures of different sizes never share a batch
+    size    (width, height) of image and label; default: that of the resize step, else each image's own size
+    batch   images at a time at most; images of different sizes never share a batch
     images  False: labels only; `image` is then N 3 0 0
     """
     rank, count = share or (ranks.rank(), ranks.size())
@@ -209,7 +209,7 @@ class _Samples(Dataset[Arrays]):
             (height, width), (h, w) = sample.image.shape[:2], samples[0].image.shape[:2]
             if (height, width) != (h, w):
                 raise ConfigError(
-                    f"{self.key.domain}.transform: pictures of one batch differ in size: {names[0]} is {w} x {h}, "
+                    f"{self.key.domain}.transform: images of one batch differ in size: {names[0]} is {w} x {h}, "
                     f"{name} is {width} x {height}; possible: a resize or crop step, or batch 1"
                 )
 

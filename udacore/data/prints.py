@@ -20,7 +20,7 @@ _SHARE = 256
 
 
 def prints_of(table: ImageTable) -> dict[str, Any]:
-    """A checksum of eight digits for each pair: its name, and what its picture and label hold."""
+    """A checksum of eight digits for each pair: its name, and what its image and label hold."""
     with ThreadPoolExecutor(8) as pool:  # it is the disk that is waited for
         blocks = pool.map(lambda first: _prints(table, range(first, min(first + _SHARE, len(table)))), range(0, len(table), _SHARE))
         values = list(blocks)

@@ -39,7 +39,7 @@ def _problem(path: Path, what: str, error: BaseException) -> DataError:
         return DataError(f"{what} {path} does not exist")
     if isinstance(error, IsADirectoryError | PermissionError):
         return DataError(f"{what} {path} cannot be read ({error.strerror})")
-    return DataError(f"{what} {path} is broken or no picture ({' '.join(str(error).split()) or type(error).__name__})")
+    return DataError(f"{what} {path} is broken or no image ({' '.join(str(error).split()) or type(error).__name__})")
 
 
 def check_png(path: str | Path, what: str) -> None:
@@ -54,7 +54,7 @@ def check_png(path: str | Path, what: str) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, what: str) -> Iterator[Image.Image]:
-    """A picture whose header was read; DataError, naming the file, for whatever is wrong with it in here."""
+    """An image whose header was read; DataError, naming the file, for whatever is wrong with it in here."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for somebody to write
             raise DataError(f"{what} {path} is {_kind(path)}, not a file")
@@ -88,22 +88,22 @@ def quiet_tiff(path: Path) -> Iterator[None]:
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """The picture as it looks, RGB uint8 H W 3, upright as its EXIF orientation says.
+    """The image as it looks, RGB uint8 H W 3, upright as its EXIF orientation says.
 
-    DataError, naming the file, if it is missing, truncated, not a picture, or holds pixels that have no agreed look.
+    DataError, naming the file, if it is missing, truncated, not an image, or holds pixels that have no agreed look.
     """
     with _opened(Path(path), "image") as picture:
         return as_rgb(picture)
 
 
 def image_size(path: str | Path, *, what: str = "image") -> tuple[int, int]:
-    """(height, width) of the upright picture from the header, without decoding. DataError as `read_image`, naming `what`."""
+    """(height, width) of the upright image from the header, without decoding. DataError as `read_image`, naming `what`."""
     with _opened(Path(path), what) as picture:
         return upright_size(picture) if what == "image" else (picture.height, picture.width)
 
 
 def orientation(path: str | Path) -> int:
-    """The EXIF orientation of a picture, 1 to 8; 1 is upright as stored. DataError as `read_image`."""
+    """The EXIF orientation of an image, 1 to 8; 1 is upright as stored. DataError as `read_image`."""
     with _opened(Path(path), "image") as picture:
         return orientation_of(picture)
 
@@ -176,7 +176,7 @@ def _read_synthia(path: Path) -> NDArray[Any]:
         raise _problem(path, "label", error) from error
     raw = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if raw is None:
-        raise DataError(f"label {path} is broken or no picture")
+        raise DataError(f"label {path} is broken or no image")
     if raw.ndim == 2:
         return raw
     if raw.dtype != np.uint16:
@@ -195,9 +195,9 @@ def write_label(path: str | Path, label: NDArray[np.uint8], palette: Sequence[tu
 
 
 def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
-    """Write a picture (RGB uint8 H W 3) as PNG, atomically."""
+    """Write an image (RGB uint8 H W 3) as PNG, atomically."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise TypeError(f"a picture is uint8 H W 3, got {image.dtype} {image.shape}")
+        raise TypeError(f"an image is uint8 H W 3, got {image.dtype} {image.shape}")
     _write_png(path, Image.fromarray(image))
 
 

@@ -24,9 +24,9 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def check_pairs(table: ImageTable) -> None:
-    """Decode a few pictures (and labels), compare the sizes of up to 500 pairs; cheap, and the same ones each time.
+    """Decode a few images (and labels), compare the sizes of up to 500 pairs; cheap, and the same ones each time.
 
-    DataError, naming the file: no pictures; a picture or label that is broken; picture and label of different size
+    DataError, naming the file: no images; an image or label that is broken; image and label of different size
     (overlays and the known pairs of `Dataset.misaligned` excepted); ids that the data set does not have; no pixel of
     any class in all labels looked at (pseudo labels may be all ignored), with a hint at what may be read wrongly.
     """
@@ -55,9 +55,9 @@ def check_pairs(table: ImageTable) -> None:
 
 
 def describe_orientations(table: ImageTable) -> str:
-    """A line on pictures that are turned by their EXIF orientation, among up to 500; empty where there are none.
+    """A line on images that are turned by their EXIF orientation, among up to 500; empty where there are none.
 
-    Half a turn leaves the size as it is, so a label that was made for the picture as stored cannot be told by it.
+    Half a turn leaves the size as it is, so a label that was made for the image as stored cannot be told by it.
     """
     looked_at = spread(len(table), _HEADERS)
     turned = [index for index in looked_at if _orientation(table, index) != 1]
@@ -71,7 +71,7 @@ def describe_orientations(table: ImageTable) -> str:
 def _orientation(table: ImageTable, index: int) -> int:
     try:
         return table.images.orientation(index)
-    except DataError:  # named where the picture is read
+    except DataError:  # named where the image is read
         return 1
 
 

@@ -17,21 +17,21 @@ from udacore.errors import DataError, list_names
 from udacore.labels import IGNORE, Label, remap
 
 Image = NDArray[np.uint8]
-_SMALL = 256 * 128  # pixels of a drawn picture up to which it is kept
+_SMALL = 256 * 128  # pixels of a drawn image up to which it is kept
 
 
 @attrs.frozen(eq=False)
 class ImageFiles:
-    """Pictures in files: `read` gives RGB uint8 H W 3, `size` (height, width), `where` words for a message.
+    """Images in files: `read` gives RGB uint8 H W 3, `size` (height, width), `where` words for a message.
 
-    overlay  the pictures were written by a run: their checksums are compared
+    overlay  the images were written by a run: their checksums are compared
     """
 
     paths: tuple[str, ...]
     overlay: bool = False
 
     def read(self, index: int) -> Image:
-        """The picture; DataError if the file is missing or broken."""
+        """The image; DataError if the file is missing or broken."""
         if self.overlay:
             check_png(self.paths[index], "image")
         return read_image(self.paths[index])
@@ -57,7 +57,7 @@ class LabelFiles:
     table    uint8[256], raw id -> train id
     known    bool[256], the raw ids that may occur
     strict   an id that is not known is an error on reading, not only in the checks
-    overlay  the label or its picture replaces a data set's own, so that their sizes may differ
+    overlay  the label or its image replaces a data set's own, so that their sizes may differ
     hint     words on what may be wrong where no class is found; empty for those of the encoding
     """
 
@@ -120,7 +120,7 @@ def listed(ids: list[int]) -> str:
 
 @attrs.frozen(kw_only=True)
 class Drawing:
-    """A list of pictures of the embedded domains; picture `index` depends on nothing but these fields."""
+    """A list of images of the embedded domains; image `index` depends on nothing but these fields."""
 
     pair: str
     domain: Literal["source", "target"]
@@ -129,7 +129,7 @@ class Drawing:
     seed: int
 
     def render(self, index: int) -> tuple[Image, Label]:
-        """Picture (RGB uint8 H W 3) and label (raw ids, uint8 H W), not to be written to; small ones are kept by this process."""
+        """Image (RGB uint8 H W 3) and label (raw ids, uint8 H W), not to be written to; small ones are kept by this process."""
         is_small = self.size[0] * self.size[1] <= _SMALL
         return _render(self, index) if is_small else _render.__wrapped__(self, index)
 
@@ -150,12 +150,12 @@ def _render(drawing: Drawing, index: int) -> tuple[Image, Label]:
 
 @attrs.frozen(eq=False)
 class DrawnImages:
-    """Pictures of the embedded domains, with the methods of `ImageFiles`."""
+    """Images of the embedded domains, with the methods of `ImageFiles`."""
 
     drawing: Drawing
 
     def read(self, index: int) -> Image:
-        """The picture, a copy."""
+        """The image, a copy."""
         return self.drawing.render(index)[0].copy()
 
     def size(self, index: int) -> tuple[int, int]:

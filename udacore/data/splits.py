@@ -11,7 +11,7 @@ from udacore.errors import DataError, list_names, near_matches
 from udacore.labels import CITYSCAPES_IDS, Label, table_of
 
 CLEAR = "_leftImg8bit"
-"""What the names of Cityscapes' pictures end with."""
+"""What the names of Cityscapes' images end with."""
 TRAIN_IDS = "labelTrainIds"
 """What the names of labels end with that hold train ids, written by Cityscapes' scripts."""
 
@@ -21,7 +21,7 @@ _BETA = re.compile(r"_foggy_beta_([0-9.]+)$")
 
 
 def foggy_ending(beta: float) -> str:
-    """What the names of Foggy Cityscapes' pictures of one density end with.
+    """What the names of Foggy Cityscapes' images of one density end with.
 
     >>> foggy_ending(0.02)
     '_leftImg8bit_foggy_beta_0.02'
@@ -29,15 +29,15 @@ def foggy_ending(beta: float) -> str:
     return f"{CLEAR}_foggy_beta_{beta:g}"
 
 
-def check_split(dataset: str, split: str, pictures: Path) -> None:
-    """DataError, naming those that are there, if `pictures` has no folder `split`."""
-    if not (pictures / split).is_dir():
-        there = sorted(each.name for each in pictures.iterdir() if each.is_dir())
-        raise DataError(f"{dataset}: no split {split!r} in {pictures}{near_matches(split, there)}")
+def check_split(dataset: str, split: str, images: Path) -> None:
+    """DataError, naming those that are there, if `images` has no folder `split`."""
+    if not (images / split).is_dir():
+        there = sorted(each.name for each in images.iterdir() if each.is_dir())
+        raise DataError(f"{dataset}: no split {split!r} in {images}{near_matches(split, there)}")
 
 
 def check_one_part(config: DataConfig, images: Path) -> None:
-    """DataError if a data set of one part is asked for another: it would give all its pictures.
+    """DataError if a data set of one part is asked for another: it would give all its images.
 
     `train` stands for all of it, and in an evaluation set `val` too: these are the defaults, and presets name them. Where
     a folder of images holds folders by the names of splits, `val` may be meant, so that it is refused there.
@@ -55,7 +55,7 @@ def check_one_part(config: DataConfig, images: Path) -> None:
 
 
 def describe_other_names(keys: Iterable[str], ending: str) -> str:
-    """Words on pictures none of which has a name that ends with `ending`: how many, the first, and for fog the densities."""
+    """Words on images none of which has a name that ends with `ending`: how many, the first, and for fog the densities."""
     keys = sorted(keys)
     said = f"{len(keys)} other images, the first {keys[0]}"
     betas = sorted({found[1] for key in keys if (found := _BETA.search(key))}, key=lambda text: float(text.strip(".") or 0))

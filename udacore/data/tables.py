@@ -26,13 +26,13 @@ _FINGERPRINTS = 16
 
 @attrs.frozen(eq=False, kw_only=True)
 class ImageTable:
-    """Pictures, and labels if it was opened with them. Can be pickled; reads files only when asked.
+    """Images, and labels if it was opened with them. Can be pickled; reads files only when asked.
 
     dataset  which data set
     domain   source or target
     space    the label space of `read_label`
     names    keys: path below the folder of images without suffix, as `00001` or `aachen/aachen_000000_000019_leftImg8bit`
-    images   where pictures come from
+    images   where images come from
     labels   where labels come from, or None
     """
 
@@ -52,7 +52,7 @@ class ImageTable:
         return self.labels is not None
 
     def read_image(self, index: int) -> Image:
-        """The picture as RGB uint8 H W 3. DataError, naming the file, if it is missing or broken."""
+        """The image as RGB uint8 H W 3. DataError, naming the file, if it is missing or broken."""
         return self.images.read(index)
 
     def read_label(self, index: int) -> Label:
@@ -60,14 +60,14 @@ class ImageTable:
         return self._labels().read(index)
 
     def read_pair(self, index: int) -> tuple[Image, Label]:
-        """Picture and label. DataError, naming both, if they differ in size and are neither overlays nor known (`Dataset.misaligned`)."""
+        """Image and label. DataError, naming both, if they differ in size and are neither overlays nor known (`Dataset.misaligned`)."""
         image, label = self.read_image(index), self.read_label(index)
         if not self.sizes_may_differ(index) and image.shape[:2] != label.shape:
             raise self.size_error(index, image.shape[:2], label.shape)
         return image, label
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the picture, from the file's header."""
+        """(height, width) of the image, from the file's header."""
         return self.images.size(index)
 
     def label_size(self, index: int) -> tuple[int, int]:
@@ -75,11 +75,11 @@ class ImageTable:
         return self._labels().size(index)
 
     def where(self, index: int) -> str:
-        """The picture's file, for messages."""
+        """The image's file, for messages."""
         return self.images.where(index)
 
     def sizes_may_differ(self, index: int) -> bool:
-        """Whether picture and label are allowed to differ in size."""
+        """Whether image and label are allowed to differ in size."""
         return self._labels().overlay or self.names[index] in get_dataset(self.dataset).misaligned
 
     def size_error(self, index: int, image: tuple[int, ...], label: tuple[int, ...]) -> DataError:
@@ -87,7 +87,7 @@ class ImageTable:
         where = self._labels().where(index)
         said = f"image {self.where(index)} is {image[1]} x {image[0]}, but its label {where} is {label[1]} x {label[0]}"
         turn = self.images.orientation(index)
-        return DataError(said if turn == 1 else f"{said}; the picture is turned by its EXIF orientation ({turn}), the label is not")
+        return DataError(said if turn == 1 else f"{said}; the image is turned by its EXIF orientation ({turn}), the label is not")
 
     def source_hash(self) -> str:
         """Key for caches: SHA-256 of names, classes, label map, and the bytes of up to 16 labels spread over the list."""
@@ -107,7 +107,7 @@ class ImageTable:
 def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels: bool) -> ImageTable:
     """The table of a data set. With `labels=False` no folder of labels is looked at: a folder of images is enough.
 
-    DataError if root, folder or files are missing, the folder is empty, or a picture lacks its label; ConfigError if the
+    DataError if root, folder or files are missing, the folder is empty, or an image lacks its label; ConfigError if the
     label space does not fit the data set.
     """
     record = get_dataset(config.dataset)
@@ -160,9 +160,9 @@ def _check_table(table: object, dataset: str) -> ImageTable:
 
 
 def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
-    """The table with its pictures replaced by those in `folder`, found by key or by base name in a flat folder.
+    """The table with its images replaced by those in `folder`, found by key or by base name in a flat folder.
 
-    DataError, with number and examples, where pictures are missing. Sizes may differ from the originals'; labels stay.
+    DataError, with number and examples, where images are missing. Sizes may differ from the originals'; labels stay.
     """
     images = ImageFiles(_find_overlay(table, Path(folder), IMAGE_SUFFIXES, "image"), overlay=True)
     labels = None if table.labels is None else attrs.evolve(table.labels, overlay=True)
@@ -173,7 +173,7 @@ def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
     """The table with labels (train ids, 255 = ignore) from `folder`, found by key or by base name in a flat folder.
 
     A base name is the image's own, as `aachen_000000_000019_leftImg8bit`. DataError, with number and examples, where
-    labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ from the pictures'.
+    labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ from the images'.
     """
     paths = _find_overlay(table, Path(folder), LABEL_SUFFIXES, "label")
     known = known_ids(len(table.space) - 1)

@@ -28,7 +28,7 @@ Generator = np.random.Generator
 
 @attrs.frozen(kw_only=True)
 class Sample:
-    """A picture on its way.
+    """An image on its way.
 
     image  H W 3 RGB, uint8; float32 on 0..255 after `streets_jitter`
     label  uint8 H W train ids, 255 = ignore, or None; may have a size of its own until the first geometric step
@@ -174,9 +174,9 @@ def _(step: settings.StreetsJitter, sample: Sample, rng: Generator) -> Sample:
 
 
 def zoom(sample: Sample, factor: float, place: tuple[float, float], fill: int = 118) -> Sample:
-    """A window of the picture enlarged by `factor`, or the picture made smaller on grey; the size stays.
+    """A window of the image enlarged by `factor`, or the image made smaller on grey; the size stays.
 
-    place  where the window (factor > 1) or the smaller picture (factor < 1) lies: shares of the free rows and columns, in [0, 1)
+    place  where the window (factor > 1) or the smaller image (factor < 1) lies: shares of the free rows and columns, in [0, 1)
     """
     sample = _matched(sample)
     width, height = geometry.size_of(sample.image)
@@ -186,7 +186,7 @@ def zoom(sample: Sample, factor: float, place: tuple[float, float], fill: int = 
         return _resized(_cropped(sample, window, corner, "end", (fill,) * 3), (width, height), "bilinear")
     small = (max(round(width * factor), 1), max(round(height * factor), 1))
     sample = _resized(sample, small, "bilinear")
-    # With padding on both sides by the whole deficit, a window at (deficit - y) shows the picture at y.
+    # With padding on both sides by the whole deficit, a window at (deficit - y) shows the image at y.
     free = (height - small[1], width - small[0])
     corner = (free[0] - int(place[0] * (free[0] + 1)), free[1] - int(place[1] * (free[1] + 1)))
     return _cropped(sample, (width, height), corner, "both", (fill,) * 3)

@@ -164,7 +164,7 @@ class _Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 def _batches(data: EvaluationSet, machine: Machine, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images N 3 H W and labels N H W on the device; only pictures of one size share a batch."""
+    """Images N 3 H W and labels N H W on the device; only images of one size share a batch."""
     pictures = _Pictures(data)
     loaded = load(pictures, range(len(pictures)), workers if len(pictures) > 4 * workers else 0)
     for _, group in itertools.groupby(loaded, key=lambda pair: (pair[0].shape, pair[1].shape)):

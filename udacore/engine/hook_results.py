@@ -152,8 +152,8 @@ def read_pairs(made: object, expected: Collection[str], where: str) -> Iterator[
 
 
 def check_image_name(name: object) -> str:
-    """The name under which a method writes a picture, if it is a path below the round's folder."""
+    """The name under which a method writes an image, if it is a path below the round's folder."""
     parts = name.split("/") if isinstance(name, str) else [".."]
     if any(part in ("", ".", "..") or "\0" in part or "\\" in part or len(part) > 200 for part in parts):
-        raise PluginError(f"write_image: {name!r:.80} is not an image's name, such as 'train/00001'; pictures lie in the round's folder")
+        raise PluginError(f"write_image: {name!r:.80} is not an image's name, such as 'train/00001'; images lie in the round's folder")
     return "/".join(parts)

@@ -80,7 +80,7 @@ class RoundHandle:
         return Pass(start, self.model, self.origin.session.machine)
 
     def write_image(self, name: str, image: np.ndarray) -> None:
-        """Write a picture for the overlay of a later round: H W 3 uint8 under the image's name."""
+        """Write an image for the overlay of a later round: H W 3 uint8 under the image's name."""
         self.images.write_image(check_image_name(name), image)
 
     def record(self, name: str, value: Any) -> None:
@@ -130,7 +130,7 @@ def changes_predictions(work: RoundInProgress, before: Mapping[str, str]) -> boo
 
 
 def make_handle(work: RoundInProgress, source: str) -> RoundHandle:
-    """What the hooks at the round's end get; pictures come from the state `source`."""
+    """What the hooks at the round's end get; images come from the state `source`."""
     folder = work.round.folder
     folder.mkdir(parents=True, exist_ok=True)
     images = Overlay(work.round.images_folder, source)
@@ -163,7 +163,7 @@ def make_labels(work: RoundInProgress) -> None:
         return
     overlay.begin()
     written = read_manifest(work.round.images_folder)
-    handle = make_handle(work, overlay.source if written is None else written["source"])  # pictures join those of on_round_end
+    handle = make_handle(work, overlay.source if written is None else written["source"])  # images join those of on_round_end
     counts = np.zeros(256, dtype=np.int64)
     with hook_at_end(work, "make_pseudo_labels"):
         made = session.hooks.make_pseudo_labels(round=handle)
@@ -191,9 +191,9 @@ def note_labels(round: Round) -> None:
 
 
 def remove_damaged_files(session: Session) -> list[Round]:
-    """Remove what earlier rounds wrote and what changed on the disk since; returns the rounds that lack pictures then.
+    """Remove what earlier rounds wrote and what changed on the disk since; returns the rounds that lack images then.
 
-    Labels are made anew by `make_labels`, which finds the manifest gone. Pictures come from the end of a round.
+    Labels are made anew by `make_labels`, which finds the manifest gone. Images come from the end of a round.
     """
     lacking: list[str] = []
 

@@ -93,7 +93,7 @@ def run_round(round: Round) -> None:
 
 
 def write_images_again(round: Round) -> None:
-    """The end of a finished round once more, for its pictures alone: nothing is recorded twice."""
+    """The end of a finished round once more, for its images alone: nothing is recorded twice."""
     session = round.session
     tracker, session.tracker = session.tracker, Tracker(None, tensorboard=False)
     try:

@@ -77,7 +77,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """N A h w to the same shape and dtype. In training ConfigError for one value a channel, which has no variance."""
         if ranks.size() == 1 or not self.training:
             if self.training and x.numel() == x.shape[1]:
-                raise ConfigError("batch norm cannot be trained on one picture whose map is 1 x 1; take larger crops or more pictures at a time")
+                raise ConfigError("batch norm cannot be trained on one image whose map is 1 x 1; take larger crops or more images at a time")
             return super().forward(x)
         mean, variance, count = joint_statistics(x)
         self._update_running_statistics(mean, variance, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ class MethodContract:
             method = "my-method"
 
     Nothing is downloaded and no accelerator is needed. The rounds of the method's preset `streets` (of a method without one: of the
-    method that it builds on, else of the core's `streets-adapt`) are tried on four pictures of 64 x 32 pixels of each embedded
+    method that it builds on, else of the core's `streets-adapt`) are tried on four images of 64 x 32 pixels of each embedded
     domain, two steps a round, about 20 seconds of a core that has nothing else to do in all. Each test is one check; a failure is one
     line that says what was seen, where, and what to change. No check depends on another: what is broken in one way fails for that,
     whatever else is wrong. An exception of the method itself keeps its traceback. At last the terminal shows which preset was tried,
@@ -37,7 +38,7 @@ class MethodContract:
                that holds the hooks (an object must be found under its module and name: the runs take place in processes of their own)
     preset     name of a preset, or a file (beside the test class), whose rounds are tried, if it is not `streets`
     overrides  changes to it as on the command line, such as `("method.width=8",)`, for networks that would be slow
-    picture    (width, height) of the pictures, for methods that need larger ones
+    image_size (width, height) of the images, for methods that need larger ones; called `picture` until 0.3
     exempt     name of a check (that of the test without `test_`) -> why it cannot hold for this method. The check is skipped and the reason
                is shown; a name that is no check and an empty reason are errors
     """
@@ -45,7 +46,7 @@ class MethodContract:
     method: ClassVar[Any] = None
     preset: ClassVar[str | None] = None
     overrides: ClassVar[Sequence[str]] = ()
-    picture: ClassVar[tuple[int, int]] = (64, 32)
+    image_size: ClassVar[tuple[int, int]] = (64, 32)
     exempt: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture(scope="class")
@@ -54,7 +55,7 @@ class MethodContract:
         """The method on trial."""
         _check_exempt(cls.exempt)
         preset = cls.preset if cls.preset is None else _beside(cls, cls.preset)
-        return Subject(_find(cls), preset=preset, overrides=cls.overrides, picture=cls.picture)
+        return Subject(_find(cls), preset=preset, overrides=cls.overrides, image_size=_image_size(cls))
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -139,6 +140,14 @@ def _find(cls: type[MethodContract]) -> Any:
     if cls.method is None:
         raise ValueError(f"{cls.__name__}: set `method` to the name of an entry point, a .py file, or an object with the hooks")
     return _beside(cls, str(cls.method)) if isinstance(cls.method, str | Path) and is_file(str(cls.method)) else cls.method
+
+
+def _image_size(cls: type[MethodContract]) -> tuple[int, int]:
+    """The size that the class states, by its old name too."""
+    old: tuple[int, int] | None = getattr(cls, "picture", None)
+    if old is not None:
+        warnings.warn(f"{cls.__name__}.picture is now image_size; the old name goes in udacore 0.3", DeprecationWarning, stacklevel=2)
+    return old or cls.image_size
 
 
 def _beside(cls: type[MethodContract], word: str) -> str:

@@ -1,6 +1,6 @@
 """Miniature data sets in exactly the real formats: GTA5, SYNTHIA, Cityscapes, Foggy Cityscapes.
 
-Each picture is a patchwork of regions in its classes' colours plus noise, and its label is encoded as in the real files.
+Each image is a patchwork of regions in its classes' colours plus noise, and its label is encoded as in the real files.
 Over a set all classes of the label space occur, together with some raw ids that are ignored. Everything follows from
 `seed`, and nothing is downloaded.
 """
@@ -64,7 +64,7 @@ def _patchwork(rng: np.random.Generator, size: Size, ids: Sequence[int], void: S
 
 
 def _labels(rng: np.random.Generator, sizes: Sequence[Size], ids: Sequence[int], void: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """A patchwork for each size; id number k is certain to occur in picture k modulo their number."""
+    """A patchwork for each size; id number k is certain to occur in image k modulo their number."""
     count = len(sizes)
     while True:
         raw = [_patchwork(rng, size, ids, void, [each for k, each in enumerate(ids) if k % count == i]) for i, size in enumerate(sizes)]
@@ -73,7 +73,7 @@ def _labels(rng: np.random.Generator, sizes: Sequence[Size], ids: Sequence[int],
 
 
 def _picture(rng: np.random.Generator, raw: NDArray[np.uint8], ids: Mapping[str, int], tint: Sequence[float]) -> NDArray[np.uint8]:
-    """RGB uint8: each class in its colour, tinted, with an offset for the picture and noise for each pixel."""
+    """RGB uint8: each class in its colour, tinted, with an offset for the image and noise for each pixel."""
     colours = np.full((256, 3), 90.0)
     for name, each in ids.items():
         colours[each] = COLOURS[name]
@@ -134,7 +134,7 @@ def write_cityscapes(
 ) -> dict[str, list[str]]:
     """`leftImg8bit/<split>/<city>/..._leftImg8bit.png` and `gtFine/.../..._gtFine_labelIds.png`; returns the keys by split.
 
-    counts  split -> number of pictures, each in a city of its own as long as there are cities; default 3 train, 2 val
+    counts  split -> number of images, each in a city of its own as long as there are cities; default 3 train, 2 val
     labels  False writes no `gtFine` at all
     """
     written: dict[str, list[str]] = {}
@@ -173,7 +173,7 @@ def write_foggy_cityscapes(
 
 
 def _draw_cities(counts: Mapping[str, int] | None, size: Size, seed: int) -> Iterator[tuple[str, str, NDArray[np.uint8], NDArray[np.uint8]]]:
-    """(split, city/city_seq_frame, picture, raw ids) of each picture of Cityscapes' miniature."""
+    """(split, city/city_seq_frame, image, raw ids) of each image of Cityscapes' miniature."""
     for number, (split, count) in enumerate((counts or {"train": 3, "val": 2}).items()):
         rng = np.random.default_rng([seed, 7, number])
         cities = _CITIES[split]

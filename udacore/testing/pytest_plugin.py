@@ -27,7 +27,7 @@ import pytest
 def tiny_streets(tmp_path: Path) -> Path:
     """The embedded domains as files, 64 x 32: `<root>/{source,target}/{train,val}/{images,labels}/00000.png`.
 
-    Four pictures to train on and two to evaluate of each domain; labels are class ids of `streets`, 255 = ignore. A root for
+    Four images to train on and two to evaluate of each domain; labels are class ids of `streets`, 255 = ignore. A root for
     `dataset: folder` is one of the four folders, such as `<root>/source/train`.
     """
     from udacore.testing.formats import write_streets
@@ -41,7 +41,7 @@ def tiny_streets(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_gta5(tmp_path: Path) -> Path:
-    """A root for `dataset: gta5`: three pictures of about 191 x 105 in three sizes, labels as palette PNG of raw ids."""
+    """A root for `dataset: gta5`: three images of about 191 x 105 in three sizes, labels as palette PNG of raw ids."""
     from udacore.testing.formats import write_gta5
 
     root = tmp_path / "tiny-gta5"
@@ -51,7 +51,7 @@ def tiny_gta5(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_synthia(tmp_path: Path) -> Path:
-    """A root for `dataset: synthia`: three pictures of 128 x 76 below `RAND_CITYSCAPES`, labels in 16-bit RGB (class, instance, 0)."""
+    """A root for `dataset: synthia`: three images of 128 x 76 below `RAND_CITYSCAPES`, labels in 16-bit RGB (class, instance, 0)."""
     from udacore.testing.formats import write_synthia
 
     root = tmp_path / "tiny-synthia"
@@ -61,7 +61,7 @@ def tiny_synthia(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_cityscapes(tmp_path: Path) -> Path:
-    """A root for `dataset: cityscapes`: three pictures of 128 x 64 to train on, two to evaluate, in cities of their own, with `gtFine`."""
+    """A root for `dataset: cityscapes`: three images of 128 x 64 to train on, two to evaluate, in cities of their own, with `gtFine`."""
     from udacore.testing.formats import write_cityscapes
 
     root = tmp_path / "tiny-cityscapes"

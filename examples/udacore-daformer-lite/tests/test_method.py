@@ -28,7 +28,7 @@ CLASSES = ("road", "sky", "car", "tree")
 
 
 class Brightness(nn.Module):
-    """A network whose logit of class k is `weight[k]` times the picture's first channel, at half its size."""
+    """A network whose logit of class k is `weight[k]` times the image's first channel, at half its size."""
 
     align_corners = False
     seen: Tensor
@@ -51,7 +51,7 @@ def with_teacher(*weight: float, teacher: tuple[float, ...] = ()) -> nn.Module:
 
 
 def step(model: nn.Module, *, index: int = 0, micro: int = 0, source: bool = True, size: int = 8, **settings: Any) -> Step:
-    """White target pictures; source pictures twice as bright, their upper half of class 2, the lower half ignored."""
+    """White target images; source images twice as bright, their upper half of class 2, the lower half ignored."""
     label = torch.full((2, size, 8), 2)
     label[:, size // 2 :] = IGNORE
     valid = torch.ones(2, 8, 8, dtype=torch.bool)
@@ -156,7 +156,7 @@ def test_the_share_of_classes(share: float, pixels: int) -> None:
     assert class_masks(label, 4, share, [Generator()]).sum().item() == pixels
 
 
-def test_random_numbers_belong_to_the_picture_not_to_its_place() -> None:
+def test_random_numbers_belong_to_the_image_not_to_its_place() -> None:
     one, two = (generators(Generator().manual_seed(7), names) for names in (("a", "b"), ("b", "a")))
     numbers = [[torch.rand((), generator=g).item() for g in group] for group in (one, two)]
     assert numbers[0] == numbers[1][::-1]
@@ -166,7 +166,7 @@ def test_random_numbers_belong_to_the_picture_not_to_its_place() -> None:
 
 
 def test_the_loss_is_that_of_the_mixture_written_out() -> None:
-    """The one class of the source is pasted: half of the pixels have its picture and label with weight 1, half the teacher's label."""
+    """The one class of the source is pasted: half of the pixels have its image and label with weight 1, half the teacher's label."""
     model = with_teacher(0.5, 0.0, -0.5, 0.0)
     given = step(model, threshold=0.3, weight=2.0)
     small = torch.ones(2, 1, 4, 4)

@@ -1,11 +1,11 @@
-"""DAFormer's training without its network: a teacher's labels on target pictures, into which source classes are pasted.
+"""DAFormer's training without its network: a teacher's labels on target images, into which source classes are pasted.
 
-A moving average of the network, the teacher, labels the target picture. Half of the classes of a source picture are cut
-out and pasted onto it, picture and label alike, and the network learns from the mixture. What comes from the teacher
+A moving average of the network, the teacher, labels the target image. Half of the classes of a source image are cut
+out and pasted onto it, image and label alike, and the network learns from the mixture. What comes from the teacher
 counts as much as the teacher is sure: by the share of pixels whose probability reaches a threshold. The source is drawn
 by the rarity of its classes, which is the core's sampler `rare_class`.
 
-Letters: N images, K classes, H x W the picture's size in pixels.
+Letters: N images, K classes, H x W the image's size in pixels.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ SIGMA = (0.15, 1.15)
 class Settings(MethodSettings):
     """What users may choose, under `method:`."""
 
-    weight: float = option(1.0, "weight of the loss on mixed pictures", at_least=0)
+    weight: float = option(1.0, "weight of the loss on mixed images", at_least=0)
     alpha: float = option(0.999, "what the teacher keeps of itself in a step; at most 1 - 1 / (step + 1)", at_least=0, at_most=1)
     threshold: float = option(0.968, "probability from which a pixel of the teacher's counts as sure", at_least=0, at_most=1)
-    share: float = option(0.5, "share of a source picture's classes that is pasted, rounded up", at_least=0, at_most=1)
+    share: float = option(0.5, "share of a source image's classes that is pasted, rounded up", at_least=0, at_most=1)
     ignore_top: int = option(0, "upper rows of the target input whose pseudo labels count nothing", at_least=0)
     ignore_bottom: int = option(0, "lower rows of the target input whose pseudo labels count nothing", at_least=0)
-    jitter: float = option(0.0, "strength of the colour jitter of mixed pictures; 0: off", at_least=0, at_most=1)
+    jitter: float = option(0.0, "strength of the colour jitter of mixed images; 0: off", at_least=0, at_most=1)
     jitter_probability: float = option(0.8, "how often colours are jittered", at_least=0, at_most=1)
-    blur_probability: float = option(0.0, "how often mixed pictures are blurred", at_least=0, at_most=1)
+    blur_probability: float = option(0.0, "how often mixed images are blurred", at_least=0, at_most=1)
 
 
 @hookimpl
@@ -70,7 +70,7 @@ def build_model(architecture: ModelConfig, round: RoundInfo) -> nn.Module:
 
 @hookimpl
 def target_loss(step: Step) -> Losses:
-    """Cross-entropy on target pictures with pasted source classes. The source alone is the core's business."""
+    """Cross-entropy on target images with pasted source classes. The source alone is the core's business."""
     model, settings, source, target = step.model, step.settings, step.source, step.target
     if target is None:
         return {}
@@ -82,7 +82,7 @@ def target_loss(step: Step) -> Losses:
     if source is not None:
         if source.image.shape != image.shape:
             given = " and ".join(f"{len(x)} of {x.shape[3]} x {x.shape[2]}" for x in (source.image, image))
-            raise ConfigError(f"mixing needs source and target pictures of one size, not {given}; end both transforms with the same crop")
+            raise ConfigError(f"mixing needs source and target images of one size, not {given}; end both transforms with the same crop")
         mask = class_masks(source.label, len(step.round.classes), settings.share, generators(step.generator, source.name))
         image = torch.where(mask[:, None], source.image, image)
         label = torch.where(mask, source.label, label)
@@ -165,7 +165,7 @@ def class_masks(label: Tensor, classes: int, share: float, chance: list[Generato
     return torch.stack(masks)
 
 
-# Augmentation, of normalised pictures
+# Augmentation, of normalised images
 
 
 def augment(image: Tensor, settings: Settings, chance: list[Generator]) -> Tensor:
@@ -184,7 +184,7 @@ def augment(image: Tensor, settings: Settings, chance: list[Generator]) -> Tenso
 
 
 def jitter(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    """Change a normalised picture 3 H W: 0 leaves it, -1 takes contrast or colour away; brightness is in standard deviations."""
+    """Change a normalised image 3 H W: 0 leaves it, -1 takes contrast or colour away; brightness is in standard deviations."""
     mean = image.mean()
     image = mean + (image - mean) * (1 + contrast) + brightness
     grey = image.mean(0, keepdim=True)
@@ -192,7 +192,7 @@ def jitter(image: Tensor, brightness: float, contrast: float, saturation: float)
 
 
 def blur(image: Tensor, sigma: float, radius: int = 4) -> Tensor:
-    """A picture 3 H W under a Gaussian; its border is repeated outside."""
+    """An image 3 H W under a Gaussian; its border is repeated outside."""
     kernel = image.new_tensor([exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)])
     kernel = kernel / kernel.sum()
     channels = pad(image[:, None], (radius, radius, radius, radius), mode="replicate")

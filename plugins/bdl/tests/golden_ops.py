@@ -90,7 +90,7 @@ def sgd_repeated(inputs: Arrays, params: dict) -> Arrays:
 
 
 class RecordedRound:
-    """A round's end whose network answers with recorded logits: picture i is a plane of the number i."""
+    """A round's end whose network answers with recorded logits: image i is a plane of the number i."""
 
     def __init__(self, logits: Tensor, params: dict, cap: float) -> None:
         self.settings = Settings(fraction=params["fraction"], cap=cap)

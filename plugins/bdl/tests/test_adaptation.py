@@ -2,7 +2,7 @@
 
 The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then
 adaptation and one self-training round. Steps are limited, never seconds. The translation is left out: 100 steps of it
-gave pictures that gained nothing on one of two seeds; benchmarks/streets.py runs it at full length.
+gave images that gained nothing on one of two seeds; benchmarks/streets.py runs it at full length.
 """
 
 from __future__ import annotations

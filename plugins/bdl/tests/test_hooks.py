@@ -98,7 +98,7 @@ def translation_losses(settings):
 
 
 @pytest.mark.parametrize("batches", ["joined", "single"])
-def test_the_segmenter_sees_real_pictures_once_and_without_gradient(batches):
+def test_the_segmenter_sees_real_images_once_and_without_gradient(batches):
     settings = attrs.evolve(TRANSLATE, perceptual_batches=batches)
     step, _ = a_step(build(settings).eval(), settings)
     seen = []
@@ -136,7 +136,7 @@ def test_a_control_trains_no_translators():
 
 
 class End:
-    """A round's end over two target pictures, whose network never predicts the last two classes."""
+    """A round's end over two target images, whose network never predicts the last two classes."""
 
     def __init__(self):
         self.settings, self.round, self.device = Settings(), INFO, torch.device("cpu")

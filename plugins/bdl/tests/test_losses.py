@@ -36,7 +36,7 @@ def test_perceptual_loss_ignores_scale_and_offset_of_each_class():
 
 
 @pytest.mark.parametrize("pixels", [CAFFE_PIXELS, PixelConfig()])
-def test_a_segmenter_gets_of_a_picture_in_minus_one_to_one_what_it_gets_of_the_file(pixels):
+def test_a_segmenter_gets_of_an_image_in_minus_one_to_one_what_it_gets_of_the_file(pixels):
     picture = torch.randint(0, 256, (6, 7, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).numpy()
     there = torch.from_numpy(normalize(picture, PixelConfig(mean=(0.5,) * 3, std=(0.5,) * 3)))[None]
     torch.testing.assert_close(to_segmenter(there, pixels)[0], torch.from_numpy(normalize(picture, pixels)), atol=1e-4, rtol=1e-5)
@@ -50,7 +50,7 @@ def test_scores_of_joined_batches_are_those_of_single_ones():
     assert [len(each) for each in score_images(network, [images[0], random(1, 3, 6, 8)], joined=True)] == [2, 1]
 
 
-def test_a_picture_is_cut_to_whole_levels():
+def test_an_image_is_cut_to_whole_levels():
     image = torch.tensor([-1.0, 1.0, 2 * 100.9 / 255 - 1]).view(3, 1, 1)
     assert to_picture(image).tolist() == [[[0, 255, 100]]]
 
@@ -65,7 +65,7 @@ def pool_after(queries, capacity=3):
     return pool, torch.cat(returned)
 
 
-def test_the_pool_gives_back_pictures_it_has_seen_and_half_of_them_old():
+def test_the_pool_gives_back_images_it_has_seen_and_half_of_them_old():
     queries = torch.arange(200.0).view(100, 2, 1, 1, 1).expand(-1, -1, 3, 4, 4)
     pool, returned = pool_after(queries)
     values = returned[:, 0, 0, 0]
@@ -85,9 +85,9 @@ def test_a_pool_that_was_saved_goes_on_alike():
         assert torch.equal(pool.query(query, draws_from(states[0])), again.query(query, draws_from(states[1])))
 
 
-def test_pictures_of_another_size_are_refused_by_the_pool():
+def test_images_of_another_size_are_refused_by_the_pool():
     pool, _ = pool_after(random(1, 2, 3, 4, 4))
-    with pytest.raises(ConfigError, match=r"transform: the image pool needs pictures of one size, got 8 x 6 after 4 x 4; add resize or crop"):
+    with pytest.raises(ConfigError, match=r"transform: the image pool needs images of one size, got 8 x 6 after 4 x 4; add resize or crop"):
         pool.query(random(1, 3, 6, 8), draws_from(torch.Generator()))
 
 

@@ -77,7 +77,7 @@ def test_released_vgg_files_are_recognised():
         convert_checkpoint({**theirs, "fc8.weight": torch.zeros(1)}, FCN8S)
 
 
-def test_fcn8s_answers_at_the_size_of_the_picture():
+def test_fcn8s_answers_at_the_size_of_the_image():
     with torch.device("meta"):
         model = FCN8s(19).eval()
         output = model(torch.zeros(1, 3, 45, 70))
@@ -98,7 +98,7 @@ def test_running_statistics_of_the_authors_files_are_dropped(network):
     assert not any("running" in key for key in network.state_dict())
 
 
-def test_a_generator_keeps_the_size_and_normalises_by_the_picture_alone():
+def test_a_generator_keeps_the_size_and_normalises_by_the_image_alone():
     torch.manual_seed(0)
     network = Generator(4, 1)
     images = torch.rand(2, 3, 36, 40) * 2 - 1

@@ -1,4 +1,4 @@
-"""All rounds of the preset for the embedded domains, cut to a few steps and pictures; and of a published one on miniature real data."""
+"""All rounds of the preset for the embedded domains, cut to a few steps and images; and of a published one on miniature real data."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def whole(tmp_path_factory):
     return run_small(tmp_path_factory.mktemp("whole"))
 
 
-def test_the_rounds_hand_pictures_labels_and_networks_on(whole):
+def test_the_rounds_hand_images_labels_and_networks_on(whole):
     folder, results = whole
     assert [(result.round, result.set) for result in results] == [("self-training-2", "target")]
     pictures = sorted((folder / "rounds" / "1-translate-1" / "images").rglob("*.png"))
@@ -93,7 +93,7 @@ def test_later_rounds_train_segmenter_and_discriminator(whole):
 
 
 def test_resume_inside_translation_is_bit_identical_pool_included(whole, tmp_path):
-    """With three pictures in each pool the second step meets a full one; stopped before and after that."""
+    """With three images in each pool the second step meets a full one; stopped before and after that."""
     for moment in (1, 3):
         with dying_in("translate-1", step=moment), pytest.raises(DeathError):
             run_small(tmp_path, "save_every=1", resume=moment > 1)
@@ -115,7 +115,7 @@ def test_a_run_that_dies_inside_a_round_goes_on_bit_for_bit(whole, tmp_path, nam
     assert find_differences(whole[0], folder) == []
 
 
-def test_the_control_learns_from_the_sources_own_pictures_under_the_same_rounds(whole, tmp_path):
+def test_the_control_learns_from_the_sources_own_images_under_the_same_rounds(whole, tmp_path):
     folder, _ = run_small(tmp_path, "control=true")
     config = configured("streets", *SMALL)
     table = open_table(config.rounds["source"].source, get_label_space("streets"), domain="source", labels=False)
@@ -137,7 +137,7 @@ def with_folder(folder, tmp_path):
     return train("bdl", config).results
 
 
-def test_pictures_translated_elsewhere_may_have_another_size(whole, tmp_path):
+def test_images_translated_elsewhere_may_have_another_size(whole, tmp_path):
     for path in (whole[0] / "rounds" / "1-translate-1" / "images").rglob("*.png"):
         (tmp_path / "given").mkdir(exist_ok=True)
         Image.fromarray(pixels(path)).resize((96, 48)).save(tmp_path / "given" / path.name)
@@ -145,7 +145,7 @@ def test_pictures_translated_elsewhere_may_have_another_size(whole, tmp_path):
     assert (result.round, result.step) == ("adapt-1", 1)
 
 
-def test_a_folder_of_pictures_that_lacks_some_is_refused(whole, tmp_path):
+def test_a_folder_of_images_that_lacks_some_is_refused(whole, tmp_path):
     path = next((whole[0] / "rounds" / "1-translate-1" / "images").rglob("*.png"))
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / path.name).write_bytes(path.read_bytes())

@@ -1,8 +1,8 @@
 """BDL, bidirectional learning of image translation and segmentation.
 
-Translators (a CycleGAN) make labelled source pictures look like the target; a segmenter learns from them, from an
+Translators (a CycleGAN) make labelled source images look like the target; a segmenter learns from them, from an
 adversarial loss on its class maps of the target, and from its own confident predictions there. In the other direction
-the segmenter judges the translators: a picture, its translation and its reconstruction must score alike.
+the segmenter judges the translators: an image, its translation and its reconstruction must score alike.
 
 Yunsheng Li, Lu Yuan, Nuno Vasconcelos: Bidirectional Learning for Domain Adaptation of Semantic Segmentation.
 CVPR 2019, arXiv 1904.10620.
@@ -60,7 +60,7 @@ def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo)
 
 @hookimpl
 def source_loss(step: Step) -> Losses:
-    """Cross-entropy on the label; in a translation round the terms that begin with source pictures."""
+    """Cross-entropy on the label; in a translation round the terms that begin with source images."""
     if step.source is None:
         return {}
     if step.settings.translate:
@@ -75,7 +75,7 @@ def source_loss(step: Step) -> Losses:
 def target_loss(step: Step) -> Losses:
     """The adversarial loss on the class map, cross-entropy on pseudo labels, and the discriminator's own loss.
 
-    In a translation round: the terms that begin with target pictures, and both critics'.
+    In a translation round: the terms that begin with target images, and both critics'.
     """
     if step.target is None:
         return {}
@@ -128,9 +128,9 @@ def _translate_target(step: Step) -> dict[str, Tensor]:
 
 @hookimpl
 def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
-    """Translate every source picture, at the size of the round's resize step, if this round trained translators.
+    """Translate every source image, at the size of the round's resize step, if this round trained translators.
 
-    A matched control never looks at the target: there the pictures are written as they are, at the same size.
+    A matched control never looks at the target: there the images are written as they are, at the same size.
     """
     if not round.settings.translate:
         return None
@@ -142,7 +142,7 @@ def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
 
 
 def _leave(image: Tensor) -> Tensor:
-    """The picture, half a grey level brighter: what cuts it to whole levels afterwards gives it back."""
+    """The image, half a grey level brighter: what cuts it to whole levels afterwards gives it back."""
     return image + 1 / 255
 
 

@@ -1,4 +1,4 @@
-"""The networks that tell domains apart: by class maps (algorithms/bdl 5.3), and by patches of pictures (algorithms/bdl 5.6)."""
+"""The networks that tell domains apart: by class maps (algorithms/bdl 5.3), and by patches of images (algorithms/bdl 5.6)."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class OutputDiscriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """From pictures N 3 H W in [-1, 1] to N 1 h w: near 1 where a patch of 70 x 70 looks real, near 0 where not.
+    """From images N 3 H W in [-1, 1] to N 1 h w: near 1 where a patch of 70 x 70 looks real, near 0 where not.
 
-    Keys: `model.{0,2,5,8,11}`. Running statistics in a file are dropped: each picture is normalised by its own.
+    Keys: `model.{0,2,5,8,11}`. Running statistics in a file are dropped: each image is normalised by its own.
     """
 
     def __init__(self, width: int = 64) -> None:

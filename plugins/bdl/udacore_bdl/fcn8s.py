@@ -10,7 +10,7 @@ from udacore.interface import Output
 
 _GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _BORDER = 100
-"""Padding of the first convolution: so much that any picture leaves something for fc6."""
+"""Padding of the first convolution: so much that any image leaves something for fc6."""
 _CROPS = {"pool4": 5, "pool3": 9, "output": 31}
 
 
@@ -25,7 +25,7 @@ def bilinear_kernel(channels: int, size: int) -> Tensor:
 
 
 class VGG16Features(nn.Module):
-    """VGG-16 with fc6 and fc7 as convolutions: a picture N 3 H W to pool3, pool4 and fc7 (256, 512 and 4096 channels).
+    """VGG-16 with fc6 and fc7 as convolutions: an image N 3 H W to pool3, pool4 and fc7 (256, 512 and 4096 channels).
 
     Keys: `conv1_1` ... `conv5_3`, `fc6`, `fc7`.
     """
@@ -96,7 +96,7 @@ def _crop(x: Tensor, offset: int, size: tuple[int, ...]) -> Tensor:
 
 
 class FCN8s(nn.Module):
-    """The segmenter: as `udacore.models.Segmenter`, but its logits always have the picture's size."""
+    """The segmenter: as `udacore.models.Segmenter`, but its logits always have the image's size."""
 
     align_corners = True
 
@@ -108,7 +108,7 @@ class FCN8s(nn.Module):
         self.feature_channels = 4096
 
     def forward(self, image: Tensor, domain: str | None = None, head: str | None = None) -> Output:
-        """Logits N K H W and features (fc7) of pictures N 3 H W; `domain` and `head` choose nothing here."""
+        """Logits N K H W and features (fc7) of images N 3 H W; `domain` and `head` choose nothing here."""
         pool3, pool4, fc7 = self.backbone(image)
         height, width = image.shape[-2:]
         return Output(logits=self.classifier(pool3, pool4, fc7, (height, width)), features=fc7)

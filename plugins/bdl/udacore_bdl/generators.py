@@ -12,7 +12,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """Normalises by the picture's own statistics, always. Files of the authors hold running ones: read and dropped."""
+    """Normalises by the image's own statistics, always. Files of the authors hold running ones: read and dropped."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in _STATISTICS:
@@ -46,11 +46,11 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """A picture N 3 H W in [-1, 1] to one of the same size in [-1, 1]; sides must be multiples of 2^halvings.
+    """An image N 3 H W in [-1, 1] to one of the same size in [-1, 1]; sides must be multiples of 2^halvings.
 
     width     channels of the first convolution, doubled at each halving
     blocks    residual blocks at the lowest resolution
-    halvings  how often the sides are halved; 2 in the original, fewer for pictures that are small already
+    halvings  how often the sides are halved; 2 in the original, fewer for images that are small already
     Keys: `model.<index>`, as in the authors' files.
     """
 

@@ -20,7 +20,7 @@ def domain_loss(score: Tensor, domain: float) -> Tensor:
 
 
 def least_squares_loss(score: Tensor, is_real: bool) -> Tensor:
-    """Mean of (score - y)^2 with y = 1 for real and 0 for translated pictures; any shape."""
+    """Mean of (score - y)^2 with y = 1 for real and 0 for translated images; any shape."""
     return ((score - float(is_real)) ** 2).mean()
 
 
@@ -30,7 +30,7 @@ def cycle_loss(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def perceptual_loss(logits: Tensor, reference: Tensor) -> Tensor:
-    """Mean squared difference of two maps N K h w, each normalised for each picture and class over h x w.
+    """Mean squared difference of two maps N K h w, each normalised for each image and class over h x w.
 
     The paper writes an L1 distance of the scores themselves; this is what the authors' program computes.
     """

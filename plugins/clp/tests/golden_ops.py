@@ -72,7 +72,7 @@ def discriminator_forward(inputs: Arrays, params: dict) -> Arrays:
 
 
 def predict(inputs: Arrays, params: dict) -> Arrays:
-    """By the forward in evaluation mode, as an evaluation asks for it; the features stand for the picture."""
+    """By the forward in evaluation mode, as an evaluation asks for it; the features stand for the image."""
     features = torch.tensor(inputs["features"])
     kernels = [torch.tensor(inputs[f"head{number}"]) for number in range(4)]
     classes, channels = kernels[0].shape[:2]

@@ -65,7 +65,7 @@ def test_a_product_of_views_is_that_of_matrices(contiguous):
     assert product(x, other[:, :0]).shape == (580, 0)
 
 
-def test_inference_keeps_no_graph_and_mixes_each_picture_alone():
+def test_inference_keeps_no_graph_and_mixes_each_image_alone():
     x = a_map("cos")
     with torch.no_grad():
         both = aggregate(x, "cos")

@@ -31,7 +31,7 @@ def build(settings=None, batch_norm="train", seed=0):
 
 
 def batches(*, source=(33, 49), target=(33, 49), pseudo_label=None, seed=7):
-    """Pictures N=2 of the given sizes (height, width); None for a domain that is not drawn."""
+    """Images N=2 of the given sizes (height, width); None for a domain that is not drawn."""
     generator = torch.Generator().manual_seed(seed)
 
     def picture(size):
@@ -134,8 +134,8 @@ def test_sampled_association_is_another_but_the_same_again_and_the_regulariser_s
     assert sampled["lsr_target"].item() == whole["lsr_target"].item()
 
 
-def test_the_grid_of_a_picture_depends_on_its_name_and_not_on_its_place():
-    """So another process's first picture does not share the rows and columns of this one's."""
+def test_the_grid_of_an_image_depends_on_its_name_and_not_on_its_place():
+    """So another process's first image does not share the rows and columns of this one's."""
     drawn = {}
     for names in (("a", "b"), ("b", "a")):
         step = a_step(build())
@@ -256,12 +256,12 @@ def test_both_players_of_the_adversarial_option_learn_and_neither_for_the_other(
     assert not torch.equal(model.state_dict()["classifier.conv2d_list.0.weight"], before["classifier.conv2d_list.0.weight"])
 
 
-def test_pictures_too_small_for_the_discriminator_are_refused():
+def test_images_too_small_for_the_discriminator_are_refused():
     settings = Settings(adversarial=True)
     step = a_step(build(settings), settings)
     clp.source_loss(step=step)
     step.source.label.resize_(2, 31, 49)
-    with pytest.raises(ConfigError, match=r"pictures of 32 pixels .* got 49 x 31"):
+    with pytest.raises(ConfigError, match=r"images of 32 pixels .* got 49 x 31"):
         clp._adversarial_losses(step, *step.kept[clp.KEPT])
 
 

@@ -59,7 +59,7 @@ def generators(*seeds):
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def test_a_grid_draws_each_row_and_column_once_and_anew_for_each_picture():
+def test_a_grid_draws_each_row_and_column_once_and_anew_for_each_image():
     rows, columns = draw_grid(generators(0, 1, 2), (10, 12), 0.55)
     assert (rows.shape, columns.shape) == ((3, 5), (3, 6))
     assert all(len(set(each.tolist())) == len(each) for each in (*rows, *columns))

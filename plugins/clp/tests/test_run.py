@@ -1,4 +1,4 @@
-"""Both rounds of the preset for the embedded domains, cut to a few steps and pictures."""
+"""Both rounds of the preset for the embedded domains, cut to a few steps and images."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_sample_that_leaves_nothing_to_associate_is_refused_in_one_line(tmp_pa
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("batch", "reason"), [(1, "batch norm cannot be trained on one picture"), (2, "two pixels or more")])
+@pytest.mark.parametrize(("batch", "reason"), [(1, "batch norm cannot be trained on one image"), (2, "two pixels or more")])
 def test_crops_that_leave_one_pixel_are_refused_in_one_line(batch, reason, tmp_path):
     crops = (f"{domain}.transform.{word}" for domain in ("source", "target") for word in ("zoom=null", "crop.size=[4,4]"))
     with pytest.raises(ConfigError, match=reason) as refusal:

@@ -45,7 +45,7 @@ def test_an_evaluation_that_asks_for_it_enlarges_the_aggregated_probability(mode
     assert torch.equal(predict_label(model, image, (66, 97), **how), want.argmax(1))
 
 
-def test_a_mirrored_picture_is_aggregated_too(model, image):
+def test_a_mirrored_image_is_aggregated_too(model, image):
     how = {"head": AGGREGATED, "upsample": "probability"}
     views = [upsample(by_definition(model, view), (33, 49), model.align_corners) for view in (image, image.flip(-1))]
     got = predict_probability(model, image, (33, 49), flip=True, **how)

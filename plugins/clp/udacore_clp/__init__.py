@@ -1,6 +1,6 @@
 """PLCA, pixel-level cycle association.
 
-From every source pixel the walk goes to the most similar pixel of a target picture, and from there back to the most similar
+From every source pixel the walk goes to the most similar pixel of a target image, and from there back to the most similar
 source pixel. Where it ends in the class that it began with, both steps are trusted and their similarities, each against all
 that compete with it, are pushed up: pixels of one class attract each other across the domains, and repel all others. This
 is done on features and on class probabilities, together with the supervised losses on the source, in one stage.
@@ -117,7 +117,7 @@ def _maps(output: Output, align_corners: bool) -> Maps:
 
 
 def _generators(step: Step) -> tuple[Generators, Generators]:
-    """One for each source and each target picture, by its name."""
+    """One for each source and each target image, by its name."""
     assert step.source is not None
     assert step.target is not None
     number = int(torch.randint(2**62, (), generator=step.generator))

@@ -26,7 +26,7 @@ class Discriminator(nn.Module):
         """Class probabilities N K H W to scores N 1 H/32 W/32, positive for "source". ConfigError for a side below 32."""
         height, width = probability.shape[-2:]
         if min(height, width) < SMALLEST:
-            raise ConfigError(f"the discriminator needs pictures of {SMALLEST} pixels and more on each side, got {width} x {height}; set adversarial: false")
+            raise ConfigError(f"the discriminator needs images of {SMALLEST} pixels and more on each side, got {width} x {height}; set adversarial: false")
         x = probability
         for number in range(1, len(WIDTHS) + 1):
             x = F.leaky_relu(self.get_submodule(f"conv{number}")(x), 0.2)

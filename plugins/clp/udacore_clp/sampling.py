@@ -15,12 +15,12 @@ from udacore.errors import ConfigError
 Sampling = Literal["none", "grid", "downsample"]
 Size = tuple[int, int]
 Generators = Sequence[torch.Generator]
-"""Random numbers on the CPU, of each picture its own: what is drawn depends neither on its place in the batch nor on its process."""
+"""Random numbers on the CPU, of each image its own: what is drawn depends neither on its place in the batch nor on its process."""
 
 
 @attrs.frozen
 class Maps:
-    """What a network says of one domain's pictures.
+    """What a network says of one domain's images.
 
     features  N A h w, those before the head
     logits    N K h w
@@ -41,9 +41,9 @@ def choose_pixels(
     """The maps and source labels that are associated (algorithms/clp 5.1).
 
     label       N H W, of the source at full resolution
-    sampling    `none`: all pixels; `grid`: random rows and columns, drawn for each picture anew; `downsample`: smaller maps
+    sampling    `none`: all pixels; `grid`: random rows and columns, drawn for each image anew; `downsample`: smaller maps
     factor      share of the rows and columns that remains
-    generators  for `grid`: of the source's and of the target's pictures
+    generators  for `grid`: of the source's and of the target's images
 
     Returns source, target and labels (N h' w'). Probabilities are to be taken of the logits returned.
     """

@@ -17,7 +17,7 @@ ALPHA = 0.5
 
 
 class AssociationSegmenter(Segmenter):
-    """A segmenter that can also let similar pixels of a picture agree before it answers.
+    """A segmenter that can also let similar pixels of an image agree before it answers.
 
     The features of each pixel are mixed with the average of all, weighted by similarity, then its class probabilities alike.
     This has no weights of its own and is run on demand, as `head="aggregated"`; an evaluation asks for it with `head: aggregated`

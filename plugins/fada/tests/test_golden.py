@@ -85,7 +85,7 @@ def test_a_transform_has_the_default_sizes_and_statistics_of_the_authors(operati
     assert transformed(operations, pixel_mean=[0.0, 0.0, 0.0])["image"][0] * 0.229 == pytest.approx(plain[0], abs=1e-6)
 
 
-def test_a_label_map_of_three_columns_is_no_picture_of_three_channels(operations):
+def test_a_label_map_of_three_columns_is_no_image_of_three_channels(operations):
     raw = np.array([[7, 8, 11], [0, 33, 255]], np.uint8)
     params = {"dataset": "gta5", "num_classes": 19}
     assert operations["fada.label_map"]({"raw": raw}, params)["train_ids"].tolist() == [[0, 1, 2], [255, 18, 255]]

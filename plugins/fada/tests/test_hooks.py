@@ -30,7 +30,7 @@ def build(settings, seed=0, architecture=SMALL):
 
 
 def batches(*, source=True, target=True, pseudo_label=None, seed=7):
-    """Pictures of two sizes."""
+    """Images of two sizes."""
     generator = torch.Generator().manual_seed(seed)
     pictures = {domain: torch.randn(2, 3, *size, generator=generator) for domain, size in (("source", (17, 25)), ("target", (21, 18)))}
     label = torch.randint(0, len(CLASSES), (2, 17, 25), generator=generator)
@@ -225,7 +225,7 @@ def test_the_control_learns_as_if_there_were_no_target():
         torch.testing.assert_close(ours.state_dict()[key], value)
 
 
-def test_pseudo_labels_are_the_most_probable_class_of_every_pixel_at_the_pictures_size():
+def test_pseudo_labels_are_the_most_probable_class_of_every_pixel_at_the_images_size():
     model = build(Settings()).eval()
     image = batches()[1].image
     sizes = ((42, 36), (50, 60))

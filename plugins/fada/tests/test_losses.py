@@ -20,7 +20,7 @@ def pair(classes, *, images=2, small=(5, 7), dtype=torch.float32, seed=0):
 
 
 def padded(answers, logits, encoding):
-    """The two losses as the paper writes them: encodings of 2K channels, everything at the picture's size."""
+    """The two losses as the paper writes them: encodings of 2K channels, everything at the image's size."""
 
     def enlarge(x):
         return F.interpolate(x, size=encoding.size, mode="bilinear", align_corners=encoding.align_corners)

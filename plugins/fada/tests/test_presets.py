@@ -93,7 +93,7 @@ def test_the_published_evaluation(name):
         assert (protocol.scales, protocol.flip) == ((1.0,), False)
 
 
-def test_the_documented_override_gives_three_scales_and_mirrored_pictures():
+def test_the_documented_override_gives_three_scales_and_mirrored_images():
     rounds = preset("gta5-cityscapes", "evaluate.target.scales=[0.7,1,1.3]", "evaluate.target.flip=true").rounds
     assert {(round.evaluate["target"].scales, round.evaluate["target"].flip) for round in rounds.values()} == {((0.7, 1.0, 1.3), True)}
 

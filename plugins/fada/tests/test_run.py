@@ -1,4 +1,4 @@
-"""All rounds of the preset for the embedded domains, cut to a few steps and pictures."""
+"""All rounds of the preset for the embedded domains, cut to a few steps and images."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ KEPT = "source"
 
 @attrs.frozen
 class Seen:
-    """What the discriminator needs of one domain: pictures' size (H, W), and the segmenter's features and logits without graph."""
+    """What the discriminator needs of one domain: images' size (H, W), and the segmenter's features and logits without graph."""
 
     size: tuple[int, int]
     features: Tensor
@@ -125,10 +125,10 @@ def _size(image: Tensor) -> tuple[int, int]:
 
 @hookimpl
 def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]]:
-    """The most probable class of every pixel, however unsure, at the picture's size (algorithms/fada 8)."""
+    """The most probable class of every pixel, however unsure, at the image's size (algorithms/fada 8)."""
     core = round.pseudo_labels
     for batch in round.target(size=core.size):
         for image, name, size in zip(batch.image, batch.name, batch.size, strict=True):
-            with use_domain(round.model, "target"):  # at each picture: what is yielded to may forward the source
+            with use_domain(round.model, "target"):  # at each image: what is yielded to may forward the source
                 label = predict_label(round.model, image[None], size, flip=core.flip)[0]
             yield name, label.to(torch.uint8).cpu().numpy()

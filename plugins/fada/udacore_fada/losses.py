@@ -1,6 +1,6 @@
 """Soft labels, and the losses of the discriminator and of those who deceive it (algorithms/fada 5).
 
-Letters: N images, K classes, h x w the size of the features, H x W that of the picture. Logits come at the size of the
+Letters: N images, K classes, h x w the size of the features, H x W that of the image. Logits come at the size of the
 features and are enlarged here; half precision is widened to float32.
 """
 
@@ -48,7 +48,7 @@ def soft_labels(logits: Tensor, temperature: float = 1.8, clip: float = 0.9) -> 
 class Encoding:
     """How the answers of a discriminator are compared: what is common to the losses of one domain.
 
-    size           (H, W) of that domain's pictures, to which both kinds of logits are enlarged
+    size           (H, W) of that domain's images, to which both kinds of logits are enlarged
     temperature    divides class logits before their softmax
     clip           no entry of a soft label is larger
     align_corners  corner rule of the enlargement
@@ -68,7 +68,7 @@ def domain_cross_entropy(domain_logits: Tensor, class_logits: Tensor, encoding: 
 
     Returns two scalars, means over all N H W pixels of -sum_k a_k log P(domain, k), softmax over all 2K channels. That
     equals `soft_cross_entropy` with soft labels padded by K zero channels before or after (algorithms/fada 5.3 to 5.5), but
-    neither those nor anything else of the picture's size is built: rows are enlarged, compared and reduced to the
+    neither those nor anything else of the image's size is built: rows are enlarged, compared and reduced to the
     gradient at the features' size, some at a time. The backward pass is a sum of what was found then, so both losses
     can be used, one after the other, for hardly more than the price of one.
     """
@@ -139,7 +139,7 @@ def _weights(small: int, large: int, align_corners: bool, like: Tensor) -> Tenso
 
 
 def _stripes(wide: Tensor, rows: Tensor, encoding: Encoding) -> Iterator[tuple[slice, slice]]:
-    """Rows of the picture, and the rows of the features (a few more than needed) that they lie between."""
+    """Rows of the image, and the rows of the features (a few more than needed) that they lie between."""
     large, small = rows.shape
     limit = _STRIPE.get(wide.device.type, _STRIPE_ELSEWHERE)
     step = max(1, limit // (wide.shape[0] * wide.shape[1] * wide.shape[3]))

@@ -188,7 +188,7 @@ def memory_bank_contrast(inputs: Arrays, params: dict) -> Arrays:
 
 
 class RecordedRound:
-    """A round's end whose network answers with recorded logits: picture i is a plane of the number i."""
+    """A round's end whose network answers with recorded logits: image i is a plane of the number i."""
 
     def __init__(self, logits: Tensor, params: dict) -> None:
         self.settings = Settings(percent=params["percent"], cap=params["cap"])

@@ -35,7 +35,7 @@ def with_settings(settings, **changes):
 
 
 def batches(*, source=True, target=True, seed=7, label=None):
-    """Pictures of two sizes; the target's upper rows are padding."""
+    """Images of two sizes; the target's upper rows are padding."""
     generator = torch.Generator().manual_seed(seed)
     pictures = {domain: torch.randn(2, 3, *size, generator=generator) for domain, size in (("source", (17, 25)), ("target", (20, 24)))}
     label = torch.randint(0, len(CLASSES), (2, 17, 25), generator=generator) if label is None else label

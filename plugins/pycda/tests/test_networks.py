@@ -74,7 +74,7 @@ def test_maps_have_three_halvings_that_round_up(size):
     assert model.eval()(torch.randn(1, 3, *size)).logits.shape == (1, 4, *size)
 
 
-def test_one_picture_trains_nothing_but_can_be_evaluated():
+def test_one_image_trains_nothing_but_can_be_evaluated():
     model = build_ppm("tiny", 4, CumulativeBatchNorm2d)
     with pytest.raises(ConfigError, match="at least 2 images"):
         model.train()(torch.randn(1, 3, 16, 16))

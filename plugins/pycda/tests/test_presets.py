@@ -82,7 +82,7 @@ def test_the_published_method():
         assert (method.lambda_aux, method.lambda_trade_off, method.threshold, method.box_sizes, method.lambda_pseudo) == (0.4, 1, 0.5, (4, 8), 1)
 
 
-def test_the_published_pictures_of_the_source():
+def test_the_published_images_of_the_source():
     steps = {"source": [SOURCE, SCALE, Rotate(range=(-10, 10), fill=(123, 116, 103)), CROP], "adabn": [SOURCE, SCALE, FLIP, CROP]}
     for name, key, round in all_rounds(*GTA5, *SYNTHIA):
         if key != "convert":
@@ -92,7 +92,7 @@ def test_the_published_pictures_of_the_source():
         assert (pixels.order, pixels.scale, pixels.mean, pixels.std) == ("rgb", 1, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def test_the_published_pictures_of_the_target():
+def test_the_published_images_of_the_target():
     steps = {"adabn": [TARGET, SCALE, FLIP, CROP], "convert": [TARGET, SCALE, CROP]}
     for name, key, round in all_rounds(*GTA5, *SYNTHIA):
         if key != "source":
@@ -143,9 +143,9 @@ def test_a_preset_needs_no_more_than_the_data(name):
 
 
 @pytest.mark.parametrize(("words", "problem"), [
-    (["rounds.pyramid.target.transform.flip.probability=0.5"], "rounds.pyramid.target.transform.flip: moves pictures, but method.lambda_spatial"),
-    (["rounds.pyramid.target.transform.crop.size=[512,256]"], "rounds.pyramid.target.transform.crop: moves pictures"),
-    (["rounds.pyramid.target.transform.scale.range=[0.5,1]"], "rounds.pyramid.target.transform.scale: moves pictures"),
+    (["rounds.pyramid.target.transform.flip.probability=0.5"], "rounds.pyramid.target.transform.flip: moves images, but method.lambda_spatial"),
+    (["rounds.pyramid.target.transform.crop.size=[512,256]"], "rounds.pyramid.target.transform.crop: moves images"),
+    (["rounds.pyramid.target.transform.scale.range=[0.5,1]"], "rounds.pyramid.target.transform.scale: moves images"),
     (["method.prior_size=[1024,560]"], "method.prior_size: the spatial prior is for inputs of 1024 x 560, but the target is resized to 1024 x 512"),
 ])  # fmt: skip
 def test_with_the_spatial_ratio_a_target_whose_places_are_not_the_priors_is_refused_when_the_settings_are_read(words, problem):

@@ -141,7 +141,7 @@ def test_which_levels_make_up_the_loss(sides, merge, names):
     assert set(target_losses(seen, Weights(spatial=0.4), merge_pixels=merge, prior=a_prior(8, 8, sides))) == names
 
 
-def test_squares_that_do_not_fit_into_the_picture_do_not_count():
+def test_squares_that_do_not_fit_into_the_image_do_not_count():
     logits, valid = logits_of(1, 6, 9), torch.ones(1, 6, 9)
     seen = Pyramid(logits=logits, valid=valid, box_sizes=(4, 8))
     alone = Pyramid(logits=logits, valid=valid, box_sizes=(4,))

@@ -29,7 +29,7 @@ def test_training_gives_both_heads_at_the_features_resolution() -> None:
     assert output.logits.shape == output.heads["aux"].shape == (2, 5, 5, 7)
 
 
-def test_evaluation_gives_logits_of_the_pictures_size_with_corners_not_aligned() -> None:
+def test_evaluation_gives_logits_of_the_images_size_with_corners_not_aligned() -> None:
     model = build().eval()
     output = model(pictures())
     low = model.classifier(output.features)

@@ -26,7 +26,7 @@ CONVERT = "rounds.convert.steps=3"
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A user's machine: the data sets, and a folder to work in; one training picture of the target is held out."""
+    """A user's machine: the data sets, and a folder to work in; one training image of the target is held out."""
     gta5 = tmp_path / "data" / "gta5"
     write_gta5(gta5)
     for folder in ("images", "labels"):
@@ -136,7 +136,7 @@ def test_the_best_model_by_held_out_labels_is_kept_on_demand_and_the_run_says_so
     assert {row["protocol"]["checkpoint"] for row in rows(done) if "miou" in row} == {"last", "best on selection"}
 
 
-def test_a_split_that_names_missing_pictures_is_refused_with_the_first_of_them(place, capsys):
+def test_a_split_that_names_missing_images_is_refused_with_the_first_of_them(place, capsys):
     # One of the 500 is there, so `except` has something to leave out; the labelled set of all 500 is not complete.
     assert uda("run", "--plugin", "pycda", "gta5-cityscapes", *CUT, *TINY, CONVERT) == 3
     err = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The loss on labelled pictures (algorithms/pycda 5.1)."""
+"""The loss on labelled images (algorithms/pycda 5.1)."""
 
 from __future__ import annotations
 

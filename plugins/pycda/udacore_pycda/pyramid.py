@@ -45,7 +45,7 @@ class Pyramid:
     """A target batch seen once; each level is computed when it is asked for.
 
     logits     N K H W float, at the size of the input
-    valid      N H W bool or uint8: where the picture is, and not padding
+    valid      N H W bool or uint8: where the image is, and not padding
     threshold  largest probability above which a pixel or square takes part
     box_sizes  sides of the squares
     """
@@ -57,7 +57,7 @@ class Pyramid:
 
     @property
     def sides(self) -> list[int]:
-        """The sides in ascending order, each once, without those for which the picture is too small."""
+        """The sides in ascending order, each once, without those for which the image is too small."""
         return [side for side in sorted(set(self.box_sizes)) if side <= min(self.logits.shape[2:])]
 
     @cached_property

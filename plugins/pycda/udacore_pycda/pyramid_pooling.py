@@ -109,7 +109,7 @@ class PyramidSegmenter(nn.Module):
     """A ResNet and a pyramid of averages. Logits belong to pixels by corners that are not aligned.
 
     In training mode logits have the features' resolution, and `heads["aux"]` holds the auxiliary head's. In evaluation mode
-    logits are enlarged to the picture's size, as published (algorithms/pycda 8.2): a protocol that enlarges them further may do so
+    logits are enlarged to the image's size, as published (algorithms/pycda 8.2): a protocol that enlarges them further may do so
     with aligned corners. There the auxiliary head runs on demand only, by `head="aux"`.
     """
 
@@ -125,7 +125,7 @@ class PyramidSegmenter(nn.Module):
         self.feature_channels = last
 
     def forward(self, image: Tensor, domain: str | None = None, head: str | None = None) -> Output:
-        """Logits and features (the last map) of pictures N 3 H W; arguments as `Segmenter.forward`."""
+        """Logits and features (the last map) of images N 3 H W; arguments as `Segmenter.forward`."""
         if head is not None and head not in self.head_names:
             raise ConfigError(f"head {head!r}: this model's further heads are {list(self.head_names)}{near_matches(head, self.head_names)}")
         with nullcontext() if domain is None else use_domain(self, domain):

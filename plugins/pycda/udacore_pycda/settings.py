@@ -56,7 +56,7 @@ class Settings(MethodSettings):
         size = next((step.size for step in reversed(steps.values()) if isinstance(step, Resize)), None)
         for name, step in steps.items():
             if _moves(step, size):
-                yield f"target.transform.{name}", f"moves pictures, but method.lambda_spatial compares places with the source's; possible: {name}: null"
+                yield f"target.transform.{name}", f"moves images, but method.lambda_spatial compares places with the source's; possible: {name}: null"
         key, given = ("prior_size", self.prior_size) if self.prior is None else ("prior", _size_in(Path(self.prior)))
         if size is not None and given is not None and given != size:
             yield f"method.{key}", "the spatial prior is for inputs of {} x {}, but the target is resized to {} x {}".format(*given, *size)
@@ -73,7 +73,7 @@ def _size_in(path: Path) -> tuple[int, int] | None:
 
 
 def _moves(step: object, size: tuple[int, int] | None) -> bool:
-    """Whether a place of the picture is another one after this step, for pictures of `size`."""
+    """Whether a place of the image is another one after this step, for images of `size`."""
     if isinstance(step, Crop):
         return step.size != size
     return step.probability > 0 if isinstance(step, Flip) else isinstance(step, Scale | ResizeShortSide | Rotate | Zoom)

@@ -65,7 +65,7 @@ def _windows(x: float, z: tuple[float, float], floors: int, rng: np.random.Gener
 
 
 def draw_backdrop(painter: Painter) -> None:
-    """Far buildings and trees, shoulder to shoulder across the whole picture."""
+    """Far buildings and trees, shoulder to shoulder across the whole image."""
     rng, camera, canvas = painter.rng, painter.camera, painter.canvas
     width = canvas.items.shape[1]
     depth, column = rng.uniform(90.0, 130.0), -0.04 * width

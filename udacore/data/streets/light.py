@@ -124,7 +124,7 @@ def sense(image: Image, strength: float, rng: np.random.Generator) -> NDArray[np
 
 
 def photograph(image: Image, view: View, strengths: Strengths, rng: np.random.Generator, pair: Pair | None) -> NDArray[np.uint8]:
-    """The picture (height, width, 3) uint8 of flat colours; `pair` gives the target's constant affine map, None is the identity."""
+    """The image (height, width, 3) uint8 of flat colours; `pair` gives the target's constant affine map, None is the identity."""
     ramp = np.linspace(-14, 14, view.label.shape[0], dtype=np.float32)[:, None]
     image = image + (ramp * (view.label == SKY))[..., None]
     image = add_texture(image, view, strengths.texture, rng)

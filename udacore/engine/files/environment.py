@@ -28,7 +28,7 @@ from udacore.files import write_text
 from udacore.plugins import Method
 
 DECISIVE = ("udacore", "torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "pillow")
-"""Distributions that compute or read pictures: another version may give another outcome."""
+"""Distributions that compute or read images: another version may give another outcome."""
 _OTHERS = ("pluggy", "attrs")
 
 
@@ -148,8 +148,8 @@ def _compare_files(place: str, old: Mapping[str, Any], new: Mapping[str, Any], t
         return []
     at = f"first difference at {table.names[min(first, len(table) - 1)]!r}"
     if old.get("count") != new["count"]:
-        return [f"{place}: {old.get('count')} pictures, now {new['count']}, {at}"]
-    return [f"{place}: {number} of {new['count']} names, pictures or labels changed, {at}"]
+        return [f"{place}: {old.get('count')} images, now {new['count']}, {at}"]
+    return [f"{place}: {number} of {new['count']} names, images or labels changed, {at}"]
 
 
 def _places(session: Session) -> Iterator[tuple[str, ImageTable]]:

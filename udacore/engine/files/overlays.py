@@ -89,7 +89,7 @@ class Overlay:
         self._written.append(name)
 
     def write_image(self, name: str, image: np.ndarray) -> None:
-        """Write an H W 3 uint8 picture, unless it is there already."""
+        """Write an H W 3 uint8 image, unless it is there already."""
         image = np.asarray(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise PluginError(f"write_image: {name!r} must be H W 3 uint8, got {image.dtype} {image.shape}")

@@ -34,7 +34,7 @@ class Machine:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Layout of pictures and weights."""
+        """Layout of images and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 

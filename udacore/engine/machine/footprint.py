@@ -26,9 +26,9 @@ FLOAT = 4
 PIXEL = 3 * FLOAT
 """Bytes of a pixel of a network's input. Labels, activations and gradients come on top."""
 DRAWN = 80
-"""Bytes of a pixel while a picture of the embedded domains is drawn, at twice its width and height; 86 to 200 were measured."""
+"""Bytes of a pixel while an image of the embedded domains is drawn, at twice its width and height; 86 to 200 were measured."""
 WORKER = 10 * 2**20
-"""Bytes that a worker process has for itself before it has read a picture; 11 MB were measured."""
+"""Bytes that a worker process has for itself before it has read an image; 11 MB were measured."""
 AHEAD = 2
 """Batches that a worker keeps ready: torch's `prefetch_factor`."""
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -45,7 +45,7 @@ class Claim:
 
 
 def check_memory(config: Config) -> None:
-    """ConfigError for settings whose pictures or processes alone are more than the memory; it names them and the bytes."""
+    """ConfigError for settings whose images or processes alone are more than the memory; it names them and the bytes."""
     for name, settings in config.rounds.items():
         claims = [*training_claims(settings, config.workers), *labelling_claims(settings), *scoring_claims(settings)]
         refuse(f"rounds.{name}.", claims)
@@ -57,7 +57,7 @@ def check_scoring(config: Config, name: str) -> None:
 
 
 def check_protocol(protocol: EvaluationConfig, place: str, classes: int) -> None:
-    """ConfigError where a protocol needs more than the memory for any picture, whatever its size."""
+    """ConfigError where a protocol needs more than the memory for any image, whatever its size."""
     refuse("", protocol_claims(place, protocol, classes))
 
 
@@ -72,7 +72,7 @@ def refuse(where: str, claims: Iterable[Claim]) -> None:
 
 
 def training_claims(config: RoundConfig, workers: int) -> Iterator[Claim]:
-    """Of both streams of a round: worker processes, pictures that are drawn, batches that are kept ready."""
+    """Of both streams of a round: worker processes, images that are drawn, batches that are kept ready."""
     processes = workers * len(config.draws)
     yield Claim("workers", f"{processes} processes that read images", processes * WORKER, "take fewer")
     batch = max(1, config.batch // (config.accumulation * ranks.size()))
@@ -90,7 +90,7 @@ def training_claims(config: RoundConfig, workers: int) -> Iterator[Claim]:
 
 
 def drawing_claims(place: str, entry: DataConfig, at_once: int) -> Iterator[Claim]:
-    """Of pictures that are drawn, which `at_once` processes draw."""
+    """Of images that are drawn, which `at_once` processes draw."""
     if get_dataset(entry.dataset).has_own_size:
         what = f"{at_once} drawing{'s' * (at_once > 1)} of {entry.image_size[0]} x {entry.image_size[1]}"
         advice = "make them smaller" + (", or take fewer workers" if at_once > 1 else "")
@@ -98,7 +98,7 @@ def drawing_claims(place: str, entry: DataConfig, at_once: int) -> Iterator[Clai
 
 
 def labelling_claims(config: RoundConfig) -> Iterator[Claim]:
-    """Of the core's pseudo labels, which are made one picture at a time."""
+    """Of the core's pseudo labels, which are made one image at a time."""
     settings = config.pseudo_labels
     if settings.size is not None:
         classes = len(get_label_space(config.label_space).classes)
@@ -119,7 +119,7 @@ def scoring_claims(config: RoundConfig) -> Iterator[Claim]:
 def protocol_claims(place: str, entry: EvaluationConfig, classes: int, own: Size | None = None) -> Iterator[Claim]:
     """Of a batch that is scored: its input at each scale, with its class maps at that size where a window slides over it.
 
-    own  width and height of the pictures, where they are known; class maps of that size are made, too
+    own  width and height of the images, where they are known; class maps of that size are made, too
     """
     size = entry.size or own
     count = min(entry.batch, entry.count or entry.batch) * (2 if entry.flip else 1)
@@ -135,8 +135,8 @@ def protocol_claims(place: str, entry: EvaluationConfig, classes: int, own: Size
 
 
 def pictures(count: int, size: Size) -> str:
-    """Pictures of one size in words."""
-    return f"{count} picture{'s' * (count != 1)} of {size[0]} x {size[1]} as float32"
+    """Images of one size in words."""
+    return f"{count} image{'s' * (count != 1)} of {size[0]} x {size[1]} as float32"
 
 
 def area(size: Size) -> int:
@@ -145,7 +145,7 @@ def area(size: Size) -> int:
 
 
 def last_size(transform: Mapping[str, Any]) -> tuple[str, Size] | None:
-    """Name and size of the last step that gives every picture one size; None where a later step changes it."""
+    """Name and size of the last step that gives every image one size; None where a later step changes it."""
     found: tuple[str, Size] | None = None
     for name, step in transform.items():
         if isinstance(step, Resize | Crop):

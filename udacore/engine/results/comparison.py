@@ -19,7 +19,7 @@ from udacore.metrics import Scores, align, format_scores
 Style = Literal["text", "markdown"]
 CONTROL = "-control"
 OWN = ("data_seed", "checkpoint")
-"""What of a protocol may differ between runs that are compared: the seed of the pictures, and the checkpoint's file."""
+"""What of a protocol may differ between runs that are compared: the seed of the images, and the checkpoint's file."""
 
 
 @attrs.frozen(kw_only=True)

@@ -44,12 +44,12 @@ _BLOCKS = 1 << 16
 """Bytes below which a disk has no room for more of a video."""
 
 OVERLAY = 0.5
-"""Share of the labels' colours in an overlay; the rest is the picture."""
+"""Share of the labels' colours in an overlay; the rest is the image."""
 
 
 @attrs.frozen(kw_only=True)
 class Predictor:
-    """A trained model with everything that turns a picture into labels.
+    """A trained model with everything that turns an image into labels.
 
     domain  chooses domain-specific layers
     key     names the weights and the protocol: equal keys give equal labels
@@ -65,7 +65,7 @@ class Predictor:
 
     @torch.no_grad()
     def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Class ids H W of an RGB picture H W 3, at the picture's own size whatever the protocol's input size is."""
+        """Class ids H W of an RGB image H W 3, at the image's own size whatever the protocol's input size is."""
         size = self.protocol.size
         resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
         batch = torch.from_numpy(normalize(resized, self.pixels))[None].to(self.machine.device, memory_format=self.machine.memory_format)
@@ -77,7 +77,7 @@ class Predictor:
         return prediction[0].to(torch.uint8).cpu().numpy()
 
     def overlay(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The picture with its predicted labels' colours over it, H W 3."""
+        """The image with its predicted labels' colours over it, H W 3."""
         mixed = (1 - OVERLAY) * image.astype(np.float32) + OVERLAY * colorize(self.label(image), self.space)
         return np.rint(mixed).astype(np.uint8)
 
@@ -86,7 +86,7 @@ class Predictor:
 def open_predictor(
     config: Config, method: Method, *, folder: Path | None = None, only: str | None = None, checkpoint: Path | None = None, data: str | None = None
 ) -> Iterator[Predictor]:
-    """The model of a round, ready for pictures; no data set is opened.
+    """The model of a round, ready for images; no data set is opened.
 
     folder, only, checkpoint  as `score_checkpoint` takes them
     data                      name of the evaluation set whose protocol counts; default: the first of the target, else the first
@@ -118,9 +118,9 @@ _LABELLING = ("size", "interpolation", "upsample", "align_corners", "scales", "f
 
 
 def find_inputs(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Each picture or video with the relative path (without suffix) under which its result is written, in order.
+    """Each image or video with the relative path (without suffix) under which its result is written, in order.
 
-    A folder stands for the pictures and videos below it, without earlier results in `out`. DataError for what is missing,
+    A folder stands for the images and videos below it, without earlier results in `out`. DataError for what is missing,
     is neither, or would share a result.
     """
     earlier = PredictedFiles(out, "")
@@ -129,12 +129,12 @@ def find_inputs(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
         if path.is_dir():
             inside = [file for file in _find_inside(path) if not earlier.holds(file)]
             if not inside:
-                raise DataError(f"{path}: holds no picture or video{describe_passed_over(path, SUFFIXES)}")
+                raise DataError(f"{path}: holds no image or video{describe_passed_over(path, SUFFIXES)}")
             found += [(file, file.relative_to(path).with_suffix("")) for file in inside]
         elif not path.exists():
             raise DataError(f"{path} does not exist")
         elif path.suffix.lower() not in SUFFIXES:
-            raise DataError(f"{path}: neither a picture ({', '.join(IMAGE_SUFFIXES)}) nor a video ({', '.join(VIDEO_SUFFIXES)})")
+            raise DataError(f"{path}: neither an image ({', '.join(IMAGE_SUFFIXES)}) nor a video ({', '.join(VIDEO_SUFFIXES)})")
         else:
             found.append((path, Path(path.stem)))
     places: dict[Path, Path] = {}
@@ -146,7 +146,7 @@ def find_inputs(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
 
 
 def _find_inside(folder: Path) -> list[Path]:
-    """The pictures and videos below a folder, sorted; two that differ in their suffix alone are both there."""
+    """The images and videos below a folder, sorted; two that differ in their suffix alone are both there."""
     return sorted(Path(path) for suffix in SUFFIXES for path in list_files(folder, (suffix,)).values())
 
 
@@ -155,7 +155,7 @@ def predict_files(
 ) -> Iterator[Path]:
     """Write the result of each input below `out` and yield its path; each rank takes its share.
 
-    Pictures: `labels` is a palette PNG whose indices are the class ids, `overlay` a PNG of picture and colours. Videos are
+    Images: `labels` is a palette PNG whose indices are the class ids, `overlay` a PNG of image and colours. Videos are
     always overlays (a compressed video keeps no ids). What an earlier call has written of the same inputs, with the same
     weights and protocol, is passed over.
 
@@ -169,7 +169,7 @@ def predict_files(
     written = PredictedFiles(out, f"{predictor.key} {style}")
     for path, result in results.items():
         if result.resolve() in given:
-            raise ConfigError(f"--out: {result} is the {'video' if _is_video(path) else 'picture'} itself; choose another folder")
+            raise ConfigError(f"--out: {result} is the {'video' if _is_video(path) else 'image'} itself; choose another folder")
         written.check(path, result)
     for path, _ in inputs[ranks.rank() :: ranks.size()]:
         if written.is_done(path, results[path]):

@@ -21,14 +21,14 @@ from udacore.testing.checks.trial import Loss, Pair, Stage, Trial, copy_pair, te
 
 
 def check_losses_finite(trial: Trial) -> None:
-    """Every loss of every round is finite on ordinary pictures, with weights as built."""
+    """Every loss of every round is finite on ordinary images, with weights as built."""
     for stage in trial.stages:
         work = stage.set_up()
         for index, pair in enumerate(stage.pairs):
             for loss in stage.losses(work, pair, index=index):
                 if loss.tensor is not None and not torch.isfinite(loss.tensor).all():
                     value = loss.tensor.detach().flatten()[0].item()
-                    raise stage.says(loss, f"= {value} on ordinary pictures; guard its logarithms and divisions (clamp, log_softmax, an epsilon)")
+                    raise stage.says(loss, f"= {value} on ordinary images; guard its logarithms and divisions (clamp, log_softmax, an epsilon)")
 
 
 def check_losses_differentiable(trial: Trial) -> None:
@@ -238,7 +238,7 @@ def _emptied(pair: Pair) -> Pair:
 
 
 def _relabelled(pair: Pair) -> Pair:
-    """Other labels on the same pictures: those of the batch, each picture's upside down."""
+    """Other labels on the same images: those of the batch, each image's upside down."""
 
     def flip(label: Tensor) -> Tensor:
         return label.flip(1).contiguous()
@@ -252,7 +252,7 @@ def _relabelled(pair: Pair) -> Pair:
 
 
 def _half_valid(pair: Pair) -> Pair:
-    """The left half of every picture is padding."""
+    """The left half of every image is padding."""
 
     def halve(batch: Any, key: str) -> Any:
         if batch is None:
@@ -273,7 +273,7 @@ def _turned(pair: Pair) -> Pair:
 
 
 def renamed(pair: Pair, folder: str) -> Pair:
-    """The same pictures in a folder of another name."""
+    """The same images in a folder of another name."""
     source, target = (_with_names(batch, lambda names: (f"{folder}/{name}" for name in names)) for batch in pair)
     return source, target
 

@@ -27,7 +27,7 @@ from udacore.testing.formats import write_streets
 PATIENCE = 240.0
 """Seconds after which a process counts as hanging."""
 TRAINED_ON = 3
-"""Pictures of each domain on disk: two steps see one of them twice, and two processes have shares of unequal size."""
+"""Images of each domain on disk: two steps see one of them twice, and two processes have shares of unequal size."""
 PRELOADED = ["udacore.engine.run", "udacore.testing.checks.child", "udacore.data.streets", "torch.distributed", "torch._dynamo"]
 """What is imported once for all; the last is what an optimiser imports when it is made."""
 
@@ -70,11 +70,11 @@ class Runs:
 
     @functools.cached_property
     def config(self) -> Path:
-        """The configuration file of all runs; its pictures lie on disk, the target's training labels in files that are no images."""
+        """The configuration file of all runs; its images lie on disk, the target's training labels in files that are no images."""
         roots = {domain: self.folder / "data" / domain for domain in ("source", "target")}
         for domain, root in roots.items():
             for split, count in (("train", TRAINED_ON), ("val", SCORED)):
-                write_streets(root / split, domain, count, split=split, size=self.subject.picture)  # type: ignore[arg-type]
+                write_streets(root / split, domain, count, split=split, size=self.subject.image_size)  # type: ignore[arg-type]
         for label in self.forbidden.glob("*.png"):
             label.write_bytes(b"the label of a target image that is trained on: no method may read it")
         path = self.folder / "config.yaml"

@@ -74,7 +74,7 @@ def check_instances(trial: Trial) -> None:
 
 
 def _check_caches(stage: Stage) -> None:
-    """A network's losses on pictures that another one has seen are those on pictures that none has seen."""
+    """A network's losses on images that another one has seen are those on images that none has seen."""
     found = []
     try:
         for name, is_other in (("one", False), ("two", True), ("two", False), ("three", False)):
@@ -84,13 +84,13 @@ def _check_caches(stage: Stage) -> None:
                     for parameter in work.model.parameters():
                         parameter.mul_(1.5).add_(0.1)
             found.append(by_key(stage.losses(work, renamed(stage.pairs[0], name))))
-    except Exception:  # a method that knows its pictures by name knows none of these
+    except Exception:  # a method that knows its images by name knows none of these
         return
     alone, _, after, again = found
     for key, value in alone.items():
         if key in after and key in again and is_close(value, again[key]) and not is_close(value, after[key]):
-            said = f"{key[0]} gives {key[1]!r} = {float(value):.6g}, but {float(after[key]):.6g} on pictures that another network has seen before"
-            raise ContractError(f"round {stage.name!r}: {said}; something is kept by a picture's name outside of the model: make it a buffer, or do without")
+            said = f"{key[0]} gives {key[1]!r} = {float(value):.6g}, but {float(after[key]):.6g} on images that another network has seen before"
+            raise ContractError(f"round {stage.name!r}: {said}; something is kept by an image's name outside of the model: make it a buffer, or do without")
 
 
 def _is_same(one: list[float], other: list[float]) -> bool:

@@ -23,7 +23,7 @@ from udacore.options import MethodSettings
 from udacore.testing.checks.builds_on import find_base_with_streets
 from udacore.testing.checks.report import ContractError
 
-PICTURE = (64, 32)
+IMAGE_SIZE = (64, 32)
 STEPS = 2
 TRAIN, SCORED = 4, 2
 
@@ -35,16 +35,16 @@ class Subject:
     preset     preset or file whose rounds are tried; None: the method's `streets`, else that of the method that it builds on,
                else the core's `streets-adapt`
     overrides  changes to it, as on the command line
-    picture    (width, height) of the pictures
+    image_size (width, height) of the images
 
     Nothing is loaded before it is asked for, so that what is wrong is said by the check that looks at it.
     """
 
-    def __init__(self, given: Any, *, preset: str | None = None, overrides: Sequence[str] = (), picture: tuple[int, int] = PICTURE) -> None:
+    def __init__(self, given: Any, *, preset: str | None = None, overrides: Sequence[str] = (), image_size: tuple[int, int] = IMAGE_SIZE) -> None:
         self.given = given
         self.preset = preset
         self.overrides = tuple(overrides)
-        self.picture = picture
+        self.image_size = image_size
 
     @functools.cached_property
     def method(self) -> Method:
@@ -91,8 +91,8 @@ class Subject:
 
     @functools.cached_property
     def config(self) -> Config:
-        """The same on a few small pictures of the embedded domains, with two steps in every round."""
-        return shrink(self.whole, self.picture)
+        """The same on a few small images of the embedded domains, with two steps in every round."""
+        return shrink(self.whole, self.image_size)
 
     def reference(self) -> tuple[str, str]:
         """How another process finds the method: `plugin` and what `--plugin` takes, or `module` and `module:object`."""
@@ -125,65 +125,65 @@ def load_method(given: Any) -> Method:
     return attrs.evolve(found, settings=settings_class(found))
 
 
-def shrink(config: Config, picture: tuple[int, int] = PICTURE) -> Config:
+def shrink(config: Config, image_size: tuple[int, int] = IMAGE_SIZE) -> Config:
     """A configuration cut down to what a processor does in seconds, whatever the method.
 
-    Every round takes two steps (none where it takes none) of two images a micro-batch, from four pictures of each embedded domain, and
+    Every round takes two steps (none where it takes none) of two images a micro-batch, from four images of each embedded domain, and
     is scored on two. Everything else stays: losses, parts, optimisers, overlays, and the method's settings.
     """
-    rounds = {name: _shrink_round(entry, picture) for name, entry in config.rounds.items()}
+    rounds = {name: _shrink_round(entry, image_size) for name, entry in config.rounds.items()}
     return attrs.evolve(
         config, rounds=rounds, name="contract", device="cpu", threads=1, workers=0, amp="off", compile=False, channels_last=False,
         deterministic=False, tensorboard=False, log_every=1, save_every=1, control=False,
     )  # fmt: skip
 
 
-def _shrink_round(config: RoundConfig, picture: tuple[int, int]) -> RoundConfig:
+def _shrink_round(config: RoundConfig, image_size: tuple[int, int]) -> RoundConfig:
     steps = STEPS if parse_count(config.steps).number else 0
-    source = attrs.evolve(_shrink_data(config.source, picture, TRAIN), **_shrink_stream(config.source, picture))
-    target = attrs.evolve(_shrink_data(config.target, picture, TRAIN), **_shrink_stream(config.target, picture))
-    pseudo_labels = attrs.evolve(config.pseudo_labels, size=_within(config.pseudo_labels.size, picture))
+    source = attrs.evolve(_shrink_data(config.source, image_size, TRAIN), **_shrink_stream(config.source, image_size))
+    target = attrs.evolve(_shrink_data(config.target, image_size, TRAIN), **_shrink_stream(config.target, image_size))
+    pseudo_labels = attrs.evolve(config.pseudo_labels, size=_within(config.pseudo_labels.size, image_size))
     return attrs.evolve(
         config, steps=steps, batch=2 * config.accumulation, source=source, target=target, pseudo_labels=pseudo_labels, label_space="streets",
-        evaluate={name: _shrink_evaluation(entry, picture) for name, entry in config.evaluate.items()},
+        evaluate={name: _shrink_evaluation(entry, image_size) for name, entry in config.evaluate.items()},
         initial="random", initial_sha256=None,
     )  # fmt: skip
 
 
-def _shrink_data(entry: Any, picture: tuple[int, int], count: int) -> Any:
+def _shrink_data(entry: Any, image_size: tuple[int, int], count: int) -> Any:
     defaults = {field.name: field.default for field in attrs.fields(DataConfig) if field.name in ("root", "list_", "except_", "label_map")}
-    return attrs.evolve(entry, dataset="streets", count=count, image_size=picture, **defaults)
+    return attrs.evolve(entry, dataset="streets", count=count, image_size=image_size, **defaults)
 
 
-def _shrink_stream(entry: Any, picture: tuple[int, int]) -> dict[str, Any]:
-    """Transforms no larger than the pictures, and samplers that find something in them."""
+def _shrink_stream(entry: Any, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Transforms no larger than the images, and samplers that find something in them."""
     sampler: SamplerConfig = entry.sampler
     return {
-        "transform": {name: _shrink_transform(step, picture) for name, step in entry.transform.items()},
+        "transform": {name: _shrink_transform(step, image_size) for name, step in entry.transform.items()},
         "sampler": attrs.evolve(sampler, min_pixels=min(sampler.min_pixels, 8), sub_epoch=min(sampler.sub_epoch, 2 * TRAIN)),
     }
 
 
-def _shrink_transform(step: Any, picture: tuple[int, int]) -> Any:
+def _shrink_transform(step: Any, image_size: tuple[int, int]) -> Any:
     if isinstance(step, ResizeShortSide):
-        return attrs.evolve(step, range=(min(picture), min(picture)))
-    return attrs.evolve(step, size=_within(step.size, picture)) if hasattr(step, "size") else step
+        return attrs.evolve(step, range=(min(image_size), min(image_size)))
+    return attrs.evolve(step, size=_within(step.size, image_size)) if hasattr(step, "size") else step
 
 
-def _shrink_evaluation(entry: EvaluationConfig, picture: tuple[int, int]) -> EvaluationConfig:
+def _shrink_evaluation(entry: EvaluationConfig, image_size: tuple[int, int]) -> EvaluationConfig:
     small: EvaluationConfig = attrs.evolve(
-        _shrink_data(entry, picture, SCORED), size=_within(entry.size, picture), window=_within(entry.window, picture), stride=None,
+        _shrink_data(entry, image_size, SCORED), size=_within(entry.size, image_size), window=_within(entry.window, image_size), stride=None,
         subsets=(), every=0, batch=SCORED,
     )  # fmt: skip
     return small
 
 
-def _within(size: tuple[int, int] | None, picture: tuple[int, int]) -> tuple[int, int] | None:
-    return size and (min(size[0], picture[0]), min(size[1], picture[1]))
+def _within(size: tuple[int, int] | None, image_size: tuple[int, int]) -> tuple[int, int] | None:
+    return size and (min(size[0], image_size[0]), min(size[1], image_size[1]))
 
 
 def on_disk(config: Config, roots: Mapping[str, Path]) -> Config:
-    """The small configuration with its pictures read from folders: `<root>/<split>/{images,labels}` for each of the two domains."""
+    """The small configuration with its images read from folders: `<root>/<split>/{images,labels}` for each of the two domains."""
 
     def place(entry: Any, domain: str, split: str) -> Any:
         root = str(roots[entry.domain or domain] / ("train" if split == "train" else "val"))

@@ -64,7 +64,7 @@ def check_target_files(runs: Runs) -> None:
 
 
 def check_same_seed(runs: Runs) -> None:
-    """The same seed gives the same weights, numbers, labels and pictures, bit for bit, whatever the process did before."""
+    """The same seed gives the same weights, numbers, labels and images, bit for bit, whatever the process did before."""
     before = runs.finished()
     if runs.again.error is not None:
         raise ContractError(f"a second run of the same seed fails: {runs.again.error}")
