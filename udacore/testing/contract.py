@@ -89,7 +89,7 @@ class MethodContract:
             yield
 
 
-def _make_test(name: str, check: Callable[[Any], None], fixture: str) -> Callable[..., None]:
+def _make_test(name: str, check: Callable[[Any], None], fixture: str, kind: type) -> Callable[..., None]:
     """The test of a check, which takes the fixture that the check looks at."""
 
     def test(_: MethodContract, **given: Any) -> None:
@@ -99,14 +99,16 @@ def _make_test(name: str, check: Callable[[Any], None], fixture: str) -> Callabl
     test.__name__ = f"test_{name}"
     test.__qualname__ = f"{MethodContract.__name__}.test_{name}"
     test.__doc__ = check.__doc__
-    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), inspect.Parameter(fixture, inspect.Parameter.KEYWORD_ONLY)]
-    test.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # by which pytest knows the fixture
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("self", either), inspect.Parameter(fixture, either, annotation=kind.__name__)]
+    # By its signature pytest knows which fixture the test takes
+    test.__signature__ = inspect.Signature(parameters, return_annotation="None")  # type: ignore[attr-defined]
     return test
 
 
-for _fixture, _checks in (("subject", STATIC), ("trial", FAST), ("runs", RUNS)):
+for _fixture, _kind, _checks in (("subject", Subject, STATIC), ("trial", Trial, FAST), ("runs", Runs, RUNS)):
     for _name, _one in _checks.items():
-        setattr(MethodContract, f"test_{_name}", _make_test(_name, _one, _fixture))
+        setattr(MethodContract, f"test_{_name}", _make_test(_name, _one, _fixture, _kind))
 
 
 def _check(check: Callable[[Any], None], on_trial: Any) -> None:
