@@ -37,7 +37,7 @@ def test_an_old_place_works_and_names_the_new_one(module: str, name: str, place:
 def test_every_public_name_of_the_label_spaces_is_found_at_its_old_place() -> None:
     old = importlib.import_module("udacore.data.labels")
     names = [name for name, value in vars(labels).items() if not name.startswith("_") and getattr(value, "__module__", labels.__name__) == labels.__name__]
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="is now udacore.labels"):
         assert [name for name in names if name.isupper() or callable(getattr(labels, name)) if not hasattr(old, name)] == ["raw_ids"]
 
 
