@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from udacore.cli import main
-from udacore.plugins import check_plugin, hook_names
+from udacore.plugins import check_plugin, hook_names, hooks_of, load_plugin
 
 ENTROPY = '''"""Entropy minimisation: ask the network to be certain on target images."""
 import attrs
@@ -44,24 +44,31 @@ def test_list_is_a_table_or_json_and_imports_nothing(install: Install, capsys: C
     install("udacore-other", {}, {"same": "udacore_other"})
     assert main(["plugins", "list"]) == 0
     rows = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == ["NAME", "VERSION", "DISTRIBUTION", "API", "STATE", "ORIGIN", "HOOKS"]
+    assert rows[0] == ["NAME", "VERSION", "DISTRIBUTION", "MODULE", "CORES", "API", "STATE", "HOOKS"]
     row = next(row for row in rows if row[0] == "bad")
-    assert row[1:5] == ["0.1", "udacore-bad", "-", "installed"]
-    assert Path(row[5]).name == "udacore_bad.py"
-    assert [row[4] for row in rows if row[0] == "same"] == ["name claimed twice"] * 2
+    assert row[1:] == ["0.1", "udacore-bad", "udacore_bad", "-", "-", "installed", "-"]
+    assert next(row for row in rows if row[0] == "proca")[4:6] == ["<1,>=0.1", "-"]
+    assert [row[6] for row in rows if row[0] == "same"] == ["name claimed twice"] * 2
     assert main(["plugins", "list", "--json"]) == 0
     found = {(entry["name"], entry["distribution"]): entry for entry in json.loads(capsys.readouterr().out)}
     bad = found["bad", "udacore-bad"]
-    assert (bad["version"], bad["module"], bad["duplicate"], bad["hooks"], bad["state"]) == ("0.1", "udacore_bad", False, [], "installed")
+    assert (bad["version"], bad["module"], bad["duplicate"], bad["state"]) == ("0.1", "udacore_bad", False, "installed")
+    assert (bad["api"], bad["hooks"], bad["origin"]) == (None, None, None)
     assert "udacore_bad" not in sys.modules
 
 
 def test_list_with_check_imports_and_says_what_is_broken(install: Install, capsys: Capture) -> None:
     install("udacore-bad", {"udacore_bad.py": "raise RuntimeError('on purpose')"}, {"bad": "udacore_bad"})
     assert main(["plugins", "list", "--check", "--json"]) == 0
-    states = {entry["name"]: entry["state"] for entry in json.loads(capsys.readouterr().out)}
-    assert states["bad"].startswith("broken: plugin 'bad' (udacore-bad 0.1) does not import: RuntimeError: on purpose")
-    assert states["source-only"] == "ok"
+    found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    said = "broken: plugin 'bad' (udacore-bad 0.1) does not import: RuntimeError: on purpose"
+    assert found["bad"]["state"].startswith(said)
+    assert (found["bad"]["hooks"], found["source-only"]["state"]) == (None, "ok")
+    for name in ("source-only", "proca", "fada", "bdl", "clp", "pycda"):
+        method = load_plugin(name)
+        assert found[name]["hooks"] == list(hooks_of(method))
+        assert found[name]["api"] == getattr(method.module, "UDACORE_API", None)
+        assert found[name]["origin"] == method.module.__file__
 
 
 NOISY = "print('hello from the import')\n" + ENTROPY

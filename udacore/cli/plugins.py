@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -38,31 +37,25 @@ def plugins() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
 @click.option("--check", "check_too", is_flag=True, help="Import each method too, and say which are broken.")
 def list_(as_json: bool, check_too: bool) -> None:
-    """List the installed methods. Reads metadata and source text, and imports
-    none of them without --check.
+    """List the installed methods, from the metadata of their distributions:
+    none is imported. With --check each one is, which adds the version of the
+    hooks that it is written for and the hooks that it implements.
 
     \b
     Example:
       uda plugins list --json
+      uda plugins list --check
     """
     found = [_checked(entry) if check_too else entry for entry in make_catalogue()]
     if as_json:
         click.echo(json.dumps([attrs.asdict(entry) for entry in found], indent=2))
         return
-    rows = [("NAME", "VERSION", "DISTRIBUTION", "API", "STATE", "ORIGIN", "HOOKS")]
+    rows = [("NAME", "VERSION", "DISTRIBUTION", "MODULE", "CORES", "API", "STATE", "HOOKS")]
     for entry in found:
-        api, hooks = "-" if entry.api is None else str(entry.api), "-" if entry.hooks is None else ", ".join(entry.hooks)
-        rows.append((entry.name, entry.version, entry.distribution, api, entry.state, _short(entry.origin) if entry.origin else entry.module, hooks))
+        api, hooks = entry.api or "-", "-" if entry.hooks is None else ", ".join(entry.hooks)
+        line = entry.name, entry.version, entry.distribution, entry.module, entry.cores or "-", str(api), entry.state
+        rows.append((*line, hooks))
     _print_table(rows)
-
-
-def _short(origin: str) -> str:
-    """A file as one in this folder or in the user's home would be written."""
-    home = Path(os.path.expanduser("~"))  # stays "~" where no home is known
-    for start, sign in ((Path.cwd(), ""), (home, "~/")):
-        if Path(origin).is_relative_to(start):
-            return f"{sign}{Path(origin).relative_to(start)}"
-    return origin
 
 
 def _checked(entry: Entry) -> Entry:
@@ -74,7 +67,9 @@ def _checked(entry: Entry) -> Entry:
         build_hooks(method)
     except UdaError as error:
         return attrs.evolve(entry, state=f"broken: {error}")
-    return attrs.evolve(entry, hooks=hooks_of(method), state="ok")
+    api = getattr(method.module, "UDACORE_API", None)
+    origin = getattr(sys.modules[entry.module.partition(":")[0].strip()], "__file__", None)
+    return attrs.evolve(entry, api=api, hooks=hooks_of(method), origin=origin, state="ok")
 
 
 def _load(name: str) -> Method:
