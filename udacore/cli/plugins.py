@@ -156,14 +156,16 @@ def refuse_unknown(name: str) -> None:
 @plugins.command()
 @click.argument("name", required=False)
 @click.option("--folder", type=FileWord(), default=".", help="Where udacore-NAME is made.  [default: here]")
-@click.option("--license", "license_", default="MIT", metavar="SPDX", help="Licence of the package, MIT if not given.")
+@click.option("--license", "license_", default="MIT", metavar="SPDX", help="Licence of the package, by its SPDX name.  [default: MIT]")
 @click.option("--author", help="Who holds the rights.  [default: the udacore-NAME authors]")
 @click.option("--from", "file", type=FileWord(), help="A method in one Python file: its code goes into the package.")
 def new(name: str | None, folder: Path, license_: str, author: str | None, file: Path | None) -> None:
     """Write a complete package for a new method: settings, all hooks,
     presets, tests, CI. It trains and passes its own tests as it is.
 
-    Licences: MIT, BSD-3-Clause, Apache-2.0, MPL-2.0, GPL-3.0-or-later.
+    With --from the code is yours. Add to its presets an optimiser for each
+    part that it trains, to pyproject.toml what it imports besides the core.
+    LICENSE has the text of MIT; that of another licence you put there.
 
     \b
     Example:

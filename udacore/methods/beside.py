@@ -110,13 +110,19 @@ class _Finder:
         return None
 
 
+def list_beside(folder: Path) -> list[str]:
+    """Names of the modules that plugin files imported from a folder, as they wrote them."""
+    root = f"{_Import(folder).root}."
+    return sorted(name.removeprefix(root) for name in sys.modules if name.startswith(root))
+
+
 def read_beside(folder: Path) -> str:
     """A digest of the files that were imported from a folder, as they are now: one that changed makes the plugin another."""
     digest = hashlib.sha256()
     root = _Import(folder).root
-    for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name.startswith(f"{root}.") and file is not None and Path(file).is_file():
+    for name in list_beside(folder):
+        file = getattr(sys.modules[f"{root}.{name}"], "__file__", None)
+        if file is not None and Path(file).is_file():
             digest.update(Path(file).read_bytes())
     return digest.hexdigest()
 
@@ -124,5 +130,5 @@ def read_beside(folder: Path) -> str:
 def forget_beside(folder: Path) -> None:
     """Drop what was imported from a folder, so that it is read anew."""
     root = _Import(folder).root
-    for name in [name for name in sys.modules if name == root or name.startswith(f"{root}.")]:
-        del sys.modules[name]
+    for name in [root, *(f"{root}.{name}" for name in list_beside(folder))]:
+        sys.modules.pop(name, None)
