@@ -30,6 +30,20 @@ def test_poly_with_lag_is_the_rate_of_an_earlier_step() -> None:
     assert late == [plain[0]] * 3 + plain[:7]
 
 
+def test_cosine_falls_by_half_a_turn_to_its_lowest() -> None:
+    formula = [0.1 + 0.9 * (1 + math.cos(math.pi * t / 8)) / 2 for t in range(8)]
+    assert rates(8, name="cosine", lowest=0.1) == pytest.approx(formula, rel=1e-12)
+    assert rates(3, name="cosine")[0] == 1.0
+    assert [rate(ScheduleConfig(name="cosine", horizon=8, lowest=0.1), t, 20) for t in (8, 9, 19)] == [0.1] * 3
+    assert rate(ScheduleConfig(name="cosine", horizon="2 epochs"), 4, 20, 4) == pytest.approx(0.5)
+    assert rates(9, name="cosine", horizon=6, lag=3)[3:] == rates(6, name="cosine")
+
+
+def test_cosine_rises_over_its_warmup() -> None:
+    plain, warm = rates(6, name="cosine"), rates(6, name="cosine", warmup=4)
+    assert warm == pytest.approx([plain[0] / 4, plain[1] / 2, plain[2] * 0.75, *plain[3:]])
+
+
 def test_step_multiplies_when_each_place_is_reached_in_any_order() -> None:
     assert rates(6, name="step", at=(4, 2), factor=0.5) == [1, 1, 0.5, 0.5, 0.25, 0.25]
 

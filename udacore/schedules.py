@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from typing import assert_never
 
 from udacore.config.counts import parse_count
@@ -13,6 +14,7 @@ def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> flo
     """Factor on the base rate for optimiser step `step` (0 for the first) of a round of `steps`.
 
     poly      (1 - (t - lag) / horizon) ^ power            (algorithms/proca 7, algorithms/fada 6)
+    cosine    lowest + (1 - lowest) * (1 + cos(pi * (t - lag) / horizon)) / 2, and `lowest` from the horizon on
     step      factor ^ (number of `at` reached)
     linear    1 until `from`, then straight to 0 `over` steps later; with `stairs`, the rate of each so many steps is that of their first
     exp       factor ^ t
@@ -29,8 +31,10 @@ def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> flo
 
 def _form(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:
     if schedule.name == "poly":
-        horizon = steps if schedule.horizon is None else count_steps(schedule.horizon, epoch)
-        return float(max(0.0, 1 - max(0, step - schedule.lag) / max(1, horizon)) ** schedule.power)
+        return float(_share_left(schedule, step, steps, epoch) ** schedule.power)
+    if schedule.name == "cosine":
+        half_turn = math.pi * _share_left(schedule, step, steps, epoch)
+        return schedule.lowest + (1 - schedule.lowest) * (1 - math.cos(half_turn)) / 2
     if schedule.name == "step":
         return float(schedule.factor ** bisect.bisect_right(sorted(count_steps(at, epoch) for at in schedule.at), step))
     if schedule.name == "linear":
@@ -45,6 +49,12 @@ def _form(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:
     if schedule.name == "constant":
         return 1.0
     assert_never(schedule.name)  # mypy finds a name of ScheduleConfig that has no form here
+
+
+def _share_left(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:
+    """The share of the horizon that is still to come: 1 at the first step, 0 from the horizon on."""
+    horizon = steps if schedule.horizon is None else count_steps(schedule.horizon, epoch)
+    return max(0.0, 1 - max(0, step - schedule.lag) / max(1, horizon))
 
 
 def count_steps(count: int | str, epoch: int) -> int:

@@ -55,6 +55,23 @@ FORM: dict[str, tuple[Change, str]] = {
         "numbers: a list with numbers by name for each process is asked",
     ),
     "numbers of text": (put("numbers", [{"loss": ["high"]}]), "numbers: "),
+    "scalers of a list": (
+        put("scalers", [1]),
+        "scalers: scale, since and skipped of each part is asked, got a list",
+    ),
+    "a scaler of a number": (put("scalers", {"segmenter": 3}), "at 'segmenter' got 3"),
+    "a scaler without a count": (
+        put("scalers", {"segmenter": {"scale": 2.0, "since": 0}}),
+        "scalers: scale, since and skipped of each part is asked, at 'segmenter' got a dict",
+    ),
+    "a scale of 0": (
+        put("scalers", {"segmenter": {"scale": 0.0, "since": 0, "skipped": 0}}),
+        "scale of 'segmenter': got 0.0",
+    ),
+    "a count below 0": (
+        put("scalers", {"segmenter": {"scale": 2.0, "since": 0, "skipped": -1}}),
+        "skipped of 'segmenter': got -1",
+    ),
     "best of text": (put("best", "0.4"), "best: a score or nothing is asked, got '0.4'"),
     "written below 0": (
         put("written", {"log.txt": -3}),
@@ -111,6 +128,10 @@ RESUMED: dict[str, tuple[Change, str]] = {
     "another part": (
         put("optimizers", lambda states: {"segmenter": states["segmenter"], "x": states["segmenter"]}),
         "trains no part 'x'",
+    ),
+    "a scale where none is": (
+        put("scalers", {"segmenter": {"scale": 2.0, "since": 0, "skipped": 0}}),
+        "scalers: holds those of segmenter, this round scales the losses of no part",
     ),
     "no group": (
         put("optimizers", "segmenter", "param_groups", []),

@@ -59,6 +59,55 @@ def test_groups_have_their_own_rates_and_spared_parameters_no_decay() -> None:
     }  # fmt: skip
 
 
+class Layers(nn.Module):
+    """Two stages of two and three blocks, between a stem and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.stages = nn.ModuleList(nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in range(count)) for count in (2, 3))
+        self.head = nn.Conv2d(4, 2, 1)
+
+
+def rates_of(parts: Any, model: nn.Module) -> dict[str, float]:
+    """The rate of each weight, by name."""
+    groups = parts["segmenter"].optimizer.param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    return {name.removesuffix(".weight"): rates[id(p)] for name, p in model.named_parameters() if name.endswith("weight")}
+
+
+def build_layers(groups: dict[str, Any], **more: Any) -> tuple[Layers, Any]:
+    model, config = Layers(), RoundConfig(parts={"segmenter": PartConfig(lr=1.0, groups=groups, **more)}, method=None)
+    return model, make_parts(model, config, ("segmenter",))
+
+
+def test_rates_decay_with_the_depth_of_a_layer() -> None:
+    model, parts = build_layers({r"stages\.{depth}\.": {"decay": 0.5, "lr_factor": 2}, "head": 10})
+    parts["segmenter"].set_rate(0, 10, 0)
+    assert rates_of(parts, model) == {
+        "stem": 1.0, "stages.0.0": 1.0, "stages.0.1": 1.0, "stages.1.0": 2.0, "stages.1.1": 2.0, "stages.1.2": 2.0, "head": 10.0,
+    }  # fmt: skip
+
+
+def test_depth_may_have_two_numbers_of_which_the_first_counts_more() -> None:
+    model, parts = build_layers({r"stages\.{depth}\.{depth}\.": {"decay": 0.5}}, no_decay=("bias",), options={"weight_decay": 0.1})
+    parts["segmenter"].set_rate(0, 10, 0)
+    assert rates_of(parts, model) == {
+        "stem": 1.0, "stages.0.0": 1 / 16, "stages.0.1": 1 / 8, "stages.1.0": 1 / 4, "stages.1.1": 1 / 2, "stages.1.2": 1.0, "head": 1.0,
+    }  # fmt: skip
+    groups = parts["segmenter"].optimizer.param_groups
+    named = [(group["name"], group["weight_decay"]) for group in groups if group["lr"] == 1 / 4]
+    assert named == [(r"stages\.1\.0\.", 0.1), (r"stages\.1\.0\.", 0.0)]
+    assert all("decay" not in group for group in groups)
+
+
+def test_depths_are_counted_among_what_a_pattern_decides() -> None:
+    model, parts = build_layers({r"stages\.1\.2\.": 3, r"stages\.1\.{depth}\.": {"decay": 0.5}})
+    parts["segmenter"].set_rate(0, 10, 0)
+    rates = rates_of(parts, model)
+    assert [rates[f"stages.1.{block}"] for block in range(3)] == [0.5, 1.0, 3.0]
+
+
 def test_an_untrained_part_asks_for_no_gradient_and_stays_in_evaluation_mode() -> None:
     config = config_of(trains=("critic",))
     model, parts = build(config)
@@ -80,6 +129,7 @@ def test_an_untrained_part_asks_for_no_gradient_and_stays_in_evaluation_mode() -
         ({"optimizer": "torch.nn:Conv2d"}, "parts.segmenter.optimizer: 'torch.nn:Conv2d' is no optimiser"),
         ({"options": {"momentun": 0.9}}, "parts.segmenter: SGD does not take these options: "),
         ({"options": {"momentum": -1.0}}, "parts.segmenter: SGD does not take these options: Invalid momentum value"),
+        ({"groups": {"blocks.{depth}": {"decay": 0.9}}}, "parts.segmenter.groups: no parameter matches 'blocks.{depth}'; the first is"),
         ({"groups": {"clasifier": 10}}, "parts.segmenter.groups: no parameter matches 'clasifier'; the first is 'backbone.0.weight'"),
     ],
 )

@@ -163,6 +163,20 @@ def test_two_processes_killed_and_resumed_end_bit_identical_and_alike(make_works
     assert files_of(folder / "rounds") == files_of(workshop.path / "whole" / "rounds")
 
 
+def test_a_norm_is_that_of_the_mean_over_processes(workshop: Any) -> None:
+    method = str(workshop.write_method(EVEN))
+    part = {**PLAIN["parts"]["segmenter"], "clip": 0.01}
+    changes = {"plugin": method, "parts": {"segmenter": part}, "rounds": {"source": {"steps": 3, "draws": ["source"]}}, "log_every": 1}
+    done = workshop.call(workshop.write(changes, "two"), processes=2)
+    assert done.returncode == 0, done.stderr
+    workshop.run(changes, name="one")
+    norms = [[row["segmenter/grad_norm"] for row in rows_of(workshop.path / name) if "lr/segmenter" in row] for name in ("one", "two")]
+    assert min(norms[0]) > 0.01
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    one, two = model_of(workshop.path / "one", "0-source"), model_of(workshop.path / "two", "0-source")
+    assert max(float((one[name].double() - two[name].double()).abs().max()) for name in one) < 1e-9
+
+
 UNEQUAL = """
 import torch
 from udacore import hookimpl, ranks

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from udacore.config.counts import parse_count
+from udacore.config.patterns import DEPTH, compile_pattern
 from udacore.config.problems import Problem, join, show
 from udacore.config.references import (
     INITIAL,
@@ -118,9 +119,22 @@ def check_parts(config: RoundConfig) -> Iterator[Problem]:
         for key, patterns in (("groups", settings.groups), ("no_decay", settings.no_decay)):
             for pattern in patterns:
                 try:
-                    re.compile(pattern)
+                    compile_pattern(pattern)
                 except re.error as error:
                     yield Problem(f"parts.{part}.{key}", f"{pattern!r} is no regular expression: {error}")
+        yield from check_decay(f"parts.{part}.groups", settings)
+
+
+def check_decay(path: str, settings: PartConfig) -> Iterator[Problem]:
+    """A pattern with `{depth}` says how the rate falls from each depth to the next lower one, and no other does."""
+    for pattern, own in settings.groups.items():
+        decay = own.get("decay") if isinstance(own, Mapping) else None
+        if DEPTH in pattern and decay is None:
+            yield Problem(path, f"{pattern!r} has {DEPTH}, so it takes {{decay: 0.9}}, got {show(own)}")
+        elif decay is not None and DEPTH not in pattern:
+            yield Problem(path, f"{pattern!r} has a decay but no {DEPTH}, such as layers.{DEPTH}., whose number counts")
+        elif decay is not None and (isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay <= 1):
+            yield Problem(join(path, f"{pattern}.decay"), f"must be a number above 0 and at most 1, got {show(decay)}")
 
 
 PLAIN_NUMBERS = ("weight_decay", "momentum", "dampening", "lr_factor")

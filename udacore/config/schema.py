@@ -100,10 +100,13 @@ class ModelConfig:
 class ScheduleConfig:
     """Learning rate as a factor of the part's `lr`, by optimiser step. Counts may be written `20 epochs`."""
 
-    name: Literal["constant", "poly", "step", "linear", "exp", "inv"] = option("constant", "form of the schedule")
+    name: Literal["constant", "poly", "cosine", "step", "linear", "exp", "inv"] = option("constant", "form of the schedule")
     power: float = option(0.9, "poly, inv: exponent")
-    horizon: int | str | None = option(None, "poly: step at which the rate is 0, whatever the round's steps are; default: the round's steps")
-    lag: int = option(0, "poly: the rate of step t is that of t - lag", at_least=0)
+    horizon: int | str | None = option(
+        None, "poly, cosine: step at which the rate is lowest, whatever the round's steps are; default: the round's steps"
+    )
+    lowest: float = option(0.0, "cosine: factor at the horizon and after it", at_least=0, at_most=1)
+    lag: int = option(0, "poly, cosine: the rate of step t is that of t - lag", at_least=0)
     at: tuple[int | str, ...] = option((), "step: when the rate is multiplied")
     factor: float = option(0.1, "step, exp, inv: gamma", above=0)
     from_: int | str = option(0, "linear: step at which the descent begins")
@@ -120,10 +123,15 @@ class PartConfig:
     lr: float = option(2.5e-4, "learning rate", at_least=0, at_most=1e30)
     options: dict[str, Any] = option(factory=dict, help="further arguments of the optimiser: momentum, weight_decay, betas ...")
     groups: dict[str, float | dict[str, Any]] = option(
-        factory=dict, help="pattern of parameter names -> rate factor, or options of their own (lr_factor among them)"
+        factory=dict,
+        help="pattern of parameter names -> rate factor, or options of their own (lr_factor among them); with {depth} in the "
+        "pattern `decay` is the factor from each depth to the next lower one",
     )
     no_decay: tuple[str, ...] = option((), "patterns of parameter names without weight decay")
     schedule: ScheduleConfig = option(factory=ScheduleConfig, help="learning rate over the steps")
+    clip: float | None = option(
+        None, "largest norm of all gradients of the part together, over all processes and micro-batches; longer ones are shortened to it", above=0
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -201,7 +209,9 @@ class Config:
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
     deterministic: bool = option(False, "CUDA: only operations with a deterministic backward")
     threads: int | None = option(None, "CPU threads of torch; default: torch's own choice", at_least=1, at_most=1024)
-    amp: Literal["off", "bf16"] = option("off", "bf16: losses and forwards under autocast")
+    amp: Literal["off", "bf16", "fp16"] = option(
+        "off", "losses and forwards under autocast; fp16, for GPUs without bf16: losses are scaled, by a scale for each part"
+    )
     channels_last: bool = option(False, "memory format of images and networks")
     compile: bool = option(False, "torch.compile for the model")
     workers: int = option(2, "processes that read images, for each domain; 0: none", at_least=0, at_most=1024)

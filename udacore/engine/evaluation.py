@@ -138,7 +138,7 @@ def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, c
         "head_classes": int(cast("int", model.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
         "upsample": config.upsample, "align_corners": bool(model.align_corners) if config.align_corners is None else config.align_corners,
         "scales": config.scales, "flip": config.flip, "window": config.window, "stride": config.stride, "absent": config.absent,
-        "precision": "bf16" if machine.amp else "float32", "checkpoint": chosen,
+        "precision": "float32" if machine.amp == "off" else machine.amp, "checkpoint": chosen,
     }  # fmt: skip
     if data.quick is not None:
         protocol["quick"] = data.quick  # steps were divided by this: a score of no worth

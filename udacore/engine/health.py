@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from udacore import ranks
-from udacore.engine.parts import Part
 from udacore.errors import UdaError, list_names
 
 
@@ -25,13 +24,6 @@ class Health:
         if first is None:
             first = torch.full((), -1, dtype=torch.int64, device=value.device)
         self._first_bad[term] = torch.where((first < 0) & ~torch.isfinite(value.detach()), step, first)
-
-    def see_gradients(self, parts: Iterable[Part], step: int) -> None:
-        """The same for the joint norm of each part's gradients."""
-        for part in parts:
-            gradients = [p.grad for p in part.parameters if p.grad is not None]
-            if gradients:
-                self.see(f"gradient of {part.name}", torch.nn.utils.get_total_norm(gradients), step)
 
     def see_names(self, names: Iterable[str], step: int) -> None:
         """Remember which images a step used."""

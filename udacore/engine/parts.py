@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -16,18 +15,21 @@ from torch.optim import Optimizer
 from udacore import ranks
 from udacore.config.references import SEGMENTER
 from udacore.config.schema import PartConfig, RoundConfig
+from udacore.engine.parameter_groups import group_parameters
+from udacore.engine.scaling import LossScaler
 from udacore.errors import ConfigError, near_matches
 from udacore.schedules import rate
 
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """A trained part: its parameters that want a gradient, and the optimiser that moves them."""
+    """A trained part: its parameters that want a gradient, the optimiser that moves them, and under fp16 the scale of its losses."""
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     optimizer: Optimizer
     config: PartConfig
+    scaler: LossScaler | None = None
 
     def set_rate(self, step: int, steps: int, epoch: int) -> None:
         """Give every group the learning rate of this step."""
@@ -56,8 +58,13 @@ def trained_parts(model: nn.Module, config: RoundConfig) -> tuple[str, ...]:
     return present if config.trains is None else tuple(name for name in present if name in config.trains)
 
 
-def make_parts(model: nn.Module, config: RoundConfig, trains: tuple[str, ...]) -> dict[str, Part]:
-    """Optimisers for the trained parts; all other parameters stop asking for gradients."""
+def make_parts(
+    model: nn.Module, config: RoundConfig, trains: tuple[str, ...], scale_on: torch.device | None = None
+) -> dict[str, Part]:
+    """Optimisers for the trained parts; all other parameters stop asking for gradients.
+
+    scale_on  the device on which the losses are scaled, for fp16; None: they are not
+    """
     named: dict[str, list[tuple[str, nn.Parameter]]] = {name: [] for name in trains}
     for name, parameter in model.named_parameters():
         owner = part_of(name, model, config)
@@ -70,8 +77,10 @@ def make_parts(model: nn.Module, config: RoundConfig, trains: tuple[str, ...]) -
         if not named[name]:
             continue
         part_config = config.parts.get(name, PartConfig())
-        optimizer = make_optimizer(named[name], part_config, name)
-        parts[name] = Part(name=name, parameters=tuple(p for _, p in named[name]), optimizer=optimizer, config=part_config)
+        optimizer = create_optimizer(group_parameters(named[name], part_config, name), part_config, name)
+        scaler = None if scale_on is None else LossScaler(scale_on)
+        parameters = tuple(parameter for _, parameter in named[name])
+        parts[name] = Part(name=name, parameters=parameters, optimizer=optimizer, config=part_config, scaler=scaler)
     return parts
 
 
@@ -82,27 +91,6 @@ def set_modes(model: nn.Module, config: RoundConfig, trains: Iterable[str]) -> N
     for name, child in model.named_children():
         if name in config.parts and name != SEGMENTER:
             child.train(name in trains)
-
-
-def make_optimizer(named: list[tuple[str, nn.Parameter]], config: PartConfig, part: str) -> Optimizer:
-    """The optimiser of a part with its groups; patterns are regular expressions, the first that matches decides."""
-    groups: dict[tuple[str, bool], dict[str, object]] = {}
-    for name, parameter in named:
-        # Groups come in the order in which the parameters first need them: a checkpoint's optimiser state counts on it.
-        pattern = next((p for p in config.groups if re.search(p, name)), "")
-        spared = any(re.search(p, name) for p in config.no_decay)
-        if (pattern, spared) not in groups:
-            own = config.groups.get(pattern, 1.0)
-            options = dict(own) if isinstance(own, Mapping) else {"lr_factor": float(own)}
-            options.setdefault("lr_factor", 1.0)
-            if spared:
-                options["weight_decay"] = 0.0
-            groups[pattern, spared] = {"params": [], "name": pattern or part, **options}
-        groups[pattern, spared]["params"].append(parameter)  # type: ignore[attr-defined]
-    for pattern in config.groups:
-        if not any(re.search(pattern, name) for name, _ in named):
-            raise ConfigError(f"parts.{part}.groups: no parameter matches {pattern!r}; the first is {named[0][0]!r}")
-    return create_optimizer(list(groups.values()), config, part)
 
 
 def create_optimizer(parameters: list[Any], config: PartConfig, part: str) -> Optimizer:

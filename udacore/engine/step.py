@@ -17,6 +17,7 @@ from udacore.engine.health import Health
 from udacore.engine.hook_results import check_loss, checked_outputs, name_losses, reaches
 from udacore.engine.machine.device import Machine, derive_seed
 from udacore.engine.parts import Part, average_gradients
+from udacore.engine.updates import update_part
 from udacore.errors import PluginError, near_matches
 from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.plugins import label_errors
@@ -124,6 +125,8 @@ class Updater:
         """Each part's sum into this part's parameters only; the graph is kept until the last part is done."""
         for number, (part, terms) in enumerate(losses.items()):
             total = torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+            if (scaler := self.parts[part].scaler) is not None:
+                total = scaler.multiply(total)
             place = f"the backward pass of part {part!r}"
             # `inputs` keeps a discriminator's loss out of the segmenter's gradients, and the other way round, without a
             # detach or a change of requires_grad in the method.
@@ -144,11 +147,9 @@ class Updater:
 
     def _update(self, index: int) -> None:
         average_gradients(self.parts.values())
-        self.health.see_gradients(self.parts.values(), index)
         for part in self.parts.values():
-            if any(parameter.grad is not None for parameter in part.parameters):
-                part.optimizer.step()
-                part.optimizer.zero_grad(set_to_none=True)
+            for name, value in update_part(part, self.health, index).items():
+                self.record(name, value)
 
     def record(self, name: str, value: Any) -> None:
         """Collect a number until the next log line; tensors stay on the device."""

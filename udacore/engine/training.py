@@ -16,7 +16,7 @@ from udacore.config.schema import RoundConfig
 from udacore.data.loading import stream_batches
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
 from udacore.engine.files.checkpoint import LAST, RunState, copy_state, random_states, set_random_states
-from udacore.engine.files.restoring import restore_model, restore_optimizers
+from udacore.engine.files.restoring import restore_model, restore_optimizers, restore_scalers
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model, load_initial_weights
 from udacore.engine.machine.device import Machine, derive_seed, seed_everything
@@ -51,6 +51,7 @@ class RoundInProgress:
             random=random_states() if under_way else [],
             numbers=ranks.all_gather_object(self.updater.pending_numbers()) if under_way else [],
             best=self.best,
+            scalers={n: p.scaler.state() for n, p in self.updater.parts.items() if p.scaler is not None} if under_way else {},
             written={**self.session.tracker.written(), "steps": self.round.offset + self.step},
         )
 
@@ -66,6 +67,7 @@ class RoundInProgress:
                 if len(shares) != ranks.size():
                     raise DataError(f"{path}: {key}: holds those of {len(shares)} processes, now there are {ranks.size()}")
             restore_optimizers(self.updater.parts, state.optimizers, str(path))
+            restore_scalers(self.updater.parts, state.scalers, str(path))
             set_random_states(state.random)
             self.updater.numbers = {name: list(values) for name, values in state.numbers[ranks.rank()].items()}
         self.step, self.best = state.step, state.best
@@ -104,8 +106,8 @@ def set_up(round: Round) -> RoundInProgress:
         for child in model.children():  # in place; not the model itself: torch cannot trace how its `Output` is made
             child.compile()
     updater = Updater(
-        hooks=session.hooks, method=session.method.name, model=model, parts=make_parts(model, config, trains), config=config, round=info,
-        machine=machine, seed=session.config.seed, epoch=round.epoch, control=session.config.control,
+        hooks=session.hooks, method=session.method.name, model=model, config=config, round=info, machine=machine,
+        parts=make_parts(model, config, trains, machine.scale_on), seed=session.config.seed, epoch=round.epoch, control=session.config.control,
     )  # fmt: skip
     # By the round's name, not by what ran before: a round that is run alone draws as it does in the whole run.
     seed_everything(derive_seed(session.config.seed, round.name, "global"), machine.device)
@@ -134,7 +136,16 @@ def take_steps(work: RoundInProgress) -> None:
                 save_last(work)
             if stopped:
                 raise StoppedError(stopped[0], f"round {work.name!r}, step {work.step}")
+    tell_skipped(work)
     evaluate_due(work, at_end=True)
+
+
+def tell_skipped(work: RoundInProgress) -> None:
+    """A line for each part whose updates were left out where its gradients overflowed."""
+    for name, part in work.updater.parts.items():
+        if part.scaler is not None and part.scaler.skipped:
+            said = f"left out {part.scaler.skipped} updates of part {name!r}, whose gradients overflowed"
+            work.session.tracker.say(f"round {work.name!r}: fp16 {said}; its losses are now multiplied by {part.scaler.scale:g}")
 
 
 MicroBatches = tuple[list[SourceBatch | None], list[TargetBatch | None]]

@@ -41,6 +41,7 @@ class RunState:
     random        random states of all ranks
     numbers       recorded since the last log line, by all ranks
     best          best score of the round so far, or None
+    scalers       under fp16 each part's scale of losses (empty once the steps are done)
     written       bytes of metrics.jsonl and log.txt that belong to this state; under `steps`, steps of the whole run
     """
 
@@ -52,6 +53,7 @@ class RunState:
     numbers: list[dict[str, list[float]]] = attrs.field(factory=list)
     best: float | None = None
     written: dict[str, int] = attrs.field(factory=dict)
+    scalers: dict[str, dict[str, float]] = attrs.field(factory=dict)
 
 
 class Checkpoints:
@@ -72,6 +74,8 @@ class Checkpoints:
         """Write a checkpoint; called by all ranks, written by the main one."""
         check_equal_buffers(state.model)
         content = {field.name: getattr(state, field.name) for field in attrs.fields(RunState)}
+        if not state.scalers:
+            del content["scalers"]  # as in files of versions that did not know it
 
         def write() -> None:
             _write(self.path(name), {"format": FORMAT, **content})

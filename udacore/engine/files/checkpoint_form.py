@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -25,11 +26,11 @@ def find_fault(content: Mapping[Any, object]) -> str | None:
     unknown = [key if isinstance(key, str) else type(key).__name__ for key in content if key not in _FORM]
     if unknown:
         return f"it has the unknown entry {one_line(repr(unknown[0]), 100)}{near_matches(unknown[0], _FORM)}"
-    missing = [key for key in _FORM if key not in content]
+    missing = [key for key in _FORM if key not in content and key not in _OPTIONAL]
     if missing:
         return f"it lacks the entry {list_names(missing, 8)}"
     for key, (find, asked) in _FORM.items():
-        fault = find(content[key])
+        fault = find(content[key]) if key in content else None
         if fault is not None:
             return f"{key}: {asked} is asked, {one_line(fault, 200)}"
     return None
@@ -101,6 +102,20 @@ def _is_group(group: object) -> bool:
         and isinstance(group.get("params"), list)
         and all(isinstance(key, str) for key in group)
     )
+
+
+def _no_scalers(value: object) -> str | None:
+    """For the scale of each part under fp16."""
+    if not isinstance(value, Mapping):
+        return _got(value)
+    for part, entry in value.items():
+        if not isinstance(part, str) or not isinstance(entry, Mapping) or set(entry) != {"scale", "since", "skipped"}:
+            return f"at {_show(part)} {_got(entry)}"
+        if not _is_number(entry["scale"]) or not 0 < entry["scale"] < math.inf:
+            return f"scale of {_show(part)}: {_got(entry['scale'])}"
+        if wrong := [key for key in ("since", "skipped") if not is_count(entry[key])]:
+            return f"{wrong[0]} of {_show(part)}: {_got(entry[wrong[0]])}"
+    return None
 
 
 def _no_numbers(value: object) -> str | None:
@@ -197,5 +212,9 @@ _FORM: dict[str, tuple[Callable[[object], str | None], str]] = {
     "numbers": (_no_numbers, "a list with numbers by name for each process"),
     "best": (_no_score, "a score or nothing"),
     "written": (_no_lengths, "the length of each file of the run"),
+    "scalers": (_no_scalers, "scale, since and skipped of each part"),
 }
 """Entry of a checkpoint -> what finds a fault with its value, and what is asked, in words."""
+
+_OPTIONAL = ("scalers",)
+"""Entries that files do not have where there is nothing to say."""

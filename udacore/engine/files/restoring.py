@@ -69,6 +69,16 @@ def restore_optimizers(parts: Mapping[str, Part], saved: Mapping[str, Any], wher
             raise DataError(f"{where}: optimizers: {name!r} does not take it ({one_line(fault, 200)})")
 
 
+def restore_scalers(parts: Mapping[str, Part], saved: Mapping[str, Mapping[str, float]], where: str) -> None:
+    """Load the scale of each part's losses, in place. DataError, which begins with `where`, unless each part has one."""
+    scaled = {name: part.scaler for name, part in parts.items() if part.scaler is not None}
+    if set(saved) != set(scaled):
+        there, here = list_names(sorted(saved)) or "no part", list_names(sorted(scaled)) or "no part"
+        raise DataError(f"{where}: scalers: holds those of {there}, this round scales the losses of {here}")
+    for name, scaler in scaled.items():
+        scaler.restore(saved[name])
+
+
 def _find_odd_setting(groups: list[Mapping[str, Any]], built: list[dict[str, Any]]) -> str | None:
     """The first setting of a saved group that has another type than the optimiser was built with."""
     for number, (group, own) in enumerate(

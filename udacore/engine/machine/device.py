@@ -8,6 +8,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -25,12 +26,19 @@ class Machine:
     """Where a run computes, and in which precision."""
 
     device: torch.device
-    amp: bool = False
+    amp: Literal["off", "bf16", "fp16"] = "off"
     channels_last: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Context of forwards and losses: bf16 where the configuration says so."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.amp else contextlib.nullcontext()
+        """Context of forwards and losses: bf16 or fp16 where the configuration says so."""
+        if self.amp == "off":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16 if self.amp == "bf16" else torch.float16)
+
+    @property
+    def scale_on(self) -> torch.device | None:
+        """The device on which losses are scaled; None where gradients need no scale."""
+        return self.device if self.amp == "fp16" else None
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -64,6 +72,8 @@ def choose_device(word: str) -> torch.device:
 def open_machine(config: Config) -> Iterator[Machine]:
     """Set up device, threads and processes as the configuration and torchrun say; take the processes down afterwards."""
     device = choose_device(config.device)
+    if config.amp == "fp16" and device.type == "mps":
+        raise ConfigError("amp: fp16 needs a CUDA device or the CPU, the device is mps; possible there: off, bf16")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
@@ -75,7 +85,7 @@ def open_machine(config: Config) -> Iterator[Machine]:
         torch.backends.cudnn.benchmark = False
     try:
         with processes.group(device), keep_compiled_graphs() if config.compile else contextlib.nullcontext():
-            yield Machine(device=device, amp=config.amp == "bf16", channels_last=config.channels_last)
+            yield Machine(device=device, amp=config.amp, channels_last=config.channels_last)
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])

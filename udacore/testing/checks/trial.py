@@ -62,7 +62,7 @@ class Stage:
 
     def set_up(self, *, amp: bool = False) -> RoundInProgress:
         """Model and optimisers, new and each time the same; global random states are left as a round begins with them."""
-        machine = attrs.evolve(self.session.machine, amp=amp)
+        machine = attrs.evolve(self.session.machine, amp="bf16" if amp else "off")
         work = training.set_up(attrs.evolve(self.session, machine=machine).rounds[self.name])
         set_modes(work.model, work.config, work.info.trains)
         return work
