@@ -46,6 +46,9 @@ class Layout:
     label_suffixes  suffixes of label files; others are passed over
     label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference; None: the key
     ending      what the keys of its images end with; other files of the folder are passed over
+    patterns    patterns of the keys of its images, as `fog/train/*`, where `*` stands for anything; empty for all
+    complete    number of images of the complete set, where a setting chooses among them; None: that of the record
+    label_size  label's path -> (height, width) without decoding it, for a `kind` that is a function; None: it is decoded
     prefixes    leading folders that lists may name and that are cut off
     on_missing  words for a message on missing labels; empty for none
     on_void     words for a message on labels that hold no class; empty for the record's `hint`
@@ -58,6 +61,9 @@ class Layout:
     label_suffixes: tuple[str, ...] = (".png",)
     label_keys: Callable[[str], tuple[str, ...]] | None = None
     ending: str = ""
+    patterns: tuple[str, ...] = ()
+    complete: int | None = None
+    label_size: Callable[[Path], tuple[int, int]] | None = None
     prefixes: frozenset[str] = frozenset()
     on_missing: str = ""
     on_void: str = ""
@@ -69,32 +75,37 @@ class Dataset:
 
     find_files   (settings of the entry, root) -> `Layout`; raises DataError. None for a data set that is drawn
     open         for a data set that is not files: (settings, label space, domain, with labels) -> `ImageTable`
-    ids          class name -> raw id in its labels, names as in `udacore.labels`. None where a label space's file or
-                 `label_map` gives them, and without either the labels hold train ids
+    ids          class name -> raw id in its labels, or several, names as in `udacore.labels`. None where a label space's
+                 file or `label_map` gives them, and without either the labels hold train ids
     ids_like     the data set whose entry under `ids` of a label space's file counts for it too
     highest      the highest raw id that occurs; default: the highest of `ids`. 255 may occur in any
     label_space  the classes that `uda data check --dataset` takes; None: they must be given
     domain       the domain that it usually is
     splits       split -> number of images of the complete set; 0 where it is not known. Empty: one part, `train`
     complete     number of images of a complete set of one part; None where there is no such number
+    unlabelled   splits whose labels are not published: `uda data check` looks at their images
     misaligned   keys of pairs whose image and label are known to differ in size
     hint         words for labels that hold no class: what may have been read wrongly
     settings     names of the settings of an entry that choose among its images, such as `beta`; they are part of a score's
                  protocol. With `image_size` among them, its images have that size
+    miniatures   name for `uda data make --like` -> `module:function`, which writes a few small images in the format of
+                 the data set: (root, count, *, size, seed), `count` images to train on, size (width, height)
     """
 
     find_files: Callable[[DataConfig, Path], Layout] | None = None
     open: Callable[..., Any] | None = None
-    ids: Mapping[str, int] | None = None
+    ids: Mapping[str, int | tuple[int, ...]] | None = None
     ids_like: str | None = None
     highest: int | None = None
     label_space: str | None = None
     domain: Domain = "source"
     splits: Mapping[str, int] = MappingProxyType({})
     complete: int | None = None
+    unlabelled: frozenset[str] = frozenset()
     misaligned: frozenset[str] = frozenset()
     hint: str = ""
     settings: tuple[str, ...] = ()
+    miniatures: Mapping[str, str] = MappingProxyType({})
 
     def __attrs_post_init__(self) -> None:
         """Check that there is one way to its images."""
@@ -111,9 +122,15 @@ class Dataset:
         return "image_size" in self.settings
 
     @property
+    def classes_by_id(self) -> Mapping[int, str]:
+        """Raw id -> class name; empty if ids are not known."""
+        several = ((name, ids if isinstance(ids, tuple) else (ids,)) for name, ids in (self.ids or {}).items())
+        return {each: name for name, ids in several for each in ids}
+
+    @property
     def highest_id(self) -> int | None:
         """The highest raw id, if ids are known."""
-        return self.highest if self.highest is not None else max(self.ids.values()) if self.ids else None
+        return self.highest if self.highest is not None else max(self.classes_by_id, default=None)
 
 
 def list_datasets() -> tuple[str, ...]:

@@ -50,6 +50,16 @@ _CITYSCAPES: tuple[tuple[str, int, int, Colour], ...] = (
 CLASSES19 = tuple(row[0] for row in _CITYSCAPES)
 CLASSES16 = tuple(name for name in CLASSES19 if name not in ("terrain", "truck", "train"))
 CLASSES13 = tuple(name for name in CLASSES16 if name not in ("wall", "fence", "pole"))
+LOVEDA_COLOURS: dict[str, Colour] = {
+    "background": (255, 255, 255), "building": (255, 0, 0), "road": (255, 255, 0), "water": (0, 0, 255),
+    "barren": (159, 129, 183), "forest": (0, 255, 0), "agriculture": (255, 195, 128),
+}  # fmt: skip
+"""Classes of LoveDA and their colours, in the order of the ids 1 to 7."""
+ISPRS_COLOURS: dict[str, Colour] = {
+    "impervious": (255, 255, 255), "building": (0, 0, 255), "low vegetation": (0, 255, 255), "tree": (0, 255, 0),
+    "car": (255, 255, 0), "clutter": (255, 0, 0),
+}  # fmt: skip
+"""Classes of ISPRS' Potsdam and Vaihingen, and the colours that stand for them in the labels."""
 STREETS = ("road", "sidewalk", "building", "fence", "pole", "sign", "vegetation", "terrain", "sky", "person", "car", "bus")
 """Classes of the embedded domains; the place is the raw id that their generator draws."""
 
@@ -111,6 +121,8 @@ LABEL_SPACES = {
     "synthia16": _built_in("synthia16", CLASSES16),
     "synthia13": _built_in("synthia13", CLASSES13, "synthia16", CLASSES16),
     "streets": _built_in("streets", STREETS),
+    "loveda7": LabelSpace(name="loveda7", classes=tuple(LOVEDA_COLOURS), palette=tuple(LOVEDA_COLOURS.values())),
+    "isprs6": LabelSpace(name="isprs6", classes=tuple(ISPRS_COLOURS), palette=tuple(ISPRS_COLOURS.values())),
 }
 """The built-in spaces by name. `synthia13` is a subset for scoring: nobody trains 13 outputs."""
 
@@ -241,11 +253,11 @@ def raw_ids(space: LabelSpace, dataset: str) -> Mapping[int, int] | None:
         return space.ids_from[dataset]
     if dataset not in list_datasets():
         raise ConfigError(f"no raw ids of data set {dataset!r}{near_matches(dataset, (*list_datasets(), 'pseudo'))}")
-    own = get_dataset(dataset).ids
-    if own is None:
+    record = get_dataset(dataset)
+    if record.ids is None:
         return None
-    names = [SHORT_NAMES.get(name, name) for name in space.classes]
-    return {own[name]: number for number, name in enumerate(names) if name in own}
+    places = {SHORT_NAMES.get(name, name): number for number, name in enumerate(space.classes)}
+    return {raw: places[name] for raw, name in record.classes_by_id.items() if name in places}
 
 
 def remap(raw: NDArray[Any], table: Label) -> Label:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from udacore.cli import main
-from udacore.cli.miniatures import FORMATS
+from udacore.cli.miniatures import list_forms
 
 Capture = pytest.CaptureFixture[str]
 
@@ -17,7 +17,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", list_forms())
 def test_a_miniature_is_sound_and_the_same_for_the_same_seed(form: str, tmp_path: Path, capsys: Capture) -> None:
     for name, seed in (("one", 3), ("same", 3), ("other", 4)):
         assert main(["data", "make", str(tmp_path / name), "--like", form, "--count", "5", "--size", "96x64", "--seed", str(seed)]) == 0

@@ -100,7 +100,8 @@ def read_entry(dataset: str, root: str | None, words: Sequence[str]) -> Entry:
         raise ConfigError(f"a data set of kind {dataset!r} needs its classes: label_space=NAME or label_space=FILE.yaml")
     files: DataConfig = structure(given, DataConfig, "data set")
     domain: Domain = files.domain or record.domain
-    return Entry(files=files, space=str(space), domain=domain, labels=True, used=f"--dataset {dataset}")
+    labels = files.split not in record.unlabelled
+    return Entry(files=files, space=str(space), domain=domain, labels=labels, used=f"--dataset {dataset}")
 
 
 def list_entries(config: Config) -> list[Entry]:

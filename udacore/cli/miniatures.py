@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 import click
 
 from udacore.cli.words import FileWord, say
-from udacore.errors import ConfigError, spell_out
+from udacore.datasets import get_dataset, list_datasets
+from udacore.errors import ConfigError, PluginError, near_matches, spell_out
 from udacore.files import naming
 from udacore.places import exists
 
-FORMATS = ("gta5", "synthia", "synthia-parsed", "cityscapes", "foggy_cityscapes", "folder")
+if TYPE_CHECKING:
+    _Type = click.ParamType[str]
+else:
+    _Type = click.ParamType  # click takes no argument there before 8.3
+
 SMALLEST = (48, 40)
 """Width and height below which the classes of an image have no room."""
 
 
+class Form(_Type):
+    """A data set of which miniatures can be made. Records are imported when a word or the help asks for them."""
+
+    name = "form"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """The names, as `click.Choice` shows them."""
+        return f"[{'|'.join(list_forms())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word, if there is such a form."""
+        if value not in (forms := list_forms()):
+            self.fail(f"{value!r} is none of the data sets that can be imitated{near_matches(value, forms)}", param, ctx)
+        return value
+
+
 @click.command()
 @click.argument("folder", type=FileWord())
-@click.option("--like", "form", type=click.Choice(FORMATS), required=True, help="Data set whose files are imitated.")
+@click.option("--like", "form", type=Form(), required=True, help="Data set whose files are imitated.")
 @click.option(
     "--count", type=click.IntRange(1, 100_000), default=8, show_default=True,
-    help="Images; cityscapes, foggy: to train on, and a quarter more to evaluate.",
+    help="Images; of a data set with splits: to train on, and a quarter more to evaluate.",
 )  # fmt: skip
 @click.option("--size", metavar="WxH", default="128x72", show_default=True, help="Width and height of the images.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the images.")
@@ -43,9 +65,10 @@ def make(folder: Path, form: str, count: int, size: str, seed: int) -> None:
     if exists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty; name a new folder")
     width, height = parse_size(size)
+    dataset, place = list_forms()[form]
+    write = resolve_name(place)
     with naming(folder):
-        _writers(form)(folder, count, (width, height), seed)
-    dataset = form.partition("-")[0]
+        write(folder, count, size=(width, height), seed=seed)
     say(f"{spell_out(str(folder))}: {count} images of {width} x {height} in the format of {form}")
     say(f"look at them: uda data check --dataset {dataset} --root {shlex.quote(spell_out(str(folder)))}")
 
@@ -60,21 +83,14 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _writers(form: str) -> Callable[[Path, int, tuple[int, int], int], object]:
-    from udacore.testing import formats
-
-    table: dict[str, Callable[[Path, int, tuple[int, int], int], object]] = {
-        "gta5": lambda root, count, size, seed: formats.write_gta5(root, count, sizes=(size,), seed=seed),
-        "synthia": lambda root, count, size, seed: formats.write_synthia(root, count, size=size, seed=seed),
-        "synthia-parsed": lambda root, count, size, seed: formats.write_synthia(
-            root, count, parsed=True, size=size, seed=seed
-        ),
-        "cityscapes": lambda root, count, size, seed: formats.write_cityscapes(
-            root, {"train": count, "val": max(1, count // 4)}, size=size, seed=seed
-        ),
-        "foggy_cityscapes": lambda root, count, size, seed: formats.write_foggy_cityscapes(
-            root, {"train": count, "val": max(1, count // 4)}, size=size, seed=seed
-        ),
-        "folder": lambda root, count, size, seed: formats.write_streets(root, "source", count, size=size, seed=seed),
-    }
-    return table[form]
+def list_forms() -> dict[str, tuple[str, str]]:
+    """Name for `--like` -> data set, and `module:function` that writes a miniature of it; by the records that are installed."""
+    found: dict[str, tuple[str, str]] = {}
+    for dataset in list_datasets():
+        try:
+            record = get_dataset(dataset)
+        except PluginError:  # of a package that is broken; whoever asks for that data set is told
+            continue
+        for form, writer in record.miniatures.items():
+            found.setdefault(form, (dataset, writer))
+    return dict(sorted(found.items()))

@@ -25,7 +25,11 @@ class DataConfig:
         "streets", "kind of data set: where its files lie and how its labels are encoded", choices=list_datasets
     )
     root: str | None = option(None, "folder of the data set; default: $UDACORE_DATA/<dataset>, else datasets/<dataset>")
-    split: str = option("train", "part of the data set: train, val or test; gta5, synthia and folder hold one part, train")
+    split: str = option(
+        "train", "part of the data set: train, val or test; gta5, synthia, urbansyn, synscapes and folder hold one part, train"
+    )
+    condition: str = option("all", "acdc (fog, night, rain, snow) and dark_zurich (day, twilight, night) only: which; all: every one")
+    scene: str = option("all", "loveda only: urban, rural or all")
     beta: float = option(
         0.02, "foggy_cityscapes only: density of the fog, as the names of its files end; released are 0.005, 0.01 and 0.02", above=0
     )
@@ -185,7 +189,7 @@ class RoundConfig:
     initial_sha256: str | None = option(None, "SHA-256 of the segmenter's initial file, or its first digits; default: those in its name")
     keep: Literal["last", "best"] = option("last", "which model a round ends with")
     best_on: str | None = option(None, "evaluation set by which `best` is chosen; default: the first")
-    label_space: str = option("streets", "cityscapes19, synthia16, streets, or a YAML file of own classes")
+    label_space: str = option("streets", "cityscapes19, synthia16, streets, loveda7, isprs6, or a YAML file of own classes")
     pixels: PixelConfig = option(factory=PixelConfig, help="normalisation of the input")
     model: ModelConfig = option(factory=ModelConfig, help="the segmenter")
     parts: dict[str, PartConfig] = option(factory=lambda: {"segmenter": PartConfig()}, help="parts of the model and their optimisers")

@@ -117,7 +117,7 @@ def check_data(
         return report
     report.images = len(table)
     if config.list_ is None and config.except_ is None and config.count is None:
-        report.expected = get_dataset(config.dataset).expected(config.split)
+        report.expected = _expected(config)
         if report.expected not in (None, len(table)):
             report.notes.append(f"{len(table)} images of {report.expected}: is a part of the archives missing?")
     if labels:
@@ -142,6 +142,13 @@ def check_data(
         report.notes.append(passed_over)
     _decode(table, [index for index in chosen if index in sound], report, lambda done: progress and progress(len(table) + done, todo))
     return report
+
+
+def _expected(config: DataConfig) -> int | None:
+    """Number of images of the complete set, if it is known."""
+    record = get_dataset(config.dataset)
+    own = find_layout(config).complete if record.find_files is not None else None
+    return record.expected(config.split) if own is None else own
 
 
 def _passed_over(config: DataConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import attrs
@@ -70,17 +71,24 @@ def _find_key(name: str, available: dict[str, str], layout: Layout) -> str | Non
     return None
 
 
+def _is_own(key: str, layout: Layout) -> bool:
+    """Whether the image is one of the data set's, by its name."""
+    named = not layout.patterns or any(fnmatchcase(key, pattern) for pattern in layout.patterns)
+    return named and key.endswith(layout.ending)
+
+
 def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
     """The images that `list`, `except` and `count` leave, in the list's order; without a list all, sorted.
 
     DataError if the folder is empty, a listed image is missing or listed twice, or `except` names none of them.
     """
     pictures = list_files(layout.images, IMAGE_SUFFIXES)
-    available = {key: path for key, path in pictures.items() if key.endswith(layout.ending)}
+    available = {key: path for key, path in pictures.items() if _is_own(key, layout)}
     if config.list_ is None:
         if pictures and not available:
             others = describe_other_names(pictures, layout.ending)
-            raise DataError(f"{config.dataset}: no image *{layout.ending}.png in {layout.images}, which holds {others}")
+            wanted = f"{layout.patterns[0]}{layout.ending}" if layout.patterns else f"*{layout.ending}.png"
+            raise DataError(f"{config.dataset}: no image {wanted} in {layout.images}, which holds {others}")
         if not available:
             passed_over = describe_passed_over(layout.images, IMAGE_SUFFIXES)
             raise DataError(f"{config.dataset}: no image in {layout.images}{passed_over}")

@@ -127,6 +127,20 @@ def read_label(path: str | Path, kind: LabelKind | Callable[[Path], Any]) -> NDA
     return _read_synthia(path) if kind == "synthia" else _read_indices(path, kind)
 
 
+def label_size(
+    path: str | Path, read: Callable[[Path], Any], measure: Callable[[Path], tuple[int, int]] | None
+) -> tuple[int, int]:
+    """(height, width) of a label that a function reads: by `measure`, or by reading it. DataError as `read_label`."""
+    if measure is None:
+        height, width = _read_by(read, Path(path)).shape
+        return height, width
+    try:
+        height, width = measure(Path(path))
+        return int(height), int(width)
+    except (*_BROKEN, TypeError) as error:
+        raise _problem(Path(path), "label", error) from error
+
+
 def _read_by(read: Callable[[Path], Any], path: Path) -> NDArray[Any]:
     """The raw ids that a function reads. DataError, naming the file, for what it raises or gives instead."""
     try:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.data.reading import check_png, image_size, orientation, read_image, read_label
+from udacore.data.reading import check_png, image_size, label_size, orientation, read_image, read_label
 from udacore.datasets import LabelKind
 from udacore.errors import DataError, list_names
 from udacore.labels import IGNORE, Label, remap
@@ -59,6 +59,7 @@ class LabelFiles:
     strict   an id that is not known is an error on reading, not only in the checks
     overlay  the label or its image replaces a data set's own, so that their sizes may differ
     hint     words on what may be wrong where no class is found; empty for those of the encoding
+    measure  path -> (height, width) without decoding, for a `kind` that is a function; None: the file is decoded
     """
 
     paths: tuple[str, ...]
@@ -68,6 +69,7 @@ class LabelFiles:
     strict: bool = False
     overlay: bool = False
     hint: str = ""
+    measure: Callable[[Path], tuple[int, int]] | None = None
 
     def raw(self, index: int) -> NDArray[Any]:
         """The ids as stored; DataError if the file is missing, broken or encoded in another way."""
@@ -88,8 +90,7 @@ class LabelFiles:
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) from the file's header; of a format that a function reads, by reading it."""
         if callable(self.kind):
-            height, width = self.raw(index).shape
-            return height, width
+            return label_size(self.paths[index], self.kind, self.measure)
         return image_size(self.paths[index], what="label")
 
     def where(self, index: int) -> str:

@@ -36,6 +36,12 @@ def check_split(dataset: str, split: str, images: Path) -> None:
         raise DataError(f"{dataset}: no split {split!r} in {images}{near_matches(split, there)}")
 
 
+def check_word(dataset: str, setting: str, given: str, possible: Sequence[str]) -> None:
+    """DataError, with what is possible, for a word of a setting that the data set does not know."""
+    if given not in possible:
+        raise DataError(f"{dataset}: no {setting} {given!r}{near_matches(given, possible)}")
+
+
 def check_one_part(config: DataConfig, images: Path) -> None:
     """DataError if a data set of one part is asked for another: it would give all its images.
 

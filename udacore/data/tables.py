@@ -119,7 +119,10 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
     if labels:
         paths = find_labels(entries, layout)
         table, known, strict = _label_map(config, record, space, holds_train_ids(paths, layout.kind))
-        annotations = LabelFiles(paths=paths, kind=layout.kind, table=table, known=known, strict=strict, hint=layout.on_void or record.hint)
+        annotations = LabelFiles(
+            paths=paths, kind=layout.kind, table=table, known=known, strict=strict,
+            hint=layout.on_void or record.hint, measure=layout.label_size,
+        )  # fmt: skip
     return ImageTable(
         dataset=config.dataset,
         domain=domain,

@@ -52,6 +52,13 @@ DATASET = Dataset(
     domain="target",
     splits={"train": 2975, "val": 500, "test": 1525},
     hint="the files wanted are `_gtFine_labelIds.png` as shipped, not colours, instances or train ids",
+    miniatures={"cityscapes": "udacore.testing.formats:write_cityscapes"},
 )
-FOGGY = attrs.evolve(DATASET, find_files=find_foggy_files, ids_like="cityscapes", settings=("beta",))
+FOGGY = attrs.evolve(
+    DATASET,
+    find_files=find_foggy_files,
+    ids_like="cityscapes",
+    settings=("beta",),
+    miniatures={"foggy_cityscapes": "udacore.testing.formats:write_foggy_cityscapes"},
+)
 """Images of one density: as many as Cityscapes has."""

@@ -24,4 +24,5 @@ def find_files(config: DataConfig, root: Path) -> Layout:
 DATASET = Dataset(
     find_files=find_files,
     hint="each pixel must be a number that `label_map` lists, or without it a train id; see `label_folder` and `label_map`",
+    miniatures={"folder": "udacore.testing.formats:write_folder"},
 )

@@ -24,4 +24,5 @@ DATASET = Dataset(
     complete=24966,
     misaligned=frozenset({"15188", "17705"}),  # resizing both to one size is what everybody does
     hint="GTA5's labels are palette PNGs whose indices are Cityscapes ids, not grey copies, colours or train ids",
+    miniatures={"gta5": "udacore.testing.formats:write_gta5"},
 )

@@ -26,4 +26,8 @@ DATASET = Dataset(
     label_space="synthia16",
     complete=9400,
     hint="SYNTHIA's labels are 16-bit RGB or 8-bit copies of the raw ids 0 to 22, not colours or train ids",
+    miniatures={
+        "synthia": "udacore.testing.formats:write_synthia",
+        "synthia-parsed": "udacore.testing.formats:write_parsed_synthia",
+    },
 )
