@@ -50,19 +50,7 @@ def predict_probability(
     head           name of the output of `heads` to be used; default: the logits. ConfigError if there is none such. One of the
                    model's `head_names` is run by the same forward, as `model(image, head=...)`
     """
-    forward = _Forward(model, align_corners, upsample, window, stride, head)
-    total: Tensor | None = None
-    for view in _views(image, scales, flip):
-        probability = forward(view, size)
-        if upsample == "logits":
-            probability = probability.softmax(1)
-        plain = probability[: len(image)]
-        total = plain if total is None else total.add_(plain)
-        if flip:
-            total += probability[len(image) :].flip(-1)
-    if total is None:
-        raise ValueError("scales is empty")
-    return total.div_(len(scales) * (2 if flip else 1))
+    return _average(_Forward(model, align_corners, upsample, window, stride, head), image, size, scales, flip)
 
 
 @torch.no_grad()
@@ -83,20 +71,26 @@ def predict_label(
 
     Where one forward decides there is no softmax after the enlargement: it would not change the order.
     """
+    forward = _Forward(model, align_corners, upsample, window, stride, head)
     if tuple(scales) == (1.0,) and not flip:
-        return _Forward(model, align_corners, upsample, window, stride, head)(image, size).argmax(1)
-    return predict_probability(
-        model,
-        image,
-        size,
-        align_corners=align_corners,
-        upsample=upsample,
-        scales=scales,
-        flip=flip,
-        window=window,
-        stride=stride,
-        head=head,
-    ).argmax(1)
+        return forward(image, size).argmax(1)
+    return _average(forward, image, size, scales, flip).argmax(1)
+
+
+def _average(forward: _Forward, image: Tensor, size: Size, scales: Sequence[float], flip: bool) -> Tensor:
+    """Mean probability N K H W at `size` over all scales, plain and mirrored."""
+    total: Tensor | None = None
+    for view in _views(image, scales, flip):
+        probability = forward(view, size)
+        if forward.upsample == "logits":
+            probability = probability.softmax(1)
+        plain = probability[: len(image)]
+        total = plain if total is None else total.add_(plain)
+        if flip:
+            total += probability[len(image) :].flip(-1)
+    if total is None:
+        raise ValueError("scales is empty")
+    return total.div_(len(scales) * (2 if flip else 1))
 
 
 def _views(image: Tensor, scales: Sequence[float], flip: bool) -> Iterator[Tensor]:

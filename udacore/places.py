@@ -6,6 +6,7 @@ import errno
 import importlib.resources
 import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from udacore.errors import ConfigError, one_line
@@ -25,24 +26,22 @@ def expand(text: str | Path) -> Path:
 
 def is_file(path: str | Path) -> bool:
     """Whether there is such a file; a name that is too long, or no name at all, is none."""
-    try:
-        return bool(str(path)) and Path(path).is_file()
-    except (OSError, ValueError):
-        return False
+    return _holds(path, Path.is_file)
 
 
 def is_dir(path: str | Path) -> bool:
     """Whether there is such a folder; see `is_file`."""
-    try:
-        return bool(str(path)) and Path(path).is_dir()
-    except (OSError, ValueError):
-        return False
+    return _holds(path, Path.is_dir)
 
 
 def exists(path: str | Path) -> bool:
     """Whether there is anything of this name; see `is_file`."""
+    return _holds(path, Path.exists)
+
+
+def _holds(path: str | Path, check: Callable[[Path], bool]) -> bool:
     try:
-        return bool(str(path)) and Path(path).exists()
+        return bool(str(path)) and check(Path(path))
     except (OSError, ValueError):
         return False
 

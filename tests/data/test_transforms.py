@@ -13,7 +13,7 @@ from torchvision.transforms import functional
 from udacore.config.schema import PixelConfig
 from udacore.config.transforms import Blur, Crop, Flip, Grey, Jitter, Resize, ResizeShortSide, Rotate, Scale, StreetsJitter, Zoom
 from udacore.data.colour import StreetsDraw, grey, jitter, normalize, streets_jitter
-from udacore.data.geometry import gaussian_blur, pad_and_crop, resize, rotate_image, scale_to, short_side_size
+from udacore.data.geometry import gaussian_blur, pad_and_crop, resize, rotate_image, scaled_size, short_side_size
 from udacore.data.transforms import Sample, apply_transforms, crop_offsets, fixed_size, image_interpolation, zoom
 
 Picture = NDArray[np.uint8]
@@ -65,10 +65,11 @@ def test_resize_of_a_float_image_agrees_with_that_of_bytes_without_rounding() ->
 
 
 def test_scale_cuts_the_new_size_of_the_image_to_whole_pixels() -> None:
-    image, label = scale_to(picture(21, 33), np.zeros((5, 5), np.uint8), 0.7)
-    assert image.shape == (14, 23, 3)
-    assert label is not None
-    assert label.shape == (14, 23)
+    assert scaled_size(picture(21, 33), 0.7) == (23, 14)
+    sample = apply(numbered(21, 33), Scale(range=(0.7, 0.7)))
+    assert sample.image.shape == (14, 23, 3)
+    assert sample.label is not None
+    assert sample.label.shape == (14, 23)
 
 
 def test_the_short_side_keeps_the_aspect() -> None:

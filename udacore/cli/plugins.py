@@ -7,7 +7,6 @@ import inspect
 import json
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,8 @@ def list_(as_json: bool, check_too: bool) -> None:
       uda plugins list --json
       uda plugins list --check
     """
+    from udacore.metrics import align
+
     found = [_checked(entry) if check_too else entry for entry in make_catalogue()]
     if as_json:
         click.echo(json.dumps([attrs.asdict(entry) for entry in found], indent=2))
@@ -55,7 +56,7 @@ def list_(as_json: bool, check_too: bool) -> None:
         api, hooks = entry.api or "-", "-" if entry.hooks is None else ", ".join(entry.hooks)
         line = entry.name, entry.version, entry.distribution, entry.module, entry.cores or "-", str(api), entry.state
         rows.append((*line, hooks))
-    _print_table(rows)
+    say(align(rows, right=False))
 
 
 def _checked(entry: Entry) -> Entry:
@@ -198,11 +199,3 @@ def _text(about: dict[str, Any]) -> str:
         lines += [f"  {row['name']}: {row['default']}  ({row['type']})", f"      {row['help']}"]
     lines += ["Citation:", about["citation"]] if about["citation"] else ["Citation: none stated"]
     return "\n".join(lines)
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their longest entry; the last one runs free."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        say("  ".join(cells).rstrip())

@@ -51,14 +51,9 @@ def resize(image: Array, label: Array | None, size: Size, interpolation: Interpo
 
 
 def scaled_size(image: Array, factor: float) -> Size:
-    """(width, height) of the image times `factor`, cut to whole pixels, at least 1."""
+    """(width, height) of the image times `factor`, cut to whole pixels, at least 1 (algorithms/fada 7.2, algorithms/proca 6.4)."""
     width, height = size_of(image)
     return max(int(width * factor), 1), max(int(height * factor), 1)
-
-
-def scale_to(image: Array, label: Array | None, factor: float, interpolation: Interpolation = "bicubic") -> tuple[Array, Array | None]:
-    """Image and label at `factor` times the IMAGE's size (algorithms/fada 7.2, algorithms/proca 6.4)."""
-    return resize(image, label, scaled_size(image, factor), interpolation)
 
 
 def short_side_size(image: Array, length: int) -> Size:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from itertools import groupby, islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -22,45 +22,18 @@ from udacore.config.schema import PixelConfig, SourceConfig, TargetConfig
 from udacore.data.geometry import Size, resize_image, resize_label
 from udacore.data.randomness import StreamKey
 from udacore.data.samplers import make_sampler, needs_statistics
-from udacore.data.statistics import ClassNames, class_statistics
+from udacore.data.statistics import class_statistics
+from udacore.data.tables import ImageTable
 from udacore.data.transforms import Sample, apply_transforms, fixed_size, image_interpolation, normalize
 from udacore.data.workers import load
 from udacore.errors import ConfigError, DataError
 from udacore.interface import PassBatch, SourceBatch, TargetBatch
+from udacore.labels import LabelSpace
 
 Share = tuple[int, int]
 """(rank, number of ranks)."""
 Plan = tuple[tuple[int, int], ...]
 """A micro-batch to be made: (position in the stream, index of the image) of each sample."""
-
-
-class Table(Protocol):
-    """What is asked of a data set here: see `udacore.data.tables.ImageTable`."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Keys of the images."""
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether labels may be read."""
-
-    def __len__(self) -> int: ...
-
-    def read_image(self, index: int) -> NDArray[np.uint8]:
-        """RGB H W 3."""
-
-    def read_label(self, index: int) -> NDArray[np.uint8]:
-        """Train ids H W."""
-
-    def read_pair(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image and label that belong together."""
-
-    def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the image."""
-
-    def source_hash(self) -> str:
-        """Changes with the list of files and the label map."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,11 +67,11 @@ class Split:
 
 
 def stream_batches(
-    table: Table,
+    table: ImageTable,
     entry: SourceConfig | TargetConfig,
     pixels: PixelConfig,
     *,
-    space: ClassNames,
+    space: LabelSpace,
     seed: int,
     round: str,
     domain: Literal["source", "target"],
@@ -139,7 +112,7 @@ def stream_batches(
 
 
 def pass_batches(
-    table: Table,
+    table: ImageTable,
     steps: Mapping[str, Any],
     pixels: PixelConfig,
     *,
@@ -178,7 +151,7 @@ Arrays = dict[str, Any]
 class _Samples(Dataset[Arrays]):
     """Micro-batches of a stream, each made as a whole so that a worker hands over few, large tensors."""
 
-    table: Table
+    table: ImageTable
     steps: Mapping[str, Any]
     pixels: PixelConfig
     key: StreamKey
@@ -218,7 +191,7 @@ class _Samples(Dataset[Arrays]):
 class _Pictures(Dataset[PassBatch]):
     """Batches of a pass."""
 
-    table: Table
+    table: ImageTable
     pixels: PixelConfig
     size: Size | None
     interpolation: Literal["bicubic", "bilinear"]

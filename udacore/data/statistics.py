@@ -11,38 +11,19 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from udacore import ranks
+from udacore.data.tables import ImageTable
 from udacore.files import atomic, find_zip_damage
+from udacore.labels import LabelSpace
 from udacore.places import expand
 
 log = logging.getLogger(__name__)
 REPORT_SECONDS = 10.0
-
-
-class LabelTable(Protocol):
-    """What is asked of a data set here: see `udacore.data.tables.ImageTable`."""
-
-    def __len__(self) -> int: ...
-
-    def read_label(self, index: int) -> NDArray[np.uint8]:
-        """Train ids H W."""
-
-    def source_hash(self) -> str:
-        """Changes with the list of files and the label map."""
-
-
-class ClassNames(Protocol):
-    """What is asked of a label space here."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names in the order of the train ids."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -60,7 +41,7 @@ class ClassStatistics:
         return self.pixels > 0
 
 
-def class_statistics(table: LabelTable, space: ClassNames) -> ClassStatistics:
+def class_statistics(table: ImageTable, space: LabelSpace) -> ClassStatistics:
     """The statistics of `table`'s labels, from the cache or counted now. Called by all ranks or by none.
 
     Raises DataError for a label that cannot be read.
@@ -93,11 +74,11 @@ def cache_folder() -> Path:
     return expand(general or "~/.cache") / "udacore"
 
 
-def _key(table: LabelTable, classes: Sequence[str]) -> str:
+def _key(table: ImageTable, classes: Sequence[str]) -> str:
     return hashlib.sha256("\n".join([table.source_hash(), *classes]).encode()).hexdigest()[:32]
 
 
-def _count(table: LabelTable, share: Sequence[int], classes: int) -> Iterator[NDArray[np.int64]]:
+def _count(table: ImageTable, share: Sequence[int], classes: int) -> Iterator[NDArray[np.int64]]:
     """The counts of the labels at `share`, in that order; decoding is spread over threads."""
     log.info("counting the classes of %d labels (once; the result is kept in %s)", len(table), cache_folder())
     reported = time.monotonic()

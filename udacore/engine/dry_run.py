@@ -17,15 +17,13 @@ from udacore.config.schema import Config
 from udacore.data.reading import write_label
 from udacore.data.tables import ImageTable
 from udacore.engine import training
-from udacore.engine.files.checkpoint import Checkpoints
-from udacore.engine.files.run_folder import RunFolder
-from udacore.engine.machine.device import Machine, open_machine
+from udacore.engine.machine.device import open_machine
 from udacore.engine.machine.footprint import check_memory
 from udacore.engine.parts import set_modes
 from udacore.engine.preflight import check_run
 from udacore.engine.rounds import Session
-from udacore.engine.tracking import Tracker
-from udacore.plugins import Method, build_hooks
+from udacore.engine.run import make_session
+from udacore.plugins import Method
 
 STEPS = 20
 
@@ -41,11 +39,11 @@ def dry_run(config: Config, method: Method) -> str:
     with open_machine(config) as machine, tempfile.TemporaryDirectory() as own:
         check_memory(config)
         folder = Path(ranks.all_gather_object(own)[0])  # the main rank writes for all
-        first = trial_session(config, method, machine, folder)
+        first = make_session(config, method, folder, machine)
         first.check_data()
         check_run(first)
         for name in config.rounds:
-            session = trial_session(config, method, machine, folder)
+            session = make_session(config, method, folder, machine)
             steps = session.rounds[name].steps
             if steps:
                 seconds, memory = _try_round(session, name, min(STEPS, steps))
@@ -55,14 +53,6 @@ def dry_run(config: Config, method: Method) -> str:
                 lines.append(f"{name:<20} {0:>8} {'-':>9} {'-':>12} {'-':>9}")
     lines.append(f"{'total':<20} {'':>8} {'':>9} {'':>12} {_clock(total):>9}   without evaluation, labels and the rounds' ends")
     return "\n".join(lines)
-
-
-def trial_session(config: Config, method: Method, machine: Machine, folder: Path) -> Session:
-    """A session that is silent, in a temporary folder."""
-    return Session(
-        config=config, method=method, hooks=build_hooks(method), folder=folder, machine=machine,
-        tracker=Tracker(None, tensorboard=False), checkpoints=Checkpoints(RunFolder(folder).checkpoints),
-    )  # fmt: skip
 
 
 def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
