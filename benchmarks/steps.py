@@ -29,9 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from udacore.config.resolve import load_config
 from udacore.engine import training
-from udacore.engine.dry_run import stand_in, trial_session
+from udacore.engine.dry_run import stand_in
 from udacore.engine.machine.device import open_machine
 from udacore.engine.parts import set_modes
+from udacore.engine.run import make_session
 from udacore.plugins import load_plugin
 from udacore.testing import formats
 
@@ -156,7 +157,7 @@ def measure(trial: Trial, form: str) -> tuple[float, int, int]:
     preset, packages = "streets" if trial.quick else "gta5-cityscapes", (f"udacore_{trial.method}", "udacore")
     config = load_config(preset, given, packages=packages, method_settings=plugin.settings)
     with open_machine(config) as machine, tempfile.TemporaryDirectory() as folder:
-        session = stand_in(trial_session(config, plugin, machine, Path(folder)), trial.round)
+        session = stand_in(make_session(config, plugin, Path(folder), machine), trial.round)
         work = training.set_up(session.rounds[trial.round])
         work.updater.round = attrs.evolve(work.updater.round, dry=True)  # statistics that an earlier round makes are stood in for
         return time_steps(trial, work)

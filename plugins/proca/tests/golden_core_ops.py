@@ -72,7 +72,8 @@ def resize_normalize(inputs: Arrays, params: dict) -> Arrays:
 def scale_crop_flip(inputs: Arrays, params: dict) -> Arrays:
     low, high = params["scales"]
     height, width = params["crop_size"]
-    image, label = geometry.scale_to(inputs["image"], inputs["labels"].astype(np.uint8), low + (high - low) * params["scale_u"])
+    scaled = geometry.scaled_size(inputs["image"], low + (high - low) * params["scale_u"])
+    image, label = geometry.resize(inputs["image"], inputs["labels"].astype(np.uint8), scaled)
     corner = (params["crop_top"], params["crop_left"])
     image = geometry.pad_and_crop(image, (width, height), *corner, fill=(params["image_fill"],) * 3)
     label = geometry.pad_and_crop(label, (width, height), *corner, fill=params["label_fill"])
