@@ -172,6 +172,19 @@ def test_the_network_in_the_questions_trains(tmp_path: Path, monkeypatch: pytest
     assert "mIoU" in capsys.readouterr().out
 
 
+def test_the_losses_one_after_another_in_the_questions_keep_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = (block for block in read_blocks((DOCS / "faq.md").read_text()) if "`consistent.py`" in block.lead)
+    (tiny,) = (block for block in read_blocks((DOCS / "tutorial.md").read_text()) if "`tiny.yaml`" in block.lead)
+    (tmp_path / "consistent.py").write_text(block.text)
+    (tmp_path / "tiny.yaml").write_text(tiny.text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--plugin", "./consistent.py", "tiny.yaml", "rounds.source.steps=2", "rounds.adapt.steps=2", "tensorboard=false"]) == 0
+    assert re.search(r"adapt 2/2 .* dark \d.* bright \d", capsys.readouterr().err)
+    assert main(["plugins", "check", "./consistent.py", "tiny.yaml"]) == 0, capsys.readouterr().out
+
+
 def test_the_teacher_in_the_questions_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = (block for block in read_blocks((DOCS / "faq.md").read_text()) if "`teacher.py`" in block.lead)
     (tiny,) = (block for block in read_blocks((DOCS / "tutorial.md").read_text()) if "`tiny.yaml`" in block.lead)

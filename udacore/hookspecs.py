@@ -7,7 +7,7 @@ what the core does". Built by one plugin: `source_only.py`; read it first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def build_model(settings: Any, architecture: ModelConfig, round: RoundInfo) -> n
 
 
 @hookspec(firstresult=True)
-def source_loss(step: Step) -> Losses:
+def source_loss(step: Step) -> Losses | Iterator[Losses]:
     """The loss on a labelled batch.
 
     Called once a micro-batch if the round draws the source. See `Step` for shapes; all tensors are on the device.
@@ -57,6 +57,12 @@ def source_loss(step: Step) -> Losses:
     segmenter. `{}`: no loss. None: cross-entropy on the enlarged logits. Put what `target_loss` needs into
     `step.kept`. A loss over no valid pixel is a zero that still has a graph.
 
+    A hook may also yield its losses one after another, each a scalar or scalars by name. Each yield is scaled, recorded and
+    carried back into its part before the hook goes on, and its graph is freed, so that the memory is that of the largest yield
+    and not of their sum; the gradients add up. Let go of names that hold a graph (`del logits`); a later yield that reaches into
+    the graph of an earlier one is an error. Under `update: joint` the yields are collected. A name that is yielded twice is
+    recorded as the sum, a yield of nothing is no loss, and a generator never falls back to the core's loss.
+
     The matched control leaves these losses as they are. A method that changes source images here in favour of the target
     (a style, a mixture) leaves that out where `step.round.control` is true; else its control is the method itself. A loss
     on mixtures of both domains belongs into `target_loss`, which has both batches.
@@ -64,7 +70,7 @@ def source_loss(step: Step) -> Losses:
 
 
 @hookspec(firstresult=True)
-def target_loss(step: Step) -> Losses:
+def target_loss(step: Step) -> Losses | Iterator[Losses]:
     """The loss on a target batch; there is no label to look at.
 
     Called once a micro-batch if the round draws the target, after `source_loss`; if it draws the source too, that batch is
@@ -72,7 +78,7 @@ def target_loss(step: Step) -> Losses:
     `source_loss` is still alive; under `accumulate` (the default) it is gone, and `step.kept` should hold detached
     tensors only.
 
-    Returns as `source_loss`. None: cross-entropy on the round's pseudo labels, if it has some, else no loss. In the
+    Returns or yields as `source_loss`. None: cross-entropy on the round's pseudo labels, if it has some, else no loss. In the
     matched control (`control: true`) the core multiplies every loss returned here by 0.
     """
 

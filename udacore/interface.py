@@ -197,4 +197,4 @@ class RoundEnd(Protocol):
 
 
 Losses = Tensor | Mapping[str, Tensor] | None
-"""A scalar, or scalars by name: `name` trains the segmenter, `part/name` the part."""
+"""A scalar, or scalars by name: `name` trains the segmenter, `part/name` the part. A loss hook returns it, or yields several."""

@@ -221,13 +221,15 @@ def _say_preset(method: Method, preset: str) -> str:
 
 
 @contextmanager
-def label_errors(method_name: str, hook: str, round: str, step: int | None = None) -> Iterator[None]:
+def label_errors(method_name: str, hook: str, round: str, step: int | None = None, place: str = "") -> Iterator[None]:
     """While this is open, an exception keeps its traceback and gains a note with plugin, hook, round and step.
+
+    `place` goes on from there, such as ", yield 2" for a hook that gives its losses one after another.
 
     Raises PluginError in place of SystemExit: a hook that ends the program would end a run half done, as if it had
     succeeded. What the hook prints goes to stderr, since stdout is for results.
     """
-    place = f"round {round!r}" if step is None else f"round {round!r}, step {step}"
+    place = (f"round {round!r}" if step is None else f"round {round!r}, step {step}") + place
     try:
         with redirect_stdout(sys.stderr):
             yield

@@ -314,7 +314,7 @@ def test_hooks_prints_each_hook_with_its_signature(capsys: Capture) -> None:
         assert f"\n{name}(" in shown
     assert main(["hooks", "target_loss"]) == 0
     one = capsys.readouterr().out
-    assert one.startswith("target_loss(step: Step) -> Losses\n    The loss on a target batch")
+    assert one.startswith("target_loss(step: Step) -> Losses | Iterator[Losses]\n    The loss on a target batch")
     assert one in shown
 
 

@@ -115,6 +115,34 @@ def test_two_processes_come_to_the_result_of_one_with_the_same_global_batch(pair
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+IN_TURN = EVEN.partition("@hookimpl\ndef source_loss")[0] + """
+def in_turn(name, model, image, label):
+    for factor in (0.75, 0.25):
+        yield {f"{name}-{factor}": factor * loss(model, image, label)}
+
+@hookimpl
+def source_loss(step):
+    return in_turn("source", step.model, step.source.image, step.source.label)
+
+@hookimpl
+def target_loss(step):
+    if step.target is not None:
+        yield from in_turn("pseudo_label", step.model, step.target.image, step.target.pseudo_label)
+"""
+
+
+def test_losses_one_after_another_on_two_processes_come_to_those_of_one(make_workshop: Callable[[], Any]) -> None:
+    workshop = make_workshop()
+    changes = {**PLAIN, "plugin": str(workshop.write_method(IN_TURN)), "evaluate": None}
+    done = workshop.call(workshop.write(changes, "two"), processes=2)
+    assert done.returncode == 0, done.stderr
+    workshop.run(changes, name="one")
+    one, two = model_of(workshop.path / "one", "0-source"), model_of(workshop.path / "two", "0-source")
+    assert max(float((one[name].double() - two[name].double()).abs().max()) for name in one) < 1e-9
+    names = {name for row in rows_of(workshop.path / "two") for name in row if name.startswith("loss/")}
+    assert names == {f"loss/{name}-{factor}" for name in ("source", "pseudo_label") for factor in (0.75, 0.25)}
+
+
 def test_evaluation_and_labels_of_an_odd_number_of_images_are_exact(pair: Any) -> None:
     """One process on the weights of two: the same counts for 5 images, the same maps for 9."""
     changes = {

@@ -77,6 +77,17 @@ def test_a_sound_method_passes_all_fast_checks_and_leaves_the_process_as_it_was(
     assert [stage.name for stage in Trial(subject).stages] == ["source", "adapt"]
 
 
+def test_a_method_that_yields_its_losses_one_after_another_passes_all_fast_checks(tmp_path: Path) -> None:
+    head, _, rest = faults.HEALTHY.partition("    return losses\n")
+    in_turn = head + "    yield losses\n    yield {}\n    yield {'deceit': 0.1 * step.model(step.target.image).logits.square().mean()}\n" + rest
+    assert in_turn != faults.HEALTHY
+    subject = write(tmp_path, in_turn, faults.TWO_ROUNDS)
+    reached: list[str] = []
+    bad = [result for result in fast_checks(subject.given, preset=subject.preset, reached=reached) if not result.ok]
+    assert bad == []
+    assert "losses seen: source, critic/source, deceit, critic/target, pseudo_label" in reached
+
+
 COUNTS = faults.build("model.register_buffer('counts', torch.zeros(12))") + faults.round_end(
     "for batch in round.source(images=False):", "    round.model.counts += torch.bincount(batch.label[batch.label < 12].flatten(), minlength=12)",
 ) + faults.target(

@@ -15,6 +15,7 @@ from udacore.config.references import SEGMENTER
 from udacore.config.schema import RoundConfig
 from udacore.engine.health import Health
 from udacore.engine.hook_results import check_loss, checked_outputs, name_losses, reaches
+from udacore.engine.loss_hooks import call_loss_hook
 from udacore.engine.machine.device import Machine, derive_seed
 from udacore.engine.parts import Part, average_gradients
 from udacore.engine.updates import update_part
@@ -67,14 +68,7 @@ class Updater:
             for step in steps:
                 joint: PartLosses = {}
                 for domain in phase:
-                    losses = self._losses(domain, step)
-                    if self.config.update == "joint":
-                        # One backward over both domains: target_loss may reach into the graph of source_loss.
-                        for part, terms in losses.items():
-                            joint.setdefault(part, []).extend(terms)
-                    else:
-                        # Backward at once, so that the graph of one domain is freed before the next is built.
-                        self._backward(losses, index)
+                    self._run_hook(domain, step, joint)
                 self._backward(joint, index)
                 if phase is phases[-1]:
                     step.kept.clear()  # a later micro-batch needs the memory of the graphs that hang here
@@ -92,12 +86,32 @@ class Updater:
             source=source, target=target, generator=generator, record=self.record,
         )  # fmt: skip
 
-    def _losses(self, domain: str, step: Step) -> PartLosses:
-        """The losses of one hook by part, each divided by the number of micro-batches."""
-        name = f"{domain}_loss"
-        with label_errors(self.method, name, self.round.name, step.index), self._graph_advice(), self.machine.autocast():
-            result = getattr(self.hooks, name)(step=step)
-        where = f"plugin {self.method!r}, {name}, round {self.round.name!r}, step {step.index}"
+    def _run_hook(self, domain: str, step: Step, joint: PartLosses) -> None:
+        """Backward over the losses of one hook, of each yield by itself; under `update: joint` they are added to `joint`."""
+        hook = f"{domain}_loss"
+
+        @contextlib.contextmanager
+        def opened(place: str) -> Iterator[None]:
+            labelled = label_errors(self.method, hook, self.round.name, step.index, place)
+            with labelled, self._graph_advice(place), self.machine.autocast():
+                yield
+
+        said: set[str] = set()
+        where = f"plugin {self.method!r}, {hook}, round {self.round.name!r}, step {step.index}"
+        with contextlib.closing(call_loss_hook(getattr(self.hooks, hook), step, opened, where)) as given:
+            for place, result in given:
+                losses = self._scale(result, domain, step, where + place, said)
+                if self.config.update == "joint":
+                    # One backward over both domains: target_loss may reach into the graph of source_loss.
+                    for part, terms in losses.items():
+                        joint.setdefault(part, []).extend(terms)
+                else:
+                    # Backward at once, so that the graph of one domain is freed before the next is built.
+                    self._backward(losses, step.index, place)
+                del result, losses  # else the hook would go on while its last graph is still held here
+
+    def _scale(self, result: object, domain: str, step: Step, where: str, said: set[str]) -> PartLosses:
+        """Losses by part, recorded, each divided by the number of micro-batches. `said`: names that the hook has used before."""
         # The control multiplies by 0 and leaves nothing out, so that forwards move the same batch statistics. Losses are
         # means over a micro-batch, so their sum over micro-batches is divided by the number of these.
         weight = (0.0 if self.control and domain == "target" else 1.0) / self.config.accumulation
@@ -106,7 +120,12 @@ class Updater:
             part = self._part_of_loss(term, given, where)
             value = given.float()  # sums in bfloat16 would lose what small terms add
             self.health.see(f"loss {term!r}", value, step.index)
-            self.record(f"loss/{term}", value)
+            if term in said:  # a name that is yielded again stands for the sum
+                numbers = self.numbers[f"loss/{term}"]
+                numbers[-1] = numbers[-1] + value.detach()
+            else:
+                self.record(f"loss/{term}", value)
+                said.add(term)
             losses.setdefault(part, []).append(weight * value)
         return losses
 
@@ -121,26 +140,35 @@ class Updater:
             raise PluginError(f"{where} reaches no parameter of its part {part!r}; do not detach what it is made of")
         return part
 
-    def _backward(self, losses: PartLosses, index: int) -> None:
+    def _backward(self, losses: PartLosses, index: int, yielded: str = "") -> None:
         """Each part's sum into this part's parameters only; the graph is kept until the last part is done."""
-        for number, (part, terms) in enumerate(losses.items()):
+        order = list(losses)
+        if yielded and SEGMENTER in losses:
+            # The last pass frees what it goes through. The names of a hook that goes on may still hold the segmenter's graph,
+            # which is the large one and which a discriminator's pass never enters. Parts are apart, so the order changes nothing.
+            order.append(order.pop(order.index(SEGMENTER)))
+        for number, part in enumerate(order):
+            terms = losses[part]
             total = torch.stack(terms).sum() if len(terms) > 1 else terms[0]
             if (scaler := self.parts[part].scaler) is not None:
                 total = scaler.multiply(total)
             place = f"the backward pass of part {part!r}"
             # `inputs` keeps a discriminator's loss out of the segmenter's gradients, and the other way round, without a
             # detach or a change of requires_grad in the method.
-            with label_errors(self.method, place, self.round.name, index), self._graph_advice():
+            with label_errors(self.method, place, self.round.name, index, yielded), self._graph_advice(yielded):
                 torch.autograd.backward(total, inputs=self.parts[part].parameters, retain_graph=number < len(losses) - 1)
 
     @contextlib.contextmanager
-    def _graph_advice(self) -> Iterator[None]:
+    def _graph_advice(self, yielded: str) -> Iterator[None]:
+        reaching = "target_loss reaches into the graph of source_loss"
+        if yielded:
+            reaching = f"the loss of{yielded.removeprefix(',')} reaches into the graph of an earlier loss"
         try:
             yield
         except RuntimeError as error:
             if "backward through the graph a second time" in str(error):
                 raise PluginError(
-                    f"plugin {self.method!r}, round {self.round.name!r}: target_loss reaches into the graph of source_loss, "
+                    f"plugin {self.method!r}, round {self.round.name!r}: {reaching}, "
                     f"which update={self.config.update} has freed; say `update: joint`, or detach what is kept"
                 ) from error
             raise

@@ -10,6 +10,11 @@ MUTANTS = {
 @hookimpl
 def target_loss(step):
     losses = method.target_loss(step)
+    return map(zero, losses) if hasattr(losses, "__next__") else zero(losses)
+
+def zero(losses):
+    if losses is None:
+        return None
     return {name: 0 * loss for name, loss in losses.items()} if isinstance(losses, dict) else 0 * losses
 ''',
     "shuffled": '''

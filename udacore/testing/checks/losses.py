@@ -83,7 +83,7 @@ def check_losses_empty(trial: Trial) -> None:
             value = float(loss.tensor.detach())
             if value != value or value in (float("inf"), float("-inf")):
                 raise stage.says(loss, f"= {value} where no pixel is valid; a mean over nothing must be 0: divide by count.clamp(min=1)")
-            key = (loss.hook, loss.term)
+            key = (loss.hook, loss.label)
             before = usual.get(key)
             looks = before is not None and any(key not in other or not is_close(other[key], before) for other in others)
             if looks and abs(value) > 1e-6:
@@ -110,7 +110,7 @@ def check_losses_order(trial: Trial) -> None:
             straight, turned, drawn = (stage.losses(stage.set_up(), each, seed=seed) for each, seed in ((pair, 1), (_turned(pair), 1), (pair, 2)))
         after, random = by_key(turned), by_key(drawn)
         for loss in straight:
-            key = (loss.hook, loss.term)
+            key = (loss.hook, loss.label)
             if loss.tensor is not None and not (key in after and is_close(after[key], loss.tensor, 1e-3)):
                 there = f"{float(after[key].mean()):.6g}" if key in after else "not there"
                 is_random = key in random and not is_close(random[key], loss.tensor)
@@ -139,7 +139,7 @@ def check_losses_parts(trial: Trial) -> None:
         _check_unchanged(stage, pair)
         for name, parameter in work.model.named_parameters():
             if parameter.grad is not None:
-                raise ContractError(f"round {stage.name!r}: the hooks left a gradient in {name}: do not call backward(), return the loss")
+                raise ContractError(f"round {stage.name!r}: the hooks left a gradient in {name}: do not call backward(), return or yield the loss")
             if not torch.equal(parameter, before[name]):
                 raise ContractError(f"round {stage.name!r}: the hooks changed {name}: only the optimiser changes parameters; make it a buffer")
         for loss in losses:
@@ -218,8 +218,8 @@ def watched(target: TargetBatch, asked: list[str]) -> TargetBatch:
 
 
 def by_key(losses: list[Loss]) -> dict[tuple[str, str], Tensor]:
-    """The losses that are tensors by hook and name."""
-    return {(loss.hook, loss.term): loss.tensor.detach() for loss in losses if loss.tensor is not None}
+    """The losses that are tensors by hook and name, those of different yields apart."""
+    return {(loss.hook, loss.label): loss.tensor.detach() for loss in losses if loss.tensor is not None}
 
 
 def is_close(one: Tensor, other: Tensor, relative: float = 1e-5) -> bool:

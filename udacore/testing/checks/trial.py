@@ -7,6 +7,7 @@ import functools
 import os
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from udacore.config.references import SEGMENTER
 from udacore.config.schema import RoundConfig
 from udacore.engine import round_end, training
 from udacore.engine.files.checkpoint import Checkpoints, RunState, _global_states, _set_global_states, copy_state
+from udacore.engine.loss_hooks import call_loss_hook
 from udacore.engine.machine.device import Machine, seed_everything
 from udacore.engine.parts import set_modes
 from udacore.engine.rounds import Session
@@ -37,12 +39,21 @@ NOWHERE = Path("no-such-folder")
 
 @attrs.frozen
 class Loss:
-    """One loss of one call: the hook that gave it, its name, the part that it trains, and what was given (a scalar, if all is well)."""
+    """One loss of one call: the hook that gave it, its name, the part that it trains, and what was given (a scalar, if all is well).
+
+    `place` tells the yields of a generator apart, such as ", yield 2".
+    """
 
     hook: str
     term: str
     part: str
     value: Any
+    place: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name, and which yield gave it: two yields may use one name."""
+        return self.term + self.place
 
     @property
     def tensor(self) -> Tensor | None:
@@ -81,12 +92,18 @@ class Stage:
         for domain in ("source", "target"):
             if domain in work.config.draws:
                 hook = f"{domain}_loss"
-                with label_errors(work.session.method.name, hook, self.name, index), work.session.machine.autocast():
-                    result = getattr(work.session.hooks, hook)(step=step)
-                named = result if isinstance(result, Mapping) else {} if result is None else {domain: result}
-                found += [Loss(hook, str(term), part_of_term(str(term)), value) for term, value in named.items()]
+                where = f"plugin {work.session.method.name!r}, {hook}, round {self.name!r}, step {index}"
+                for place, result in call_loss_hook(getattr(work.session.hooks, hook), step, partial(self._opened, work, hook, index), where):
+                    named = result if isinstance(result, Mapping) else {} if result is None else {domain: result}
+                    found += [Loss(hook, str(term), part_of_term(str(term)), value, place) for term, value in named.items()]
         self.reach.losses |= dict.fromkeys(loss.term for loss in found)
         return found
+
+    @contextlib.contextmanager
+    def _opened(self, work: RoundInProgress, hook: str, index: int, place: str) -> Iterator[None]:
+        """The context in which code of a loss hook runs."""
+        with label_errors(work.session.method.name, hook, self.name, index, place), work.session.machine.autocast():
+            yield
 
     def take_steps(self, work: RoundInProgress, count: int = 2) -> list[dict[str, list[float]]]:
         """Optimiser steps as the engine takes them; the numbers recorded at each."""
@@ -103,7 +120,7 @@ class Stage:
 
     def says(self, loss: Loss, text: str) -> ContractError:
         """A failure about one loss."""
-        return ContractError(f"round {self.name!r}: {loss.hook} gives the loss {loss.term!r} {text}")
+        return ContractError(f"round {self.name!r}: {loss.hook} gives the loss {loss.term!r}{loss.place} {text}")
 
 
 def part_of_term(term: str) -> str:
