@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +114,18 @@ def test_undisturbed_leaves_modes_gradients_and_all_random_states() -> None:
     assert [module.training for module in model.modules()] == [True, False, True]
     assert torch.is_grad_enabled()
     assert draw() == expected
+
+
+def test_an_undisturbed_run_never_reads_its_last_checkpoint(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At published sizes that is half a gigabyte a round."""
+    read: list[str] = []
+    load = Checkpoints.load
+
+    def note(self: Checkpoints, name: str) -> RunState:
+        read.append(name)
+        return load(self, name)
+
+    monkeypatch.setattr(Checkpoints, "load", note)
+    rounds = {name: {"steps": 4, "draws": ["source"]} for name in ("a", "b")}
+    workshop.run({"rounds": rounds})
+    assert "last" not in read

@@ -15,7 +15,7 @@ from udacore.config.schema import Config, DataConfig, RoundConfig
 from udacore.data.sanity import check_pairs
 from udacore.data.tables import ImageTable, open_table, with_images, with_labels
 from udacore.engine.evaluation import EvaluationSet
-from udacore.engine.files.checkpoint import LAST, Checkpoints
+from udacore.engine.files.checkpoint import Checkpoints
 from udacore.engine.files.overlays import require_overlay
 from udacore.engine.files.run_folder import RunFolder, round_label, steps_label
 from udacore.engine.machine.device import Machine
@@ -126,8 +126,7 @@ class Round:
     @property
     def has_begun(self) -> bool:
         """Whether a checkpoint of this round is there to go on from."""
-        checkpoints = self.session.checkpoints
-        return self.has_taken_steps or (checkpoints.exists(LAST) and checkpoints.load(LAST).round == self.name)
+        return self.has_taken_steps or self.session.checkpoints.is_last_of(self.name)
 
     @cached_property
     def space(self) -> LabelSpace:

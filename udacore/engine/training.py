@@ -117,7 +117,7 @@ def set_up(round: Round) -> RoundInProgress:
 def take_steps(work: RoundInProgress) -> None:
     """All optimiser steps that are left, with log lines, evaluations and checkpoints when they are due."""
     session, steps = work.session, work.info.steps
-    if session.checkpoints.exists(LAST) and session.checkpoints.load(LAST).round == work.name:
+    if session.checkpoints.is_last_of(work.name):
         work.restore(LAST)
         session.tracker.say(f"round {work.name!r} goes on at step {work.step}")
     logged = work.step

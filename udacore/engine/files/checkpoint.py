@@ -61,6 +61,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._round_of_last: str | None = None
 
     def path(self, name: str) -> Path:
         """Where the checkpoint of this name lies."""
@@ -77,12 +78,23 @@ class Checkpoints:
         if not state.scalers:
             del content["scalers"]  # as in files of versions that did not know it
 
+        if name == LAST:
+            self._round_of_last = state.round
+
         def write() -> None:
             _write(self.path(name), {"format": FORMAT, **content})
             if name != BEST:  # from here the run can go on, so the one that it replaces is of no more use
                 delete_replaced(self.folder.parent)
 
         on_main(write)
+
+    def is_last_of(self, round: str) -> bool:
+        """Whether `last` was written in the steps of this round; it is read at most once for that. Raises as `load` does."""
+        if not self.exists(LAST):
+            return False
+        if self._round_of_last is None:
+            self._round_of_last = self.load(LAST).round
+        return self._round_of_last == round
 
     def load(self, name: str) -> RunState:
         """Read a checkpoint. UdaError if it is missing; DataError, with the one from which the run can go on, if it is damaged."""
