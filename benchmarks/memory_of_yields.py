@@ -128,7 +128,7 @@ def measure(hook: Callable[..., Any], architecture: ModelConfig, side: int, *, u
     )
     updater = Updater(
         hooks=SimpleNamespace(target_loss=hook), method="benchmark", model=model, parts=parts, config=config, round=round,
-        machine=Machine(device=torch.device("cpu"), amp=amp), seed=0, epoch=1,
+        machine=Machine(device=torch.device("cpu"), amp="bf16" if amp else "off"), seed=0, epoch=1,
     )  # fmt: skip
     image, label = torch.randn(1, 3, side, side), torch.randint(CLASSES, (1, side, side))
     target = TargetBatch(image=image, name=("a",), valid=torch.ones_like(label, dtype=torch.bool), pseudo_label=label)

@@ -164,7 +164,7 @@ def test_autocast_is_on_in_the_hook_before_and_after_a_yield_and_off_in_the_back
         inside.append(torch.is_autocast_enabled("cpu"))
 
     updater = make_updater(nothing, watched)
-    updater.machine = Machine(device=torch.device("cpu"), amp=True)
+    updater.machine = Machine(device=torch.device("cpu"), amp="bf16")
     updater.run_step(0, *make_batches(1))
     assert inside == [True] * 3
     assert Watched.seen == [False] * 2
