@@ -18,8 +18,8 @@ LEFT_OUT = {"_build", "__pycache__", ".venv", "build", "dist"}
 HEADING = re.compile(r"^(?:##|###) (\d+(?:\.\d+)?) \S", re.MULTILINE)
 NUMBER = r"\d+(?:\.\d+)?"
 NUMBERS = rf"{NUMBER}(?:(?:, | and | to ){NUMBER})*"
-CITATION = re.compile(rf"(?<![/\w])algorithms/(?!index\b)([a-z-]+)\b(?!\.md)(?: ({NUMBERS}))?")
-"""`algorithms/clp 5.2, 5.3`: a page, and its sections on the same line. A path such as docs/algorithms/clp.md is none."""
+CITATION = re.compile(rf"(?<![/\w])(?<!\{{doc\}}`)algorithms/(?!index\b)([a-z-]+)\b(?!\.md)(?: ({NUMBERS}))?")
+"""`algorithms/clp 5.2, 5.3`: a page, and its sections on the same line. A path such as docs/algorithms/clp.md is none, nor a link to the page."""
 BETWEEN_PAGES = re.compile(rf"\{{doc\}}`(?:\.\./algorithms/)?([a-z]+)`\s({NUMBERS})")
 WITHIN_PAGE = re.compile(rf"(?<!\w)\(({NUMBER})\)")
 OLD = re.compile(r"\bspec[ /](?:bdl|clp|datasets|demo-domains|fada|proca|pycda)\b")
@@ -74,6 +74,7 @@ def test_every_citation_names_a_section_that_exists() -> None:
         ("(algorithms/clp 5.2, 5.3, algorithms/bdl 7)", 0),
         ("algorithms/datasets 1 to 4 and more", 0),
         ("see docs/algorithms/clp.md", 0),
+        ("see {doc}`algorithms/clp`", 0),
         ("(algorithms/clp 5.99)", 1),
         ("(algorithms/clp 5.2, 5.98 and 5.99)", 2),
         ("(algorithms/clop 5.2)", 1),
