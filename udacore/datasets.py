@@ -43,7 +43,8 @@ class Layout:
     labels      folders in which the labels may lie, in order of preference
     kind        how labels are encoded, or a function that reads a label file: path -> raw ids, integers H W. It must be
                 importable by its name, since processes that load data import it, and may raise OSError or ValueError
-    label_suffixes  suffixes of label files; others are passed over
+    label_suffixes  suffixes of label files; others are passed over, and beside one with the first suffix the rest
+    more_images  further suffixes of its images, of files beside which no image by that name lies; `.npy` is possible
     label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference; None: the key
     ending      what the keys of its images end with; other files of the folder are passed over
     patterns    patterns of the keys of its images, as `fog/train/*`, where `*` stands for anything; empty for all
@@ -59,6 +60,7 @@ class Layout:
     labels: tuple[Path, ...]
     kind: LabelKind | Callable[[Path], Any]
     label_suffixes: tuple[str, ...] = (".png",)
+    more_images: tuple[str, ...] = ()
     label_keys: Callable[[str], tuple[str, ...]] | None = None
     ending: str = ""
     patterns: tuple[str, ...] = ()

@@ -39,6 +39,14 @@ class DataConfig:
     label_folder: str = option("labels", "folder only: where the labels lie below root")
     label_suffix: str = option("", "folder only: what a label's name has after the image's name without suffix, before .png")
     label_map: dict[int, str | int] | None = option(None, "folder only: raw label value to class name or id; what is not listed is ignored")
+    label_colours: dict[str, str | int] | None = option(
+        None, "folder, potsdam and vaihingen only: colour in the label, as `255 0 0`, to class name or id; 255: ignored"
+    )
+    label_channel: Literal["red", "green", "blue", "alpha"] | None = option(
+        None, "folder only: channel of an RGB or RGBA label that holds the numbers"
+    )
+    bands: Literal["rgb", "irrg"] = option("rgb", "potsdam only: colours of the images; irrg: infrared, red, green, as vaihingen has")
+    eroded: bool = option(False, "potsdam and vaihingen only: labels without the borders between objects")
     pair: Literal["W", "P", "L"] = option("W", "streets only: the pair of domains (W weather and shadow, P palette, L camera)")
     domain: Literal["source", "target"] | None = option(None, "streets only: the domain; default: the one this entry stands for")
     count: int | None = option(None, "use only the first images of the list; streets: how many are drawn", at_least=1, at_most=10**7)

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from udacore.config.schema import DataConfig
+from udacore.data.colours import ChannelLabels, ColourLabels
 from udacore.data.findings import RawIds, group_alike
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layout, find_root
 from udacore.data.reading import label_mode
@@ -156,7 +157,7 @@ def _passed_over(config: DataConfig) -> str:
     if get_dataset(config.dataset).find_files is None:
         return ""
     layout = find_layout(config)
-    words = describe_passed_over(layout.images, IMAGE_SUFFIXES)
+    words = describe_passed_over(layout.images, (*IMAGE_SUFFIXES, *layout.more_images))
     return f"{layout.images}{words.replace('; passed over:', ': passed over:')}" if words else ""
 
 
@@ -182,12 +183,17 @@ def _check_headers(table: ImageTable, index: int, report: DataReport) -> bool:
         if label != size:
             known = table.names[index] in get_dataset(table.dataset).misaligned
             (report.notes if known else report.problems).append(str(table.size_error(index, size, label)))
-        if isinstance(table.labels, LabelFiles) and table.labels.kind in ("palette", "cityscapes", "ids"):
+        if isinstance(table.labels, LabelFiles) and _has_mode(table.labels.kind):
             report.encodings[label_mode(table.labels.paths[index])] += 1
     except DataError as error:
         report.problems.append(str(error))
         return False
     return True
+
+
+def _has_mode(kind: object) -> bool:
+    """Whether the encoding of such labels is told by the mode of the image."""
+    return kind in ("palette", "cityscapes", "ids") or isinstance(kind, ColourLabels | ChannelLabels)
 
 
 def _decode(table: ImageTable, chosen: list[int], report: DataReport, progress: Callable[[int], object]) -> None:
@@ -221,7 +227,8 @@ def _decode(table: ImageTable, chosen: list[int], report: DataReport, progress: 
         holding += pixels > 0
     if table.labels is None or not report.decoded:
         return
-    if table.dataset == "folder" and raw_ids is not None:
+    by_number = isinstance(table.labels, LabelFiles) and not isinstance(table.labels.kind, ColourLabels)
+    if table.dataset == "folder" and by_number and raw_ids is not None:
         report.notes += raw_ids.left_out()
         if hint := raw_ids.mask_hint(table.space.classes):
             report.problems.append(hint)

@@ -81,19 +81,23 @@ def prefixes_of(*folders: str) -> frozenset[str]:
     return frozenset(parts | {"train", "val", "test"})
 
 
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+def list_files(folder: Path, suffixes: tuple[str, ...], *, after: tuple[str, ...] = ()) -> dict[str, str]:
     """Key (path below `folder` without suffix, `/` between) -> path of each file with one of the suffixes, sorted by key.
 
-    Hidden files are left out. DataError where two files have one key, a name is not UTF-8, or the folder may not be read.
+    Files with the suffixes `after` count where there is no other by their name. Hidden files are left out. DataError
+    where two files have one key, a name is not UTF-8, or the folder may not be read.
     """
     found: dict[str, str] = {}
+    later: dict[str, str] = {}
     for key, path in _walk(folder):
         stem, suffix = os.path.splitext(key)
-        if suffix.lower() not in suffixes:
+        if suffix.lower() not in (*suffixes, *after):
             continue
-        if stem in found:
-            raise DataError(f"two files for one name: {found[stem]} and {path}")
-        found[stem] = path
+        held = found if suffix.lower() in suffixes else later
+        if stem in held:
+            raise DataError(f"two files for one name: {held[stem]} and {path}")
+        held[stem] = path
+    found = later | found
     return dict(sorted(found.items()))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from udacore.config.schema import DataConfig
+from udacore.data.arrays import SUFFIX as ARRAY
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, describe_place, list_files
 from udacore.data.splits import CLEAR, describe_other_names
 from udacore.datasets import Layout
@@ -51,7 +52,7 @@ def _stem(name: str) -> str:
     """The name without the suffix of an image; other dots stay."""
     path = name.replace("\\", "/").removeprefix("./")
     suffix = Path(path).suffix
-    return path[: -len(suffix)] if suffix.lower() in IMAGE_SUFFIXES else path
+    return path[: -len(suffix)] if suffix.lower() in (*IMAGE_SUFFIXES, ARRAY) else path
 
 
 def _find_key(name: str, available: dict[str, str], layout: Layout) -> str | None:
@@ -82,7 +83,7 @@ def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
 
     DataError if the folder is empty, a listed image is missing or listed twice, or `except` names none of them.
     """
-    pictures = list_files(layout.images, IMAGE_SUFFIXES)
+    pictures = list_files(layout.images, IMAGE_SUFFIXES, after=layout.more_images)
     available = {key: path for key, path in pictures.items() if _is_own(key, layout)}
     if config.list_ is None:
         if pictures and not available:
@@ -90,7 +91,7 @@ def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
             wanted = f"{layout.patterns[0]}{layout.ending}" if layout.patterns else f"*{layout.ending}.png"
             raise DataError(f"{config.dataset}: no image {wanted} in {layout.images}, which holds {others}")
         if not available:
-            passed_over = describe_passed_over(layout.images, IMAGE_SUFFIXES)
+            passed_over = describe_passed_over(layout.images, (*IMAGE_SUFFIXES, *layout.more_images))
             raise DataError(f"{config.dataset}: no image in {layout.images}{passed_over}")
         entries = [Entry(key, path) for key, path in available.items()]
     else:
@@ -132,11 +133,11 @@ def _without(entries: list[Entry], where: str, available: dict[str, str], layout
     return left
 
 
-def _beside(wanted: str) -> str:
+def _beside(wanted: str, suffixes: tuple[str, ...]) -> str:
     """Files of the wanted name in another format, which are not read as labels."""
-    path = Path(wanted)
+    path, formats = Path(wanted), "PNG only" if suffixes == (".png",) else list_names(suffixes, 9)
     found = sorted(each.name for each in path.parent.glob(f"{glob.escape(path.stem)}.*")) if path.parent.is_dir() else []
-    return f"; beside it lies {list_names(found)}: labels are read from PNG only" if found else ""
+    return f"; beside it lies {list_names(found)}: labels are read from {formats}" if found else ""
 
 
 def _more(count: int) -> str:
@@ -154,7 +155,8 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
     if folder is None and any(entry.label is None for entry in entries):
         said = f"no folder of labels {' or '.join(str(each) for each in layout.labels)}"
         raise DataError(f"{said}{describe_place(layout.labels[0])}{_hint(layout)}")
-    available = list_files(folder, layout.label_suffixes) if folder else {}
+    first, *others = layout.label_suffixes
+    available = list_files(folder, (first,), after=tuple(others)) if folder else {}
     paths: list[str] = []
     missing: list[tuple[str, str]] = []
     for entry in entries:
@@ -172,5 +174,5 @@ def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
             paths.append(path)
     if missing:
         image, wanted = missing[0]
-        raise DataError(f"image {image} has no label {wanted}{_more(len(missing))}{_beside(wanted)}{_hint(layout)}")
+        raise DataError(f"image {image} has no label {wanted}{_more(len(missing))}{_beside(wanted, layout.label_suffixes)}{_hint(layout)}")
     return tuple(paths)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from udacore.data.arrays import array_size, is_array, load_array, read_image_array, read_label_array
 from udacore.data.decoding import UnreadableError, as_ids, as_rgb, orientation_of, upright_size
 from udacore.datasets import LabelKind
 from udacore.errors import DataError, near_matches
@@ -53,7 +54,7 @@ def check_png(path: str | Path, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+def opened_image(path: Path, what: str) -> Iterator[Image.Image]:
     """An image whose header was read; DataError, naming the file, for whatever is wrong with it in here."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for somebody to write
@@ -92,19 +93,25 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
     DataError, naming the file, if it is missing, truncated, not an image, or holds pixels that have no agreed look.
     """
-    with _opened(Path(path), "image") as picture:
+    if is_array(Path(path)):
+        return read_image_array(Path(path))
+    with opened_image(Path(path), "image") as picture:
         return as_rgb(picture)
 
 
 def image_size(path: str | Path, *, what: str = "image") -> tuple[int, int]:
     """(height, width) of the upright image from the header, without decoding. DataError as `read_image`, naming `what`."""
-    with _opened(Path(path), what) as picture:
+    if is_array(Path(path)):
+        return array_size(Path(path), what)
+    with opened_image(Path(path), what) as picture:
         return upright_size(picture) if what == "image" else (picture.height, picture.width)
 
 
 def orientation(path: str | Path) -> int:
     """The EXIF orientation of an image, 1 to 8; 1 is upright as stored. DataError as `read_image`."""
-    with _opened(Path(path), "image") as picture:
+    if is_array(Path(path)):
+        return 1
+    with opened_image(Path(path), "image") as picture:
         return orientation_of(picture)
 
 
@@ -122,6 +129,8 @@ def read_label(path: str | Path, kind: LabelKind | Callable[[Path], Any]) -> NDA
     path = Path(path)
     if callable(kind):
         return _read_by(kind, path)
+    if is_array(path):
+        return read_label_array(path)
     if kind not in LABEL_KINDS:
         raise ValueError(f"unknown kind of label {kind!r}{near_matches(kind, LABEL_KINDS)}")
     return _read_synthia(path) if kind == "synthia" else _read_indices(path, kind)
@@ -154,8 +163,11 @@ def _read_by(read: Callable[[Path], Any], path: Path) -> NDArray[Any]:
 
 
 def label_mode(path: str | Path) -> str:
-    """Pillow's word for the encoding of a label file: P palette, L grey, RGB, ... DataError if it is missing or broken."""
-    with _opened(Path(path), "label") as picture:
+    """Pillow's word for the encoding of a label file: P palette, L grey, RGB, ..., or the type of an array. DataError if
+    it is missing or broken."""
+    if is_array(Path(path)):
+        return str(load_array(Path(path), "label").dtype)
+    with opened_image(Path(path), "label") as picture:
         return picture.mode
 
 
@@ -169,18 +181,20 @@ _EXPECTED = {
 def _read_indices(path: Path, kind: str) -> NDArray[np.uint8]:
     """Palette indices or grey values, without conversion to colours."""
     try:
-        with _opened(path, "label") as picture:
+        with opened_image(path, "label") as picture:
             return as_ids(picture)
     except DataError as error:
         if isinstance(error.__cause__, UnreadableError):
             hint = "; is it a coloured copy?" if "colours" in str(error) else ""
+            if hint and kind == "ids":
+                hint += " `dataset: folder` reads colours by label_colours, one channel of them by label_channel"
             raise DataError(f"{error}; expected {_EXPECTED[kind]}{hint}") from error
         raise
 
 
 def _read_synthia(path: Path) -> NDArray[Any]:
     """The red channel of a 16-bit RGB PNG, or a single channel as it is."""
-    with _opened(path, "label"):
+    with opened_image(path, "label"):
         pass
     try:
         content = path.read_bytes()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.config.schema import DataConfig
+from udacore.data.colours import ChannelLabels, ColourLabels, given_ids
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
 from udacore.data.lists import choose_entries, find_labels
 from udacore.data.sanity import check_pairs as check_pairs
@@ -94,6 +95,9 @@ class ImageTable:
         digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *self.names)).encode())
         if self.labels is not None:
             digest.update(self.labels.table.tobytes())
+            kind = getattr(self.labels, "kind", None)
+            if isinstance(kind, ColourLabels | ChannelLabels):
+                digest.update(repr(kind).encode())
             for index in spread(len(self), _FINGERPRINTS):
                 digest.update(self.labels.fingerprint(index))
         return digest.hexdigest()
@@ -119,6 +123,9 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
     if labels:
         paths = find_labels(entries, layout)
         table, known, strict = _label_map(config, record, space, holds_train_ids(paths, layout.kind))
+        if config.label_colours is not None and isinstance(layout.kind, ColourLabels):
+            for raw, train in given_ids(config.label_colours, space).items():
+                table[raw], known[raw] = train, True
         annotations = LabelFiles(
             paths=paths, kind=layout.kind, table=table, known=known, strict=strict,
             hint=layout.on_void or record.hint, measure=layout.label_size,
@@ -146,6 +153,8 @@ def _label_map(
     """Lookup table, known raw ids, and whether others are refused on reading."""
     if config.label_map is not None and config.dataset == "folder":
         return table_of(raw_map(space, config.label_map, "label_map")), np.ones(256, np.bool_), False
+    if config.label_colours is not None and config.dataset == "folder":
+        return table_of({}), np.ones(256, np.bool_), False
     table = lookup_table(space, record.ids_like or config.dataset)
     if train_ids:
         return from_train_ids(table), known_ids(len(CITYSCAPES_IDS) - 1), False

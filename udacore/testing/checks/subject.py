@@ -150,8 +150,12 @@ def _shrink_round(config: RoundConfig, image_size: tuple[int, int]) -> RoundConf
     )  # fmt: skip
 
 
+OF_FILES = ("root", "list_", "except_", "label_map", "label_colours", "label_channel")
+"""Settings of files, which drawn images do not have."""
+
+
 def _shrink_data(entry: Any, image_size: tuple[int, int], count: int) -> Any:
-    defaults = {field.name: field.default for field in attrs.fields(DataConfig) if field.name in ("root", "list_", "except_", "label_map")}
+    defaults = {field.name: field.default for field in attrs.fields(DataConfig) if field.name in OF_FILES}
     return attrs.evolve(entry, dataset="streets", count=count, image_size=image_size, **defaults)
 
 

@@ -6,6 +6,8 @@ Over a set all classes of the label space occur, together with some raw ids that
 """
 
 from udacore.testing.formats.aerial import write_loveda as write_loveda
+from udacore.testing.formats.aerial import write_potsdam as write_potsdam
+from udacore.testing.formats.aerial import write_vaihingen as write_vaihingen
 from udacore.testing.formats.cities import raw_palette as raw_palette
 from udacore.testing.formats.cities import write_cityscapes as write_cityscapes
 from udacore.testing.formats.cities import write_foggy_cityscapes as write_foggy_cityscapes
