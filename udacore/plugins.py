@@ -1,4 +1,4 @@
-"""The hooks of a run, labels for exceptions of methods, and a quick check for plugin authors.
+"""The hooks of a run, and labels for exceptions of methods.
 
 What is installed is found and loaded in `discovery`; its names are here too.
 """
@@ -6,41 +6,30 @@ What is installed is found and loaded in `discovery`; its names are here too.
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-import attrs
 import pluggy
 
-from udacore.config.convert import field_names
-from udacore.config.describe import settings_table
-from udacore.config.presets import list_presets
-from udacore.config.resolve import CORE, load_config
-from udacore.errors import PluginError, UdaError, list_names, near_matches
+from udacore.errors import PluginError, list_names, near_matches
 from udacore.methods.discovery import (
     InstalledPlugin,
     Method,
-    check_api,
     find_plugin,
     import_plugin,
     is_file,
     list_plugins,
     load_plugin,
-    settings_class,
 )
-from udacore.options import HELP
 
 __all__ = [
     "DEFAULT",
-    "CheckResult",
     "InstalledPlugin",
     "Method",
     "build_hooks",
-    "check_plugin",
     "find_plugin",
     "hook_names",
     "hooks_of",
@@ -150,74 +139,6 @@ def _signature_problem(method: Method) -> str | None:
             said = f"plugin {method.name!r}: {mine} asks for {list_names(map(repr, unknown))}, but the hook is {hook}({', '.join(possible)})"
             return said + near_matches(unknown[0], possible)
     return None
-
-
-@attrs.frozen
-class CheckResult:
-    """One line of `uda plugins check`: what was looked at, whether it is well, and what was found or is wrong."""
-
-    check: str
-    ok: bool
-    message: str
-
-
-def check_plugin(name_or_file: str) -> list[CheckResult]:
-    """The part of the contract that can be checked without a network: a line for each check, in order.
-
-    After a failed import nothing further can be said, so the list ends there. Raises nothing for a fault of the plugin.
-    """
-    try:
-        method = import_plugin(name_or_file)
-    except PluginError as error:
-        return [CheckResult("import", False, str(error))]
-    results = [CheckResult("import", True, method.origin)]
-
-    def check(name: str, look: Callable[[], str]) -> None:
-        try:
-            results.append(CheckResult(name, True, look()))
-        except UdaError as error:
-            results.append(CheckResult(name, False, str(error)))
-
-    check("api", lambda: _say_api(method))
-    check("settings", lambda: f"{len(attrs.fields(settings_class(method)))} settings")
-    if results[-1].ok:
-        method = attrs.evolve(method, settings=settings_class(method))
-        check("help", lambda: _say_help(method))
-    check("hooks", lambda: _say_hooks(method))
-    for preset in list_presets(method.package) if method.package and all(result.ok for result in results) else ():
-        check(f"preset {preset}", lambda preset=preset: _say_preset(method, preset))  # type: ignore[misc]
-    return results
-
-
-def _say_api(method: Method) -> str:
-    check_api(method)
-    stated = getattr(method.module, "UDACORE_API", None)
-    return "UDACORE_API is not stated; that is allowed" if stated is None else f"version {stated} of the hooks"
-
-
-def silent_settings(cls: type) -> list[str]:
-    """Names of the settings without a line of help, also of those within settings."""
-    own = [name for name, field in field_names(cls).items() if not field.metadata.get(HELP)]
-    return list(dict.fromkeys([*own, *(row.name for row in settings_table(cls) if not row.help)]))
-
-
-def _say_help(method: Method) -> str:
-    silent = silent_settings(method.settings)
-    if silent:
-        raise PluginError(f"settings without help: {list_names(silent)}; write option(default, 'what it does, and its unit')")
-    return "every setting has a line of help"
-
-
-def _say_hooks(method: Method) -> str:
-    build_hooks(method)
-    return ", ".join(hooks_of(method))
-
-
-def _say_preset(method: Method, preset: str) -> str:
-    named = f"plugin={json.dumps(method.name)}"
-    packages = tuple(dict.fromkeys(package for package in (method.package, CORE) if package))
-    config = load_config(preset, [named], packages=packages, method_settings=method.settings)
-    return f"rounds {', '.join(config.rounds)}"
 
 
 @contextmanager

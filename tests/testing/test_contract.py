@@ -56,7 +56,7 @@ def test_a_fault_is_found_by_its_check_in_one_line(fault: Fault, tmp_path: Path)
 def test_no_check_hides_another(tmp_path: Path) -> None:
     subject = write(tmp_path, faults.HEAD + faults.MANY)
     results = {result.check: result for result in fast_checks(subject.given, preset=subject.preset)}
-    assert list(results) == ["import", "api", "settings", "help", "hooks", "presets", *checks.FAST]
+    assert list(results) == [*checks.STATIC, *checks.FAST]
     words = {
         "losses_finite": "= -inf on ordinary images", "losses_device": "make it with device=x.device", "target_batch": "for 'label'",
         "random_state": "do not call torch.manual_seed", "bf16": "", "losses_differentiable": "not finite",
@@ -141,7 +141,8 @@ def test_a_preset_whose_optimiser_refuses_its_options_is_named(install: Callable
 def test_a_method_that_does_not_import_ends_the_fast_checks_at_once(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_module\n")
     (result,) = fast_checks(str(tmp_path / "broken.py"))
-    assert (result.check, result.ok) == ("import", False)
+    assert (result.check, result.ok) == ("entry_point", False)
+    assert result.message.endswith(f"No module named 'no_such_module' ({tmp_path.name}/broken.py, line 1)")
 
 
 def test_an_exception_of_the_method_is_one_line_with_its_place_and_round(tmp_path: Path) -> None:

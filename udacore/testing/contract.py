@@ -89,7 +89,7 @@ class MethodContract:
             yield
 
 
-def _make_test(name: str, check: Callable[[Any], None], fixture: str, kind: type) -> Callable[..., None]:
+def _make_test(name: str, check: Callable[[Any], object], fixture: str, kind: type) -> Callable[..., None]:
     """The test of a check, which takes the fixture that the check looks at."""
 
     def test(_: MethodContract, **given: Any) -> None:
@@ -111,7 +111,7 @@ for _fixture, _kind, _checks in (("subject", Subject, STATIC), ("trial", Trial, 
         setattr(MethodContract, f"test_{_name}", _make_test(_name, _one, _fixture, _kind))
 
 
-def _check(check: Callable[[Any], None], on_trial: Any) -> None:
+def _check(check: Callable[[Any], object], on_trial: Any) -> None:
     """A broken contract is told in its own words; any other exception keeps its traceback."""
     __tracebackhide__ = True
     try:

@@ -6,27 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from udacore.errors import UdaError
 from udacore.methods.discovery import Method
-from udacore.plugins import CheckResult, check_plugin
 from udacore.testing.checks import losses, state, static, whole
 from udacore.testing.checks.reach import Reach, try_labels
-from udacore.testing.checks.report import ContractError, describe, flat
+from udacore.testing.checks.report import CheckResult, ContractError, describe, flat
 from udacore.testing.checks.runs import Runs
 from udacore.testing.checks.subject import Subject
 from udacore.testing.checks.trial import Trial, undisturbed_process
 
-STATIC: dict[str, Callable[[Subject], None]] = {
+STATIC: dict[str, Callable[[Subject], str]] = {
     "entry_point": static.check_entry_point,
     "api": static.check_api,
-    "hooks": static.check_hooks,
     "settings": static.check_settings,
+    "hooks": static.check_hooks,
     "presets": static.check_presets,
 }
-"""Checks without a network."""
+"""Checks without a network; each says in a line what it has found."""
 
 FAST: dict[str, Callable[[Trial], None]] = {
     "build": state.check_build,
@@ -69,26 +67,16 @@ def fast_checks(
     reached    a list to which lines are added at last: the preset, settings that were never read or never changed, losses
                that were seen and that were not
 
-    First come the results of `check_plugin` and a line on the optimisers of all presets and of what is tried; if one of them is bad,
-    nothing follows.
+    First come the checks without a network; after one that is bad nothing follows, since most of the others would fail with it.
     """
     subject = Subject(method, preset=preset, overrides=overrides)
     trial = Trial(subject)
-    if isinstance(method, str | Path):
-        known = check_plugin(str(method))
-        yield from known
-        if not all(result.ok for result in known):
-            return
-        yield (result := run_check("presets", lambda: static.check_presets(subject), said="each reads back the same, and its optimisers take their options"))
+    for name, look in STATIC.items():
+        yield (result := run_check(name, lambda look=look: look(subject)))  # type: ignore[misc]
         if not result.ok:
-            if reached is not None:
+            if name == "presets" and reached is not None:
                 reached += trial.reach.describe(subject)[:1]
             return
-    else:
-        for name, look in STATIC.items():
-            yield (result := run_check(name, lambda look=look: look(subject)))  # type: ignore[misc]
-            if not result.ok:
-                return
     for name, try_out in FAST.items():
         yield run_check(name, lambda try_out=try_out: watch_check(try_out, trial), said=first_line(try_out))  # type: ignore[misc]
     if reached is not None:
@@ -96,17 +84,17 @@ def fast_checks(
         reached += trial.reach.describe(subject)
 
 
-def watch_check(look: Callable[[Trial], None], trial: Trial) -> None:
+def watch_check(look: Callable[[Trial], object], trial: Trial) -> None:
     """Carry out one check of a trial, and note which settings of the method are read in it."""
     with trial.reach.watching(trial.subject.method.settings):
         look(trial)
 
 
-def run_check(name: str, look: Callable[[], None], *, said: str = "") -> CheckResult:
-    """One check as a line."""
+def run_check(name: str, look: Callable[[], str | None], *, said: str = "") -> CheckResult:
+    """One check as a line; `said` stands where `look` says nothing."""
     try:
         with undisturbed_process():
-            look()
+            said = look() or said
     except (ContractError, UdaError) as error:
         return CheckResult(name, False, flat(error))
     except Exception as error:  # the method's own, whatever it may be

@@ -1,4 +1,4 @@
-"""ContractError, and its messages."""
+"""Results of checks: ContractError and its messages, and a line for each check."""
 
 from __future__ import annotations
 
@@ -6,11 +6,22 @@ import sysconfig
 import traceback
 from pathlib import Path
 
+import attrs
+
 _LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
 class ContractError(AssertionError):
     """A method breaks the contract; one line that says what was seen, where, and what to change."""
+
+
+@attrs.frozen
+class CheckResult:
+    """One line of `uda plugins check`: what was looked at, whether it is well, and what was found or is wrong."""
+
+    check: str
+    ok: bool
+    message: str
 
 
 def describe(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from udacore.config.resolve import CORE, STREETS, default_preset, load_config
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SamplerConfig
 from udacore.config.transforms import ResizeShortSide
 from udacore.errors import UdaError, list_names
-from udacore.methods.discovery import Method, check_api, is_file, load_plugin, settings_class
+from udacore.methods.discovery import Method, check_api, import_plugin, is_file, settings_class
 from udacore.options import MethodSettings
 from udacore.testing.checks.builds_on import find_base_with_streets
 from udacore.testing.checks.report import ContractError
@@ -45,6 +45,11 @@ class Subject:
         self.preset = preset
         self.overrides = tuple(overrides)
         self.image_size = image_size
+
+    @functools.cached_property
+    def imported(self) -> Method:
+        """The method before a look at its version of the hooks and its settings; PluginError if it does not import."""
+        return import_method(self.given)
 
     @functools.cached_property
     def method(self) -> Method:
@@ -116,13 +121,20 @@ def load_method(given: Any) -> Method:
     """The method that an author names: by entry point, file, `Method`, module or object. Raises PluginError."""
     if isinstance(given, Method):
         return given
-    if isinstance(given, str | Path):
-        return load_plugin(str(given))
-    name = getattr(given, "__name__", type(given).__name__).rpartition(".")[2]
-    package = given.__spec__.parent or None if inspect.ismodule(given) and given.__spec__ is not None else None
-    found = Method(name=name, module=given, settings=MethodSettings, package=package, distribution=None, version=None, origin=repr(given))
+    found = import_method(given)
     check_api(found)
     return attrs.evolve(found, settings=settings_class(found))
+
+
+def import_method(given: Any) -> Method:
+    """The first half of `load_method`: without a look at what was imported."""
+    if isinstance(given, Method):
+        return given
+    if isinstance(given, str | Path):
+        return import_plugin(str(given))
+    name = getattr(given, "__name__", type(given).__name__).rpartition(".")[2]
+    package = given.__spec__.parent or None if inspect.ismodule(given) and given.__spec__ is not None else None
+    return Method(name=name, module=given, settings=MethodSettings, package=package, distribution=None, version=None, origin=repr(given))
 
 
 def shrink(config: Config, image_size: tuple[int, int] = IMAGE_SIZE) -> Config:
