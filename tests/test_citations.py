@@ -116,3 +116,13 @@ def test_every_reference_vector_names_the_section_that_defines_it(path: Path) ->
     page = path.parts[-4]
     rows = json.loads(path.read_text(encoding="utf-8"))
     assert {row["section"] for row in rows} <= set(SECTIONS[page])
+
+
+TITLES = dict(re.findall(r"^## (\d+) (.*)$", PAGES["datasets"].read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["gta5", "synthia", "cityscapes"])
+def test_a_data_set_cites_the_section_about_itself(name: str) -> None:
+    first = (ROOT / "udacore" / "data" / "sets" / f"{name}.py").read_text().partition("\n")[0]
+    (number,) = re.findall(r"algorithms/datasets (\d)", first)
+    assert TITLES[number].lower() == name

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from udacore.config.schema import ScheduleConfig
+from udacore.config.schema import COUNTS, ScheduleConfig
 from udacore.schedules import count_steps, rate
 
 
@@ -72,6 +72,11 @@ def test_counts_may_be_epochs() -> None:
 
 
 def test_no_form_gives_a_negative_or_infinite_rate() -> None:
-    for name in ("constant", "poly", "step", "linear", "exp", "inv"):
-        values = [rate(ScheduleConfig(name=name, horizon=5, over=5, at=(2,)), step, 10) for step in range(100)]  # type: ignore[arg-type]
+    for name in get_args(get_type_hints(ScheduleConfig)["name"]):
+        values = [rate(ScheduleConfig(name=name, horizon=5, over=5, at=(2,)), step, 10) for step in range(100)]
         assert all(math.isfinite(value) and 0 <= value <= 1 for value in values)
+
+
+def test_every_setting_that_may_be_epochs_is_among_the_counts() -> None:
+    hints = get_type_hints(ScheduleConfig)
+    assert {name for name, kind in hints.items() if str in get_args(kind) and name != "name"} == set(COUNTS)

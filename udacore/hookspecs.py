@@ -99,7 +99,8 @@ def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
 def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]] | None:
     """Label the target's training images for the round that follows.
 
-    Called after `on_round_end` if the next round says `target.labels: make`, with this round's model and settings.
+    Called after `on_round_end` if a later round takes its labels (`target.labels: make` of the next one, or this
+    round's name), with this round's model and settings.
 
     Returns an iterator of (image name, H W uint8 class ids with 255 = ignore); each rank yields the images of its own
     `round.target()` and the core writes them. The size of a map need not be the image's. None: the argmax of the

@@ -24,7 +24,7 @@ from udacore.config.references import (
     parse_initial,
     parse_weights,
 )  # fmt: skip
-from udacore.config.schema import DataConfig, PartConfig, RoundConfig
+from udacore.config.schema import COUNTS, DataConfig, PartConfig, RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
 from udacore.places import exists, names_package
@@ -86,8 +86,7 @@ def check_counts(config: RoundConfig) -> Iterator[Problem]:
     counts: dict[str, Any] = {"steps": config.steps}
     for part, settings in config.parts.items():
         schedule, path = settings.schedule, f"parts.{part}.schedule"
-        counts |= {f"{path}.horizon": schedule.horizon, f"{path}.warmup": schedule.warmup}
-        counts |= {f"{path}.from": schedule.from_, f"{path}.over": schedule.over, f"{path}.stairs": schedule.stairs}
+        counts |= {f"{path}.{name.rstrip('_')}": getattr(schedule, name) for name in COUNTS}
         counts |= {f"{path}.at[{index}]": at for index, at in enumerate(schedule.at)}
     counts |= {f"evaluate.{name}.every": settings.every for name, settings in config.evaluate.items()}
     for path, count in counts.items():

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from udacore.config.counts import parse_count
-from udacore.config.schema import Config, DataConfig, EvaluationConfig, PartConfig, RoundConfig, ScheduleConfig
+from udacore.config.schema import COUNTS, Config, DataConfig, EvaluationConfig, PartConfig, RoundConfig, ScheduleConfig
 from udacore.datasets import get_dataset
 
 LARGEST = 256
@@ -93,8 +93,8 @@ class _Quick:
 
     def schedule(self, given: ScheduleConfig) -> ScheduleConfig:
         """A schedule of fewer steps."""
-        counts = {name: self.count(getattr(given, name)) for name in ("horizon", "over", "stairs", "warmup")}
-        return attrs.evolve(given, **counts, at=tuple(map(self.count, given.at)), from_=self.count(given.from_))
+        counts = {name: self.count(getattr(given, name)) for name in COUNTS}
+        return attrs.evolve(given, **counts, at=tuple(map(self.count, given.at)))
 
     def round(self, given: RoundConfig) -> RoundConfig:
         """A round, cut."""

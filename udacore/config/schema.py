@@ -26,7 +26,7 @@ class DataConfig:
     )
     root: str | None = option(None, "folder of the data set; default: $UDACORE_DATA/<dataset>, else datasets/<dataset>")
     split: str = option(
-        "train", "part of the data set: train, val or test; gta5, synthia, urbansyn, synscapes and folder hold one part, train"
+        "train", "part of the data set: train, val or test; a data set of one part has train alone"
     )
     condition: str = option("all", "acdc (fog, night, rain, snow) and dark_zurich (day, twilight, night) only: which; all: every one")
     scene: str = option("all", "loveda only: urban, rural or all")
@@ -118,13 +118,17 @@ class ScheduleConfig:
         None, "poly, cosine: step at which the rate is lowest, whatever the round's steps are; default: the round's steps"
     )
     lowest: float = option(0.0, "cosine: factor at the horizon and after it", at_least=0, at_most=1)
-    lag: int = option(0, "poly, cosine: the rate of step t is that of t - lag", at_least=0)
+    lag: int = option(0, "poly, cosine: the rate of step t is that of t - lag; in steps alone", at_least=0)
     at: tuple[int | str, ...] = option((), "step: when the rate is multiplied")
     factor: float = option(0.1, "step, exp, inv: gamma", above=0)
     from_: int | str = option(0, "linear: step at which the descent begins")
     over: int | str | None = option(None, "linear: steps from there to 0; default: the rest of the round")
     stairs: int | str = option(1, "linear: steps over which the rate stays the same, such as `1 epochs`")
     warmup: int | str = option(0, "steps over which the rate rises linearly from 1/warmup")
+
+
+COUNTS = ("horizon", "from_", "over", "stairs", "warmup")
+"""Settings of a schedule that count steps, or epochs in words; `at` has several, and `lag` is in steps alone."""
 
 
 @attrs.frozen(kw_only=True)

@@ -88,7 +88,6 @@ class RoundHandle:
         self.numbers[str(name)] = read_number(value, f"round {self.round.name!r}: record({name!r})")
 
 
-
 def call_round_end(work: RoundInProgress) -> None:
     """Run `on_round_end`, note its numbers, and evaluate once more if it changed the model's state."""
     session, name = work.session, work.name

@@ -1,4 +1,4 @@
-"""Cityscapes and Foggy Cityscapes (algorithms/datasets 3)."""
+"""Cityscapes and Foggy Cityscapes (algorithms/datasets 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GTA5 (algorithms/datasets 1)."""
+"""GTA5 (algorithms/datasets 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SYNTHIA-RAND-CITYSCAPES (algorithms/datasets 2)."""
+"""SYNTHIA-RAND-CITYSCAPES (algorithms/datasets 3)."""
 
 from __future__ import annotations
 
