@@ -39,7 +39,7 @@ def test_every_change_since_the_last_version_is_in_the_changelog(api: Any) -> No
 def test_hooks_types_losses_settings_and_commands_are_all_in_it(api: Any) -> None:
     lines = api.read_snapshot()[1]
     for expected in (
-        "udacore.hookspecs.target_loss(step: Step) -> Losses",
+        "udacore.hookspecs.target_loss(step: Step) -> Losses | Iterator[Losses]",
         "udacore.interface.Step.kept: dict[str, Any] = made",
         "udacore.losses.entropy(logits: Tensor, valid: Tensor | None = None) -> Tensor",
         "udacore.ranks.all_sum(x: Tensor) -> Tensor",

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 @click.option("--plugin", "-p", help="Method, where CONFIG is a preset.  [default: what the file says]")
 @click.option("--round", "only", metavar="NAME", help="Round whose model and settings are used.  [default: the last finished]")
 @click.option("--checkpoint", type=FileWord(), help="File of weights instead of the run's own, or a folder of them.")
+@click.option("--network", metavar="CHILD", help="Child of the model that is scored in its place, such as teacher.  [default: the protocol's]")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
-def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None, only: str | None, checkpoint: Path | None, as_json: bool) -> None:
+def evaluate(
+    run_or_config: str, overrides: tuple[str, ...], plugin: str | None, only: str | None, checkpoint: Path | None, network: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Evaluate RUN_OR_CONFIG: a run folder, or a preset or file together with --checkpoint.
 
     \b
@@ -44,8 +48,9 @@ def evaluate(run_or_config: str, overrides: tuple[str, ...], plugin: str | None,
     in .pt or .pth, in the order of their names, on the first evaluation set.
     """
     method, config, run = open_run(run_or_config, overrides, plugin, checkpoint)
-    from udacore.engine.results.scoring import score_checkpoint, score_folder
+    from udacore.engine.results.scoring import score_checkpoint, score_folder, with_network
 
+    config = with_network(config, network)
     if checkpoint is not None and checkpoint.is_dir():
         show_table(score_folder(config, method, folder=run, only=only, checkpoints=checkpoint), as_json)
     else:

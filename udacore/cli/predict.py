@@ -24,10 +24,11 @@ SHOWN = 20
 @click.option("--plugin", "-p", help="Method, where CONFIG is a preset.  [default: what the file says]")
 @click.option("--round", "only", metavar="NAME", help="Round whose model and settings are used.  [default: the last finished]")
 @click.option("--checkpoint", type=FileWord(), help="File of weights instead of the run's own.")
+@click.option("--network", metavar="CHILD", help="Child of the model that labels in its place, such as teacher.  [default: the protocol's]")
 @click.option("--set", "data", metavar="NAME", help="Evaluation set whose protocol is used.  [default: the first of the target]")
 def predict(
     run_or_config: str, words: tuple[str, ...], out: Path, style: Literal["labels", "overlay"], plugin: str | None,
-    only: str | None, checkpoint: Path | None, data: str | None,
+    only: str | None, checkpoint: Path | None, network: str | None, data: str | None,
 ) -> None:  # fmt: skip
     """Label each INPUT (an image, a folder of them, a video) with the model of RUN_OR_CONFIG.
 
@@ -57,7 +58,7 @@ def predict(
 
     found = find_inputs(inputs, out)
     failed: list[str] = []
-    with open_predictor(config, method, folder=folder, only=only, checkpoint=checkpoint, data=data) as predictor:
+    with open_predictor(config, method, folder=folder, only=only, checkpoint=checkpoint, data=data, network=network) as predictor:
         for result in predict_files(predictor, found, out, style, failed):
             say(spell_out(str(result)))
     if failed and len(found) == 1:

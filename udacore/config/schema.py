@@ -166,6 +166,7 @@ class EvaluationConfig(DataConfig):
     absent: Literal["zero", "nan"] = option("nan", "a class in neither labels nor predictions: counted as 0, or left out of the mean")
     subsets: tuple[str, ...] = option((), "further label spaces whose mean is taken from the same counts, such as synthia13")
     head: str | None = option(None, "output of the model that is scored; default: logits")
+    network: str | None = option(None, "child of the model that is scored in its place, such as `teacher`; default: the model itself")
     every: int | str = option(0, "steps between evaluations; 0: only at the end of a round")
     batch: int = option(1, "images at a time", at_least=1, at_most=2**16)
 

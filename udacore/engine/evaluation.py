@@ -22,11 +22,11 @@ from udacore.datasets import get_dataset
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.machine.device import Machine
 from udacore.engine.results.read_state import noted_reads
-from udacore.errors import DataError, UdaError
+from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.inference import predict_label
 from udacore.labels import LabelSpace, subset_indices
 from udacore.metrics import Scores, confusion_matrix, score
-from udacore.models import use_domain
+from udacore.models import Teacher, use_domain
 
 
 @attrs.frozen(kw_only=True)
@@ -77,10 +77,11 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
     """
     config, classes = data.config, len(data.space.classes)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
-    with preserve_state(model), use_domain(model, data.domain), watched_outputs(model) as broken:
+    network = scored_network(model, config.network)
+    with preserve_state(model), use_domain(network, data.domain), watched_outputs(network) as broken:
         for image, label in _batches(data, machine, workers):
             with machine.autocast():
-                prediction = predict_under(config, model, image, (label.shape[1], label.shape[2]))
+                prediction = predict_under(config, network, image, (label.shape[1], label.shape[2]))
             confusion += confusion_matrix(label, prediction, classes)
     if any(ranks.all_gather_object(bool(broken.any()))):
         raise UdaError(f"evaluate.{data.name}: outputs of the network are not finite, so there is nothing to score")
@@ -98,15 +99,38 @@ def find_entries_read(model: nn.Module, data: EvaluationSet, machine: Machine) -
         return set()
     image, label = pictures[0]
     batch = image[None].to(machine.device, memory_format=machine.memory_format)
-    with preserve_state(model), use_domain(model, data.domain), machine.autocast(), noted_reads(model) as names:
-        predict_under(data.config, model, batch, (label.shape[0], label.shape[1]))
+    network = scored_network(model, data.config.network)
+    with preserve_state(model), use_domain(network, data.domain), machine.autocast(), noted_reads(model) as names:
+        predict_under(data.config, network, batch, (label.shape[0], label.shape[1]))
     return names
+
+
+def find_network(model: nn.Module, name: str | None) -> nn.Module:
+    """The child of this name, or for None the model. ConfigError for a child that is not there or is no segmenter."""
+    if name is None:
+        return model
+    possible = {key: child for key, child in model.named_children() if hasattr(child, "num_classes") and hasattr(child, "align_corners")}
+    if name not in possible:
+        said = near_matches(name, possible) if possible else "; no child of the model states its classes"
+        raise ConfigError(f"the model of this round has no network {name!r}{said}")
+    return possible[name]
+
+
+def has_begun(network: nn.Module) -> bool:
+    """Whether a network holds weights to be scored: a teacher that was never updated is as built."""
+    return not isinstance(network, Teacher) or network.count > 0
+
+
+def scored_network(model: nn.Module, name: str | None) -> nn.Module:
+    """The network that is scored: the model itself in place of a teacher that was never updated, which would be its copy."""
+    network = find_network(model, name)
+    return network if has_begun(network) else model
 
 
 @contextmanager
 def watched_outputs(model: nn.Module) -> Iterator[Tensor]:
     """A flag on the CPU or the device that is set once logits or features were not finite; nothing waits for it."""
-    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    device = next((value.device for value in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     broken = torch.zeros((), dtype=torch.bool, device=device)
 
     def look(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -131,15 +155,17 @@ def predict_under(protocol: EvaluationConfig, model: nn.Module, image: Tensor, s
 
 def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, chosen: str) -> dict[str, Any]:
     """Everything about an evaluation that changes its number; `chosen` says how the checkpoint was picked."""
-    config = data.config
+    config, network = data.config, find_network(model, data.config.network)
     which = {name: getattr(config, name) for name in get_dataset(config.dataset).settings}
     protocol = {
         "dataset": config.dataset, "domain": data.domain, "split": config.split, **which, "images": len(data.table), "label_space": data.space.name,
-        "head_classes": int(cast("int", model.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
-        "upsample": config.upsample, "align_corners": bool(model.align_corners) if config.align_corners is None else config.align_corners,
+        "head_classes": int(cast("int", network.num_classes)), "head": config.head or "logits", "size": config.size, "interpolation": config.interpolation,
+        "upsample": config.upsample, "align_corners": bool(network.align_corners) if config.align_corners is None else config.align_corners,
         "scales": config.scales, "flip": config.flip, "window": config.window, "stride": config.stride, "absent": config.absent,
         "precision": "float32" if machine.amp == "off" else machine.amp, "checkpoint": chosen,
     }  # fmt: skip
+    if config.network is not None:
+        protocol["network"] = config.network if has_begun(network) else f"the model itself, since {config.network} was never updated"
     if data.quick is not None:
         protocol["quick"] = data.quick  # steps were divided by this: a score of no worth
     return {name: list(value) if isinstance(value, tuple) else value for name, value in protocol.items()}  # as JSON reads it back

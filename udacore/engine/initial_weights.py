@@ -17,6 +17,7 @@ from udacore.engine.parts import part_of, present_parts
 from udacore.engine.rounds import Round
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
+from udacore.models import Teacher
 from udacore.models.domain_argument import accept_domain
 from udacore.models.weights import load_children, load_initial, load_state, read_state
 from udacore.plugins import label_errors
@@ -49,6 +50,9 @@ def load_initial_weights(round: Round, model: nn.Module) -> None:
         else:
             state, origin = _find_state(round, part, weights)
             _load_part(round, model, part, state, origin)
+    for module in model.children():
+        if isinstance(module, Teacher) and module.count == 0:
+            module.fill(model)  # it was built before any weights were there; its first update copies them again
 
 
 def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:

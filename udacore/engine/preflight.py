@@ -15,7 +15,7 @@ from udacore.config.references import Best, File, Folder, OfRound, images_of, la
 from udacore.config.resolve import STREETS, load_config
 from udacore.config.schema import Config, RoundConfig
 from udacore.data.sanity import check_pairs, describe_orientations
-from udacore.engine.evaluation import EvaluationSet
+from udacore.engine.evaluation import EvaluationSet, find_network
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.initial_weights import build_model
 from udacore.engine.parts import create_optimizer
@@ -72,15 +72,17 @@ def try_optimizers(name: str, config: RoundConfig) -> None:
 
 
 def try_head(round: Round, data: EvaluationSet) -> None:
-    """ConfigError if the output that is to be scored is none of the model's: else that would be said after the last step."""
-    head = data.config.head
-    if head in (None, "logits"):
+    """ConfigError if the network or the output to be scored is none of the model's: else that would be said after the last step."""
+    head, name = data.config.head, data.config.network
+    if head in (None, "logits") and name is None:
         return
     model = build_model(round, round.info())
-    if head in getattr(model, "head_names", ()):
+    with prefix_errors(f"rounds.{round.name}.evaluate.{data.name}.network: "):
+        network = find_network(model, name)
+    if head in (None, "logits", *getattr(network, "head_names", ())):
         return
-    with preserve_state(model), use_domain(model, data.domain), prefix_errors(f"rounds.{round.name}.evaluate.{data.name}.head: "):
-        predict_label(model, torch.zeros(1, 3, 64, 64), (64, 64), head=head)
+    with preserve_state(model), use_domain(network, data.domain), prefix_errors(f"rounds.{round.name}.evaluate.{data.name}.head: "):
+        predict_label(network, torch.zeros(1, 3, 64, 64), (64, 64), head=head)
 
 
 def _expected(round: Round) -> str:

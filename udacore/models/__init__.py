@@ -17,6 +17,7 @@ from udacore.models.normalization import (
     use_domain,
 )
 from udacore.models.resnet import BasicBlock, Bottleneck, ResNet, ResNetSettings
+from udacore.models.teacher import Teacher
 from udacore.models.vgg import VGG16
 from udacore.models.weights import Loaded, load_children, load_initial, load_state
 
@@ -41,6 +42,7 @@ __all__ = [
     "Segmenter",
     "StoredBatchNorm2d",
     "SyncBatchNorm2d",
+    "Teacher",
     "build_segmenter",
     "convert_checkpoint",
     "join_files",

@@ -11,7 +11,6 @@ Letters: N images, K classes, H x W the image's size in pixels.
 from __future__ import annotations
 
 import zlib
-from copy import deepcopy
 from math import exp
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from udacore import ConfigError, MethodSettings, hookimpl, option, ranks
 from udacore.config.schema import ModelConfig
 from udacore.interface import IGNORE, Losses, RoundInfo, Step
 from udacore.losses import cross_entropy, upsample
-from udacore.models import build_segmenter
+from udacore.models import Teacher, build_segmenter
 
 UDACORE_API = 1
 """The version of the hooks that this is written for."""
@@ -50,7 +49,7 @@ class Settings(MethodSettings):
     """What users may choose, under `method:`."""
 
     weight: float = option(1.0, "weight of the loss on mixed images", at_least=0)
-    alpha: float = option(0.999, "what the teacher keeps of itself in a step; at most 1 - 1 / (step + 1)", at_least=0, at_most=1)
+    alpha: float = option(0.999, "what the teacher keeps of itself in an update; at most 1 - 1 / (updates + 1)", at_least=0, at_most=1)
     threshold: float = option(0.968, "probability from which a pixel of the teacher's counts as sure", at_least=0, at_most=1)
     share: float = option(0.5, "share of a source image's classes that is pasted, rounded up", at_least=0, at_most=1)
     ignore_top: int = option(0, "upper rows of the target input whose pseudo labels count nothing", at_least=0)
@@ -61,10 +60,10 @@ class Settings(MethodSettings):
 
 
 @hookimpl
-def build_model(architecture: ModelConfig, round: RoundInfo) -> nn.Module:
-    """The core's segmenter, and its `teacher`, which is memory: buffers, that no optimiser sees and old files may lack."""
+def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo) -> nn.Module:
+    """The core's segmenter, and its `teacher`."""
     model: nn.Module = build_segmenter(architecture, len(round.classes))
-    model.teacher = remembered(model)
+    model.teacher = Teacher(model, settings.alpha)
     return model
 
 
@@ -74,8 +73,8 @@ def target_loss(step: Step) -> Losses:
     model, settings, source, target = step.model, step.settings, step.source, step.target
     if target is None:
         return {}
-    if step.micro == 0:  # The optimiser has stepped since the last time; weights were loaded before the first.
-        follow(model.teacher, model, min(1 - 1 / (step.index + 1), settings.alpha))
+    if step.micro == 0:  # the optimiser has stepped since the last time
+        model.teacher.update(model)
     pseudo = pseudo_labels(model.teacher, target.image, target.valid, settings)
     step.record("sure", pseudo.sure)
     image, label, weight = target.image, pseudo.label, pseudo.weight
@@ -92,28 +91,7 @@ def target_loss(step: Step) -> Losses:
     return {"mixed": settings.weight * cross_entropy(logits, label, weight=weight)}
 
 
-# The teacher
-
-
-def remembered(model: nn.Module) -> nn.Module:
-    """A copy of `model` whose parameters are buffers."""
-    copy = deepcopy(model)
-    for module in copy.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            delattr(module, name)
-            module.register_buffer(name, parameter.detach())
-    return copy
-
-
-@torch.no_grad()
-def follow(teacher: nn.Module, model: nn.Module, alpha: float) -> None:
-    """Move the teacher's weights, in place, to alpha x teacher + (1 - alpha) x model; 0 copies statistics of batch norm too."""
-    weights, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    for name, mine in teacher.named_buffers():
-        if name in weights:
-            mine.lerp_(weights[name], 1 - alpha)
-        elif alpha == 0:
-            mine.copy_(buffers[name])
+# The teacher's labels
 
 
 class Pseudo(NamedTuple):

@@ -30,7 +30,7 @@ from udacore.engine.machine.device import Machine
 from udacore.engine.machine.footprint import check_protocol
 from udacore.engine.machine.main_rank import as_user_error
 from udacore.engine.results.predicted_files import PredictedFiles
-from udacore.engine.results.scoring import choose_checkpoint, load_model, open_session
+from udacore.engine.results.scoring import choose_checkpoint, load_model, open_session, require_network
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.files import name_file
 from udacore.labels import LabelSpace, colorize
@@ -84,14 +84,17 @@ class Predictor:
 
 @contextlib.contextmanager
 def open_predictor(
-    config: Config, method: Method, *, folder: Path | None = None, only: str | None = None, checkpoint: Path | None = None, data: str | None = None
+    config: Config, method: Method, *, folder: Path | None = None, only: str | None = None, checkpoint: Path | None = None, data: str | None = None,
+    network: str | None = None,
 ) -> Iterator[Predictor]:
     """The model of a round, ready for images; no data set is opened.
 
     folder, only, checkpoint  as `score_checkpoint` takes them
     data                      name of the evaluation set whose protocol counts; default: the first of the target, else the first
 
-    ConfigError for an unknown round or set, UdaError if the round is not finished.
+    network                   child of the model that labels in its place, such as `teacher`; default: as the protocol says
+
+    ConfigError for an unknown round, set or network, UdaError if the round is not finished.
     """
     name, path = choose_checkpoint(config, folder, only, checkpoint)
     protocols = config.rounds[name].evaluate
@@ -99,12 +102,14 @@ def open_predictor(
         raise ConfigError(f"--set: round {name!r} has no evaluation set {data!r}{near_matches(data, protocols)}")
     on_target = [key for key, entry in protocols.items() if entry.domain in (None, "target")]
     protocol = protocols[data] if data else protocols[(on_target or list(protocols))[0]] if protocols else EvaluationConfig()
+    protocol = protocol if network is None else attrs.evolve(protocol, network=network)
     with open_session(config, method, folder) as session:
         check_protocol(protocol, "evaluate", len(session.rounds[name].space.classes))
         model, _ = load_model(session, name, path)
+        chosen = require_network(model, protocol.network, path)
         yield Predictor(
-            model=model.eval(), protocol=protocol, domain=protocol.domain or "target", pixels=config.rounds[name].pixels,
-            space=session.rounds[name].space, machine=session.machine, key=f"{digest(model.state_dict())} {_digest_of(protocol)}",
+            model=chosen.eval(), protocol=protocol, domain=protocol.domain or "target", pixels=config.rounds[name].pixels,
+            space=session.rounds[name].space, machine=session.machine, key=f"{digest(chosen.state_dict())} {_digest_of(protocol)}",
         )  # fmt: skip
 
 

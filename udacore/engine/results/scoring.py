@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from udacore.config.references import SEGMENTER
 from udacore.config.schema import Config
-from udacore.engine.evaluation import Result, describe_protocol, evaluate
+from udacore.engine.evaluation import Result, describe_protocol, evaluate, find_network, has_begun
 from udacore.engine.files.checkpoint import Checkpoints, parse_checkpoint, read_tensors
 from udacore.engine.files.checkpoint_form import is_count
 from udacore.engine.files.run_folder import RunFolder, round_label
@@ -98,6 +98,8 @@ class _Scorer:
         found = session.rounds[self.name].evaluation_sets()
         if not found:
             raise ConfigError(f"round {self.name!r} has no evaluation set; add one, such as evaluate.target.dataset=cityscapes")
+        for data in found[:sets]:
+            require_network(model, data.config.network, path)
         chosen = f", best on {config.rounds[self.name].best_on or found[0].name}" if origin.is_best else ""
         return [
             Result(
@@ -138,6 +140,25 @@ def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, Orig
         raise UdaError(f"{path}: its weights are not finite: {list_names(broken)}")
     machine = session.machine
     return model.to(machine.device).to(memory_format=machine.memory_format), origin
+
+
+def require_network(model: nn.Module, name: str | None, path: Path) -> nn.Module:
+    """The network that is asked for. ConfigError if there is none of that name, UdaError if the file holds no weights of it."""
+    network = find_network(model, name)
+    if not has_begun(network):
+        raise UdaError(f"{path}: its {name} was never updated, so it has no weights of its own; do without network={name}")
+    return network
+
+
+def with_network(config: Config, network: str | None) -> Config:
+    """The configuration with this child scored in all sets of all rounds; None leaves it."""
+    if network is None:
+        return config
+    rounds = {
+        name: attrs.evolve(round, evaluate={key: attrs.evolve(entry, network=network) for key, entry in round.evaluate.items()})
+        for name, round in config.rounds.items()
+    }
+    return attrs.evolve(config, rounds=rounds)
 
 
 def _read(session: Session, path: Path, model: nn.Module) -> tuple[dict[str, Tensor], Origin]:
