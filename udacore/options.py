@@ -35,7 +35,8 @@ def option(
     help      one line for users: effect and unit
     factory   makes the default, for mappings and nested settings
     at_least, above, at_most, below   bounds of a number (or of each number of a tuple); None is not checked
-    choices   gives the possible texts where they depend on what is installed, else use a Literal; excludes bounds
+    choices   gives the possible texts where they depend on what is installed, else use a Literal; excludes bounds. One that
+              ends with NAME, such as `timm:NAME`, stands for all that begin as it does
     keyed     for a mapping whose key names the settings class of its value (`resize`, `resize-2`)
 
     Field names with a trailing underscore are written without it in files (`from_` is `from`).
@@ -67,7 +68,8 @@ def _check_choice(choices: Callable[[], Sequence[str]]) -> Callable[..., None]:
     """A validator: ValueError for a text that is not among the choices."""
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value not in choices():
+        beginnings = tuple(word.removesuffix("NAME") for word in choices() if word.endswith(":NAME"))
+        if value not in choices() and not (isinstance(value, str) and beginnings and value.startswith(beginnings) and value not in beginnings):
             near = near_matches(str(value), choices())
             near = near if near.startswith("; did you mean") else ""
             raise ValueError(f"must be {' or '.join(choices())}, got {value!r}{near}")

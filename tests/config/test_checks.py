@@ -58,7 +58,7 @@ def problem_of(tmp_path: Path, *overrides: str) -> str:
         ("rounds.adapt.weights=round adapt", "rounds.adapt.weights: the round 'adapt' does not come before this one; earlier: source"),
         ("rounds.adapt.weights={critik: best}", "rounds.adapt.weights.critik: no such part; did you mean 'critic'?"),
         ("rounds.adapt.weights={critic: bst}", "rounds.adapt.weights.critic: must be initial, previous, best"),
-        ("initial=imagnet", "initial: must be imagenet, random or a file, got 'imagnet'; did you mean 'imagenet'?"),
+        ("initial=imagnet", "initial: must be imagenet, timm, random or a file, got 'imagnet'; did you mean 'imagenet'?"),
         ("initial={critik: random}", "initial.critik: no such part; did you mean 'critic'?"),
         ("rounds.source.steps=0", "rounds.source.steps: 0 means that the work was done elsewhere: give weights"),
         ("rounds.source.steps=0 epochs", "rounds.source.steps: 0 means that the work was done elsewhere: give weights"),

@@ -127,6 +127,6 @@ def test_norm_takes_the_place_of_the_mode() -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model\.name: 'smal'; did you mean 'small'"):
-        build_segmenter(ModelConfig(name="smal"), 3)
+    with pytest.raises(ValueError, match=r"must be .* or timm:NAME, got 'smal'; did you mean 'small'"):
+        ModelConfig(name="smal")
     assert set(BUILDERS) == {"deeplab-resnet101", "deeplab-vgg16", "small"}

@@ -18,13 +18,16 @@ from udacore.config.references import (
     WEIGHTS,
     Best,
     File,
+    ImageNet,
     Initial,
     OfRound,
     Previous,
+    Timm,
+    list_weights,
     parse_initial,
     parse_weights,
 )  # fmt: skip
-from udacore.config.schema import COUNTS, DataConfig, PartConfig, RoundConfig
+from udacore.config.schema import COUNTS, TIMM, DataConfig, ModelConfig, PartConfig, RoundConfig
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
 from udacore.places import exists, names_package
@@ -56,7 +59,7 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     """
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
-    found += check_names(config)
+    found += [*check_names(config), *(check_network(config, first=not earlier) if "model" not in broken else ())]
     found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
     if not broken:
         found += check_method(config)
@@ -64,6 +67,24 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
         key = problem.path.partition(".")[0].partition("[")[0]
         if not {key, DEPENDS.get(key), "parts" if key == "weights" else key} & set(broken):
             yield Problem(f"rounds.{name}.{problem.path}", problem.text)
+
+
+TIMM_ONLY = ("head", "width", "out_indices", "options")
+
+
+def check_network(config: RoundConfig, first: bool) -> Iterator[Problem]:
+    """Settings of timm's networks stand beside one of these, and each network begins with weights that it can have."""
+    model, is_timm = config.model, config.model.name.startswith(TIMM)
+    for name in () if is_timm else TIMM_ONLY:
+        if getattr(model, name) != getattr(ModelConfig(), name):
+            yield Problem(f"model.{name}", f"is for networks of timm, such as {TIMM}convnext_tiny; {model.name!r} has its own")
+    for place, weights in list_weights(config, first=first):
+        if place not in ("initial", f"initial.{SEGMENTER}"):
+            continue
+        if is_timm and weights == ImageNet():
+            yield Problem(place, f"imagenet means torchvision's weights, which {model.name} has not; possible: timm, random, a file")
+        elif not is_timm and weights == Timm():
+            yield Problem(place, f"timm has no weights of {model.name!r}; possible: imagenet, random, a file")
 
 
 def check_names(config: RoundConfig) -> Iterator[Problem]:
@@ -178,7 +199,7 @@ def check_weights(config: RoundConfig, earlier: Sequence[str], names: Sequence[s
     for path, word in by_part("initial", config.initial).items():
         if isinstance(parse_initial(word), File) and not is_path(word):
             near = near_matches(word, list(INITIAL))
-            yield Problem(path, f"must be imagenet, random or a file, got {word!r}{near if 'mean' in near else ''}")
+            yield Problem(path, f"must be imagenet, timm, random or a file, got {word!r}{near if 'mean' in near else ''}")
     if str(config.steps).split(" ")[0] in NO_STEPS and all(parse_weights(word) == Initial() for word in words.values()):
         yield Problem("steps", "0 means that the work was done elsewhere: give weights (a file, or an earlier round), or a number of steps")
 

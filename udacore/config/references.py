@@ -56,6 +56,11 @@ class ImageNet:
 
 
 @attrs.frozen
+class Timm:
+    """timm's weights of one of its networks."""
+
+
+@attrs.frozen
 class Random:
     """The weights as the model was built."""
 
@@ -83,12 +88,12 @@ class Folder:
 
 
 Weights = Initial | Previous | Best | OfRound | File
-InitialWeights = ImageNet | Random | File
+InitialWeights = ImageNet | Timm | Random | File
 Labels = NoLabels | OfRound | Folder
 Images = Own | OfRound | Folder
 
 WEIGHTS: dict[str, Weights] = {"initial": Initial(), "previous": Previous(), "best": Best()}
-INITIAL: dict[str, InitialWeights] = {"imagenet": ImageNet(), "random": Random()}
+INITIAL: dict[str, InitialWeights] = {"imagenet": ImageNet(), "timm": Timm(), "random": Random()}
 RESERVED = ("own", "none", "make", *WEIGHTS)
 """Words that stand where a round's name may stand: no round has one of them as its name."""
 

@@ -96,11 +96,24 @@ class PixelConfig:
     std: tuple[float, float, float] = option((0.229, 0.224, 0.225), "divides each channel", above=0)
 
 
+TIMM = "timm:"
+"""Begins the names of networks that the library timm makes."""
+
+NETWORKS = ("deeplab-resnet101", "deeplab-vgg16", "small", f"{TIMM}NAME")
+"""What `model.name` may be."""
+
+
 @attrs.frozen(kw_only=True)
 class ModelConfig:
     """The segmenter, where the method does not build its own."""
 
-    name: Literal["deeplab-resnet101", "deeplab-vgg16", "small"] = option("deeplab-resnet101", "network")
+    name: str = option("deeplab-resnet101", "network; timm:NAME is any of timm's that gives feature maps", choices=lambda: NETWORKS)
+    head: Literal["aspp", "daformer", "linear"] | None = option(
+        None, "timm only: DeepLab-V2's (the default), DAFormer's fusion of all maps, or one 1x1 convolution"
+    )
+    width: int = option(256, "timm only: channels of the map that daformer makes", at_least=1, at_most=2**14)
+    out_indices: tuple[int, ...] = option((), "timm only: which maps the head gets; default: for daformer those from stride 4 on, else the last")
+    options: dict[str, Any] = option(factory=dict, help="timm only: further arguments of timm.create_model, such as drop_path_rate")
     batch_norm: Literal["train", "eval", "frozen", "frozen-no-epsilon", "live", "domain"] = option(
         "train",
         "train: batch statistics, synchronised over processes; eval: stored statistics, affine trained; frozen: nothing "
@@ -198,7 +211,7 @@ class RoundConfig:
     weights_except: tuple[str, ...] = option(
         (), "children of the model that stay as built whatever the weights hold, such as [classifier] for other classes"
     )
-    initial: str | dict[str, str] = option("imagenet", "imagenet, random, or part -> word or file: where `initial` weights come from")
+    initial: str | dict[str, str] = option("imagenet", "imagenet, timm, random, or part -> word or file: where `initial` weights come from")
     initial_sha256: str | None = option(None, "SHA-256 of the segmenter's initial file, or its first digits; default: those in its name")
     keep: Literal["last", "best"] = option("last", "which model a round ends with")
     best_on: str | None = option(None, "evaluation set by which `best` is chosen; default: the first")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, Random, initial_of, weights_of
+from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, Random, Timm, initial_of, weights_of
 from udacore.config.schema import RoundConfig
 from udacore.engine.hook_results import check_model
 from udacore.engine.machine.build_memory import CountedAllocation
@@ -60,7 +60,7 @@ def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
     weights = initial_of(config, part)
     if isinstance(weights, Random):
         return
-    word = weights.word if isinstance(weights, File) else "imagenet"
+    word = weights.word if isinstance(weights, File) else "timm" if isinstance(weights, Timm) else "imagenet"
     if part == SEGMENTER:
         load_initial(model, word, config.model, config.initial_sha256, leave=config.weights_except)
     else:

@@ -18,6 +18,7 @@ from udacore.data.sanity import check_pairs, describe_orientations
 from udacore.engine.evaluation import EvaluationSet, find_network
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.initial_weights import build_model
+from udacore.engine.input_sizes import try_sizes
 from udacore.engine.parts import create_optimizer
 from udacore.engine.rounds import Round, Session
 from udacore.errors import ConfigError, UdaError, list_names
@@ -44,6 +45,7 @@ def check_run(session: Session, *, anew: bool = True) -> None:
         if not anew and session.checkpoints.exists(round.steps_label):
             continue  # on resume: all was read
         try_optimizers(name, config)
+        try_sizes(round)
         for data in round.evaluation_sets():
             try_head(round, data)
             for subset in data.config.subsets:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from udacore.config.schema import ModelConfig
-from udacore.errors import ConfigError, near_matches
+from udacore.config.schema import TIMM, ModelConfig
 from udacore.models.deeplab import DeepLabHead, Segmenter
 from udacore.models.normalization import NormFactory, make_batch_norm
 from udacore.models.resnet import ResNet, ResNetSettings
@@ -63,12 +62,13 @@ def build_segmenter(architecture: ModelConfig, num_classes: int, *, norm: NormFa
     """The segmenter that `architecture` names, with random weights drawn from torch's generator.
 
     `norm` makes the normalisation layers in place of those of `architecture.batch_norm`.
-    Raises ConfigError for an unknown name.
+    Raises ConfigError for what timm does not take.
     """
-    builder = BUILDERS.get(architecture.name)
-    if builder is None:
-        raise ConfigError(f"model.name: {architecture.name!r}{near_matches(architecture.name, BUILDERS)}")
-    return builder(num_classes, norm or make_batch_norm(architecture.batch_norm))
+    if architecture.name.startswith(TIMM):
+        from udacore.models.timm_backbones import build_timm
+
+        return build_timm(architecture, num_classes, norm or make_batch_norm(architecture.batch_norm))
+    return BUILDERS[architecture.name](num_classes, norm or make_batch_norm(architecture.batch_norm))
 
 
 def recognize_network(state: Mapping[str, Tensor]) -> tuple[str, int] | None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from udacore.errors import ConfigError, list_names
 from udacore.models.resnet import ResNet
+from udacore.models.timm_backbones import TimmBackbone
 from udacore.models.vgg import VGG16
 
 State = Mapping[str, Tensor]
@@ -115,6 +116,8 @@ def _vgg_key(key: str) -> str:
 
 def describe_expected(backbone: nn.Module | None) -> str:
     """Which files fit a backbone, for messages; with the address of a family that is not fetched by itself."""
+    if isinstance(backbone, TimmBackbone):
+        return f"timm's weights of {backbone.recipe.name} (.safetensors or .pth) or a udacore checkpoint"
     accepted = accepted_families(backbone)
     names = " or ".join(accepted) or "a udacore checkpoint: this network has no ImageNet weights, use initial: random"
     depth = next((family.rpartition("-")[2] for family in accepted if family.startswith(DEEP_RESNET)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import re
 import warnings
@@ -33,6 +34,8 @@ def load_plain(path: Path) -> Any:
         raise ValueError(f"it cannot be read: {error.strerror}") from error
     if damage is not None:
         raise ValueError(f"damaged: {damage}")
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch comments on files that it is about to refuse
@@ -50,6 +53,17 @@ def load_plain(path: Path) -> Any:
         if odd is not None:
             raise ValueError(f"{one_line(key, 150) or 'it'} is {odd}; {ASKED}")
     return content
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, which holds nothing else."""
+    try:
+        loaded: dict[str, Tensor] = importlib.import_module("safetensors.torch").load_file(path)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed, which reads such files: pip install 'udacore[timm]'") from error
+    except Exception as error:  # its errors are of a kind of its own
+        raise ValueError(f"damaged, or not written by safetensors: {one_line(str(error), 100)}") from error
+    return loaded
 
 
 def _tensors_in(content: object) -> Iterator[tuple[str, Tensor]]:

@@ -30,6 +30,8 @@ from udacore.models.families import (
 )
 from udacore.models.fitting import describe_mismatch, find_unequal, reshape_buffers
 from udacore.models.plain_files import load_plain
+from udacore.models.timm_backbones import TimmBackbone
+from udacore.models.timm_weights import read_pretrained
 from udacore.models.unwrapping import unwrap
 from udacore.places import find_place, is_file
 
@@ -59,8 +61,8 @@ def load_initial(
     """Fill the segmenter with initial weights, in place.
 
     model         a module whose children `backbone` and `classifier` are those of `build_segmenter`
-    source        imagenet (torchvision's file, fetched once into TORCH_HOME), random (as built), or a file: ImageNet weights of
-                  a family that fits, or a udacore checkpoint
+    source        imagenet (torchvision's file, fetched once into TORCH_HOME), timm (its weights, through its caches), random
+                  (as built), or a file: ImageNet weights of a family that fits, or a udacore checkpoint
     architecture  which network it is
     sha256        digest of the file, or its first digits; by default those in the file's name, as in `-63fe2227.pth`
 
@@ -71,6 +73,10 @@ def load_initial(
     if source == "random":
         return Loaded(where="random")
     backbone = getattr(model, "backbone", None)
+    if source == "timm" and not isinstance(backbone, TimmBackbone):
+        raise ConfigError("initial: timm: this round's network is none of timm's; possible: imagenet, random, a file")
+    if source == "timm" and isinstance(backbone, TimmBackbone):
+        return _load_timm(backbone, None, None)
     if source == "imagenet":
         if any(name.startswith(DEEP_RESNET) for name in accepted_families(backbone)):
             raise ConfigError(f"initial: imagenet: torchvision's weights do not fit this network; give a file: {describe_expected(backbone)}")
@@ -87,12 +93,21 @@ def load_initial(
         left = tuple(key for key in state if key not in held)
         loaded = load_children(model, held, where=where)
         return attrs.evolve(loaded, family=family, unexpected=loaded.unexpected + left)
+    if isinstance(backbone, TimmBackbone):
+        return _load_timm(backbone, where, state)
     origin = f"{where} ({family})"
     spared = {key: value for key, value in backbone.state_dict().items() if key.startswith(untouched_by_imagenet(backbone))}
     loaded = load_state(backbone, {**spared, **convert_backbone(state, family, backbone, where)}, where=origin)
     if loaded.missing or loaded.unexpected:
         raise ConfigError(describe_mismatch(origin, loaded.missing, loaded.unexpected))
     return Loaded(where=where, family=family, missing=tuple(spared))
+
+
+def _load_timm(backbone: TimmBackbone, where: str | None, state: State | None) -> Loaded:
+    """Fill the network of timm; the neck stays as built. `state`: of the file at `where`; None: timm's own weights."""
+    origin = where or f"timm:{backbone.recipe.name}"
+    loaded = load_state(backbone.net, read_pretrained(backbone, where, state), where=origin)
+    return attrs.evolve(loaded, family="timm", missing=(*loaded.missing, *backbone.neck.state_dict()))
 
 
 def load_children(model: nn.Module, state: State, *, where: str) -> Loaded:

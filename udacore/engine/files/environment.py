@@ -16,6 +16,7 @@ import attrs
 import torch
 
 from udacore import ranks
+from udacore.config.schema import TIMM
 from udacore.data.prints import count_differences, prints_of
 from udacore.data.tables import ImageTable
 from udacore.engine.files.json_files import read_environment
@@ -27,7 +28,7 @@ from udacore.errors import ConfigError
 from udacore.files import write_text
 from udacore.plugins import Method
 
-DECISIVE = ("udacore", "torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "pillow")
+DECISIVE = ("udacore", "torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "pillow", "timm")
 """Distributions that compute or read images: another version may give another outcome."""
 _OTHERS = ("pluggy", "attrs")
 
@@ -97,7 +98,9 @@ def look(session: Session, *, resume: bool, anyway: bool, only: str | None = Non
 
 def describe(session: Session) -> dict[str, Any]:
     """What a reader needs to repeat the run, and what tells whether it can be gone on with."""
-    versions = {name: metadata.version(name) for name in (*DECISIVE, *_OTHERS) if _is_installed(name)}
+    uses_timm = any(round.model.name.startswith(TIMM) for round in session.config.rounds.values())
+    names = (name for name in (*DECISIVE, *_OTHERS) if name != "timm" or uses_timm)
+    versions = {name: metadata.version(name) for name in names if _is_installed(name)}
     device, method = session.machine.device, session.method
     return {
         "versions": {**versions, "python": platform.python_version()},
