@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from udacore import metrics
-from udacore.metrics import confusion_matrix, format_scores, score
+from udacore.metrics import confusion_matrix, f1_of, format_scores, mean_of, score
 
 
 def random_maps(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,18 +89,30 @@ def test_counts_above_the_precision_of_float32_are_exact() -> None:
 def test_table_for_terminals_has_a_line_for_each_class() -> None:
     rows = {"source": score(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])), "adapt": score(np.eye(3, dtype=np.int64), subsets={"13": [0]})}
     assert format_scores(rows, ["road", "sky", "car"]).splitlines() == [
-        "         source  adapt",
-        "road       75.0  100.0",
-        "sky        80.0  100.0",
-        "car           -  100.0",
-        "mIoU       77.5  100.0",
-        "mIoU 13       -  100.0",
+        "         source    F1  adapt     F1",
+        "road       75.0  85.7  100.0  100.0",
+        "sky        80.0  88.9  100.0  100.0",
+        "car           -     -  100.0  100.0",
+        "mIoU       77.5  87.3  100.0  100.0",
+        "mIoU 13       -        100.0",
     ]
 
 
 def test_table_for_a_page_has_a_line_for_each_name() -> None:
     table = format_scores({"adapt": score(np.array([[3, 1], [0, 4]]))}, ["road", "sky"], style="markdown")
-    assert table.splitlines() == ["|  | road | sky | mIoU |", "| --- | ---: | ---: | ---: |", "| adapt | 75.0 | 80.0 | 77.5 |"]
+    lines = ["|  | road | sky | mIoU |", "| --- | ---: | ---: | ---: |", "| adapt | 75.0 | 80.0 | 77.5 |", "| adapt F1 | 85.7 | 88.9 | 87.3 |"]
+    assert table.splitlines() == lines
+
+
+@pytest.mark.parametrize("absent", ["nan", "zero"])
+def test_f1_is_twice_the_hits_by_labelled_and_predicted_pixels(absent: str) -> None:
+    confusion = np.array([[5, 2, 0, 0], [1, 7, 0, 3], [0, 0, 0, 0], [2, 0, 0, 0]])
+    scores = score(confusion, absent=absent)  # type: ignore[arg-type]
+    expected = [2 * 5 / (7 + 8), 2 * 7 / (11 + 9), math.nan if absent == "nan" else 0.0, 0.0]
+    assert scores.f1 == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert scores.mean_f1 == pytest.approx(sum(expected[:2]) / (3 if absent == "nan" else 4), abs=1e-9)
+    assert f1_of(scores.iou) == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert mean_of([math.nan, 0.5, 1.0]) == 0.75
 
 
 def test_the_documented_example_holds() -> None:

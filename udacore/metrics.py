@@ -1,4 +1,4 @@
-"""Scores from label maps: confusion matrix, IoU, accuracies, and tables of them. Does not import torch."""
+"""Scores from label maps: confusion matrix, IoU, F1, accuracies, and tables of them. Does not import torch."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class Scores:
     counted         number of classes in `miou`: all for the rule "zero", those with a union for "nan"
     absent          the rule: a class in neither labels nor predictions counts as "zero", or is left out ("nan")
     subsets         mean IoU over subsets of the classes, by name
+    f1              of each class: twice the hits by the labelled and the predicted pixels, also called Dice; alike
+    mean_f1         mean of `f1` over the `counted` classes
     """
 
     iou: tuple[float, ...]
@@ -48,6 +50,8 @@ class Scores:
     counted: int
     absent: Absent
     subsets: Mapping[str, float] = attrs.field(factory=dict)
+    f1: tuple[float, ...] = ()
+    mean_f1: float = float("nan")
 
 
 def score(confusion: Tensor | np.ndarray, *, absent: Absent = "nan", subsets: Mapping[str, Sequence[int]] | None = None) -> Scores:
@@ -59,18 +63,25 @@ def score(confusion: Tensor | np.ndarray, *, absent: Absent = "nan", subsets: Ma
     """
     counts = np.asarray(confusion.cpu() if hasattr(confusion, "cpu") else confusion, dtype=np.float64)
     hit, labelled = counts.diagonal(), counts.sum(1)
-    union = labelled + counts.sum(0) - hit
-    iou, accuracy = _ratio(hit, union, absent), _ratio(hit, labelled, absent)
+    both = labelled + counts.sum(0)
+    iou, accuracy, f1 = _ratio(hit, both - hit, absent), _ratio(hit, labelled, absent), _ratio(2 * hit, both, absent)
     return Scores(
         iou=tuple(iou.tolist()),
         accuracy=tuple(accuracy.tolist()),
-        miou=_mean(iou),
-        mean_accuracy=_mean(accuracy),
+        miou=mean_of(iou),
+        mean_accuracy=mean_of(accuracy),
         pixel_accuracy=float(_ratio(hit.sum(), labelled.sum(), absent)),
         counted=int(np.isfinite(iou).sum()),
         absent=absent,
-        subsets={name: _mean(iou[list(indices)]) for name, indices in (subsets or {}).items()},
+        subsets={name: mean_of(iou[list(indices)]) for name, indices in (subsets or {}).items()},
+        f1=tuple(f1.tolist()),
+        mean_f1=mean_of(f1),
     )
+
+
+def f1_of(iou: Sequence[float]) -> tuple[float, ...]:
+    """F1 of each class from its IoU, for scores that were kept without: 2 IoU / (1 + IoU)."""
+    return tuple(2 * value / (1 + value) for value in iou)
 
 
 def _ratio(part: Any, whole: Any, absent: Absent) -> Any:
@@ -79,36 +90,43 @@ def _ratio(part: Any, whole: Any, absent: Absent) -> Any:
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of(values: Sequence[float] | np.ndarray) -> float:
     """Mean without the NaNs; NaN (and no warning) if nothing is left."""
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
+    given = np.asarray(values, np.float64)
+    given = given[~np.isnan(given)]
+    return float(given.mean()) if given.size else float("nan")
 
 
 def format_scores(rows: Mapping[str, Scores], classes: Sequence[str], *, style: Literal["text", "markdown"] = "text") -> str:
-    """A table of IoU in percent with one decimal; "-" for a class that is absent.
+    """A table of IoU and F1 in percent with one decimal; "-" for a class that is absent.
 
     rows     scores by the name of what was scored (a round, a run)
     classes  names of the K classes
-    style    text: a line for each class and a column for each name, for terminals; markdown: a line for each name
+    style    text: a line for each class and two columns for each name, for terminals; markdown: two lines for each name.
+             In the line or column mIoU the mean of F1 stands beside it; subsets have none
 
     >>> print(format_scores({"adapt": score(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))}, ["road", "sky", "car"]))
-          adapt
-    road   75.0
-    sky    80.0
-    car       -
-    mIoU   77.5
+          adapt    F1
+    road   75.0  85.7
+    sky    80.0  88.9
+    car       -     -
+    mIoU   77.5  87.3
     """
     subsets = list(dict.fromkeys(name for scores in rows.values() for name in scores.subsets))
     heads = [*classes, "mIoU", *(f"mIoU {name}" for name in subsets)]
-    columns = []
-    for scores in rows.values():
-        values = [*scores.iou, scores.miou, *(scores.subsets.get(name, float("nan")) for name in subsets)]
-        columns.append(["-" if np.isnan(value) else f"{100 * value:.1f}" for value in values])
+    columns: list[list[str]] = []
+    for name, scores in rows.items():
+        columns.append([name, *_percent([*scores.iou, scores.miou, *(scores.subsets.get(each, float("nan")) for each in subsets)])])
+        title = f"{name} F1" if style == "markdown" else "F1"
+        columns.append([title, *_percent([*(scores.f1 or f1_of(scores.iou)), scores.mean_f1]), *("" for _ in subsets)])
     if style == "markdown":
-        lines = [["", *heads], ["---", *("---:" for _ in heads)], *([name, *column] for name, column in zip(rows, columns, strict=True))]
+        lines = [["", *heads], ["---", *("---:" for _ in heads)], *columns]
         return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    return align([["", *rows], *([head, *cells] for head, *cells in zip(heads, *columns, strict=True))])
+    return align([[head, *cells] for head, *cells in zip(("", *heads), *columns, strict=True)])
+
+
+def _percent(values: Sequence[float]) -> list[str]:
+    return ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in values]
 
 
 def align(lines: Sequence[Sequence[str]], *, right: bool = True) -> str:

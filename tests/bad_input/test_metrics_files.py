@@ -64,6 +64,9 @@ KINDS: dict[str, tuple[Callable[[str], str | bytes], str]] = {
     "a rule of its own": (change(protocol={"absent": "one"}), "states no protocol"),
     "no set": (change(set="gone"), "set, step or counted is missing"),
     "a step of text": (change(step="5"), "set, step or counted is missing"),
+    "f1 of words": (change(f1={"road": "high"}), "f1 and mean_f1 must be numbers from 0 to 1"),
+    "f1 of other classes": (change(f1={"roads": 0.5}), "f1 and mean_f1 must be numbers from 0 to 1"),
+    "a mean f1 of 2": (change(mean_f1=2), "f1 and mean_f1 must be numbers from 0 to 1"),
     "no subsets": (change(subsets="gone"), "subsets must be numbers by name"),
 }
 

@@ -54,6 +54,22 @@ def test_runs_of_a_name_are_a_row_and_differences_are_paired_by_seed(runs: Path,
         assert rows["method-control"]["difference"][seed] == pytest.approx(each["method-control"] - each["base"])
 
 
+def test_f1_of_a_run_that_kept_none_follows_from_its_iou(runs: Path, tmp_path: Path, capsys: Capture) -> None:
+    folder = runs / "seed-1" / "base"
+    (told,) = json.loads(compare(capsys, folder, "--json")[1])
+    before = shutil.copytree(folder, tmp_path / "before" / "base")
+    rows = [json.loads(line) for line in (before / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("f1", None)
+        row.pop("mean_f1", None)
+    (before / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (found,) = json.loads(compare(capsys, before, "--json")[1])
+    (kept, again) = (each["seeds"]["1"] for each in (told, found))
+    assert 0 < kept["miou"] < kept["mean_f1"] < 1
+    assert again["mean_f1"] == pytest.approx(kept["mean_f1"], abs=1e-12)
+    assert again["f1"] == pytest.approx(kept["f1"], abs=1e-12)
+
+
 def test_the_table_shows_mean_deviation_and_each_seed(runs: Path, capsys: Capture) -> None:
     capsys.readouterr()
     _, out, err = compare(capsys, runs / "seed-1", runs / "seed-2")

@@ -42,13 +42,15 @@ def test_a_folder_gives_a_line_for_each_file_in_the_order_of_names(checkpoints: 
     out, err = score(capsys, "--checkpoint", str(checkpoints))
     header, *rows = list(csv.reader(io.StringIO(out)))
     assert header[:4] == ["iters", "mIoU", "road", "sidewalk"]
-    assert len(header) == 14
+    assert header[14:17] == ["mean F1", "F1 road", "F1 sidewalk"]
+    assert len(header) == 27
     assert [row[0] for row in rows] == ["", "2", "10"]
     for row, name in zip(rows, ("last.pt", "model_iter000002.pth", "model_iter000010.pth"), strict=True):
         alone = json.loads(score(capsys, "--checkpoint", str(checkpoints / name), "--json")[0])[0]
         assert alone["set"] == "target"
         assert float(row[1]) == alone["miou"]
-        assert [float(value) if value else None for value in row[2:]] == list(alone["iou"].values())
+        assert [float(value) if value else None for value in row[2:14]] == list(alone["iou"].values())
+        assert [float(value) if value else None for value in row[14:]] == [alone["mean_f1"], *alone["f1"].values()]
     best = max(rows, key=lambda row: float(row[1]))
     assert f"mIoU {100 * float(best[1]):.1f} on target" in err
 

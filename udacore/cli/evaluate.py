@@ -69,8 +69,9 @@ def show_table(rows: Iterable[tuple[int | None, Result]], as_json: bool) -> None
         if as_json or not is_first_process():
             continue
         if len(found) == 1:
-            table.writerow(["iters", "mIoU", *result.classes])
-        values = [result.scores.miou, *result.scores.iou]
+            table.writerow(["iters", "mIoU", *result.classes, "mean F1", *(f"F1 {name}" for name in result.classes)])
+        scores = result.scores
+        values = [scores.miou, *scores.iou, scores.mean_f1, *scores.f1]
         table.writerow(["" if iterations is None else iterations, *("" if math.isnan(value) else value for value in values)])
         sys.stdout.flush()
     if not is_first_process():

@@ -61,7 +61,9 @@ class Result:
             "iou": {name: _number(value) for name, value in zip(self.classes, scores.iou, strict=True)},
             "accuracy": [_number(value) for value in scores.accuracy], "mean_accuracy": _number(scores.mean_accuracy),
             "pixel_accuracy": _number(scores.pixel_accuracy), "counted": scores.counted,
-            "subsets": {name: _number(value) for name, value in scores.subsets.items()}, "protocol": self.protocol,
+            "subsets": {name: _number(value) for name, value in scores.subsets.items()},
+            "f1": {name: _number(value) for name, value in zip(self.classes, scores.f1, strict=True)},
+            "mean_f1": _number(scores.mean_f1), "protocol": self.protocol,
         }  # fmt: skip
 
 

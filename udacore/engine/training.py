@@ -234,6 +234,7 @@ def score_set(work: RoundInProgress, data: EvaluationSet, chosen: str) -> Result
     result = Result(round=work.name, step=work.step, set=data.name, scores=scores, classes=data.space.classes, protocol=protocol)
     session.tracker.note(result.row())
     board = {f"{data.name}/miou": scores.miou, **{f"{data.name}/iou/{c}": v for c, v in zip(result.classes, scores.iou, strict=True)}}
+    board[f"{data.name}/mean_f1"] = scores.mean_f1
     board = {name: value for name, value in board.items() if math.isfinite(value)}  # an absent class has no point
     session.tracker.board(board, work.round.offset + work.step)
     rehearsal = "" if data.quick is None else f", quick: steps divided by {data.quick}"

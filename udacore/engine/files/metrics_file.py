@@ -11,7 +11,7 @@ from typing import Any
 from udacore.engine.evaluation import Result
 from udacore.engine.files.run_folder import RunFolder
 from udacore.errors import DataError
-from udacore.metrics import Scores
+from udacore.metrics import Scores, f1_of, mean_of
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -64,6 +64,9 @@ def _find_problem(row: object) -> str | None:
         return "subsets must be numbers by name"
     if not _are_numbers(row.get(key) for key in ("miou", "mean_accuracy", "pixel_accuracy")):
         return "miou, mean_accuracy and pixel_accuracy must be numbers from 0 to 1"
+    f1 = row.get("f1", iou)  # runs of 0.1.0 have none
+    if not isinstance(f1, dict) or f1.keys() != iou.keys() or not _are_numbers([*f1.values(), row.get("mean_f1")]):
+        return "f1 and mean_f1 must be numbers from 0 to 1, one for each class and their mean"
     if not isinstance(protocol, dict) or protocol.get("absent") not in ("zero", "nan"):
         return "states no protocol"
     if not isinstance(row.get("set"), str) or not _is_count(row.get("step")) or not _is_count(row.get("counted")):
@@ -86,8 +89,10 @@ def read_result(row: dict[str, Any]) -> Result:
     def number(value: float | None) -> float:
         return math.nan if value is None else float(value)
 
+    iou = tuple(number(value) for value in row["iou"].values())
+    f1 = tuple(number(row["f1"][name]) for name in row["iou"]) if "f1" in row else f1_of(iou)
     scores = Scores(
-        iou=tuple(number(value) for value in row["iou"].values()),
+        iou=iou,
         accuracy=tuple(number(value) for value in row["accuracy"]),
         miou=number(row["miou"]),
         mean_accuracy=number(row["mean_accuracy"]),
@@ -95,6 +100,8 @@ def read_result(row: dict[str, Any]) -> Result:
         counted=row["counted"],
         absent=row["protocol"]["absent"],
         subsets={key: number(value) for key, value in row["subsets"].items()},
+        f1=f1,
+        mean_f1=number(row["mean_f1"]) if "mean_f1" in row else mean_of(f1),
     )
     return Result(
         round=row["round"], step=row["step"], set=row["set"], scores=scores, classes=tuple(row["iou"]), protocol=row["protocol"]

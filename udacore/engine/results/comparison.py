@@ -142,7 +142,7 @@ def format_difference(row: Row) -> str:
 
 
 def format_classes(rows: Sequence[Row], style: Style = "text") -> str:
-    """IoU of each class, mean over the seeds."""
+    """IoU and F1 of each class, mean over the seeds."""
     classes = next(iter(rows[0].runs.values())).classes
     return format_scores({row.name: _mean_scores([run.scores for run in row.runs.values()]) for row in rows}, classes, style=style)
 
@@ -168,12 +168,23 @@ def spread(values: Sequence[float], sign: str = "") -> str:
 
 
 def _mean_scores(scores: Sequence[Scores]) -> Scores:
-    """Scores whose IoUs are means over the seeds in which the class counts."""
-    values = np.array([one.iou for one in scores])
-    counts = (~np.isnan(values)).sum(0)
-    iou = np.divide(np.nansum(values, 0), counts, out=np.full(values.shape[1], np.nan), where=counts > 0)
+    """Scores whose IoUs and F1 are means over the seeds in which the class counts."""
+    iou, f1 = _mean_of_seeds([one.iou for one in scores]), _mean_of_seeds([one.f1 for one in scores])
     subsets = {name: statistics.mean(one.subsets[name] for one in scores) for name in scores[0].subsets}
-    return attrs.evolve(scores[0], iou=tuple(iou.tolist()), miou=statistics.mean(one.miou for one in scores), subsets=subsets)
+    means = {name: statistics.mean(getattr(one, name) for one in scores) for name in ("miou", "mean_f1")}
+    return attrs.evolve(scores[0], iou=iou, f1=f1, subsets=subsets, **means)
+
+
+def _mean_of_seeds(seeds: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """The mean of each class over the seeds in which it counts."""
+    values = np.array(seeds)
+    counts = (~np.isnan(values)).sum(0)
+    means = np.divide(np.nansum(values, 0), counts, out=np.full(values.shape[1], np.nan), where=counts > 0)
+    return tuple(means.tolist())
+
+
+def _by_class(classes: Sequence[str], values: Sequence[float]) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else value for name, value in zip(classes, values, strict=True)}
 
 
 def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -183,7 +194,12 @@ def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "run": row.name,
             "partner": row.partner.name if row.partner else None,
             "seeds": {
-                str(seed): {"miou": run.scores.miou, "iou": {n: None if np.isnan(v) else v for n, v in zip(run.classes, run.scores.iou, strict=True)}}
+                str(seed): {
+                    "miou": run.scores.miou,
+                    "iou": _by_class(run.classes, run.scores.iou),
+                    "mean_f1": run.scores.mean_f1,
+                    "f1": _by_class(run.classes, run.scores.f1),
+                }
                 for seed, run in row.runs.items()
             },
             "difference": {str(seed): value / 100 for seed, value in row.differences().items()},
