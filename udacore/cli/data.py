@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -16,13 +16,11 @@ from udacore.cli.words import refuse_empty, say
 from udacore.config.convert import field_names, structure
 from udacore.config.files import override, parse_override
 from udacore.config.schema import Config, DataConfig, EvaluationConfig
-from udacore.datasets import get_dataset, list_datasets
+from udacore.datasets import Domain, get_dataset, list_datasets
 from udacore.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
     from udacore.data.check import DataReport
-
-Domain = Literal["source", "target"]
 
 
 @attrs.frozen

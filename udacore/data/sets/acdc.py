@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import attrs
 
 from udacore.config.schema import DataConfig
 from udacore.data.layouts import existing, prefixes_of
@@ -28,19 +31,12 @@ def find_files(config: DataConfig, root: Path) -> Layout:
     chosen = tuple(CONDITIONS) if config.condition == "all" else (config.condition,)
     each = {"train": 400, "test": 500}.get(split.removesuffix("_ref"))
     middle = "_ref" if split.endswith("_ref") else ""
-    ending = f"_rgb{middle}_anon"
-    return Layout(
-        root=root,
-        images=existing("acdc", (root / "rgb_anon",)),
-        labels=(root / "gt",),
-        kind="cityscapes",
-        label_keys=lambda key: tuple(f"{key.removesuffix(ending)}_gt{middle}_{ids}" for ids in ("labelIds", TRAIN_IDS)),
-        ending=ending,
+    return _layout(
+        config, root, f"_rgb{middle}_anon", f"_gt{middle}",
         patterns=tuple(f"{condition}/{split}/*" for condition in chosen),
         complete=sum(each or CONDITIONS[condition] for condition in chosen),
-        prefixes=prefixes_of("rgb_anon"),
         on_missing=_MISSING if split not in ("train", "val") else "",
-    )
+    )  # fmt: skip
 
 
 def find_dark_files(config: DataConfig, root: Path) -> Layout:
@@ -50,17 +46,25 @@ def find_dark_files(config: DataConfig, root: Path) -> Layout:
     check_word("dark_zurich", "split", split, tuple(DARK.splits))
     ending = "_ref_rgb_anon" if split.endswith("_ref") else "_rgb_anon"
     time = "*" if config.condition == "all" else config.condition
-    return Layout(
-        root=root,
-        images=existing("dark_zurich", (root / "rgb_anon",)),
-        labels=(root / "gt",),
-        kind="cityscapes",
-        label_keys=lambda key: tuple(f"{key.removesuffix(ending)}_gt_{ids}" for ids in ("labelIds", TRAIN_IDS)),
-        ending=ending,
+    return _layout(
+        config, root, ending, "_gt",
         patterns=(f"{split}/{time}/*",),
         complete=TIMES.get(config.condition) if split == "train" else None,
-        prefixes=prefixes_of("rgb_anon"),
         on_missing=_UNLABELLED if split != "val" else "",
+    )  # fmt: skip
+
+
+def _layout(config: DataConfig, root: Path, ending: str, middle: str, **rest: Any) -> Layout:
+    """`rgb_anon`, with names that end with `ending`, and `gt`, whose names have `middle` and the ids in its place."""
+    return Layout(
+        root=root,
+        images=existing(config.dataset, (root / "rgb_anon",)),
+        labels=(root / "gt",),
+        kind="cityscapes",
+        label_keys=lambda key: tuple(f"{key.removesuffix(ending)}{middle}_{ids}" for ids in ("labelIds", TRAIN_IDS)),
+        ending=ending,
+        prefixes=prefixes_of("rgb_anon"),
+        **rest,
     )
 
 
@@ -76,15 +80,11 @@ DATASET = Dataset(
     settings=("condition",),
     miniatures={"acdc": "udacore.testing.formats:write_acdc"},
 )
-DARK = Dataset(
+DARK = attrs.evolve(
+    DATASET,
     find_files=find_dark_files,
-    ids=CITYSCAPES_IDS,
-    highest=33,
-    label_space="cityscapes19",
-    domain="target",
     splits={"train": sum(TIMES.values()), "val": 50, "test": 151, "val_ref": 50, "test_ref": 151},
     unlabelled=frozenset({"train", "test", "val_ref", "test_ref"}),
     hint="the files wanted are `_gt_labelIds.png` as shipped",
-    settings=("condition",),
     miniatures={"dark_zurich": "udacore.testing.formats:write_dark_zurich"},
 )
