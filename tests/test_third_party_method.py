@@ -141,10 +141,10 @@ def test_the_same_method_as_an_installed_distribution(tmp_path: Path, here: Path
     python(here, "-m", "pip", "wheel", "--no-build-isolation", *quiet, "--wheel-dir", str(tmp_path), str(project))
     python(here, "-m", "pip", "install", *quiet, "--target", str(site), str(tmp_path / "udacore_entropy-0.3-py3-none-any.whl"))
 
-    listed = json.loads(python(here, "-m", "udacore", "plugins", "list", "--json", path=site))
+    listed = json.loads(python(here, "-m", "udacore", "plugins", "list", "--check", "--json", path=site))
     mine = [plugin for plugin in listed if plugin["name"] == "entropy"]
     metadata = {"distribution": "udacore-entropy", "version": "0.3", "module": "udacore_entropy", "cores": "", "duplicate": False}
-    read = {"api": None, "hooks": ["target_loss"], "origin": str(site / "udacore_entropy.py"), "state": "installed"}
+    read = {"api": None, "hooks": ["target_loss"], "origin": str(site / "udacore_entropy.py"), "state": "ok"}
     assert mine == [{"name": "entropy", **metadata, **read}]
     assert {"source-only", "proca"} <= {plugin["name"] for plugin in listed}
 
