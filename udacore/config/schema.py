@@ -18,6 +18,14 @@ Size = tuple[int, int]
 
 
 @attrs.frozen(kw_only=True)
+class TileConfig:
+    """Large images as many samples: windows that cover an image."""
+
+    size: Size | None = option(None, "width and height of a window; default: none, an image is one sample", at_least=1, at_most=LONGEST_SIDE)
+    stride: Size | None = option(None, "step across and down; default: size. The last window ends with the image", at_least=1, at_most=LONGEST_SIDE)
+
+
+@attrs.frozen(kw_only=True)
 class DataConfig:
     """Which images: a data set as users have it on disk, or the embedded one."""
 
@@ -50,6 +58,7 @@ class DataConfig:
     pair: Literal["W", "P", "L"] = option("W", "streets only: the pair of domains (W weather and shadow, P palette, L camera)")
     domain: Literal["source", "target"] | None = option(None, "streets only: the domain; default: the one this entry stands for")
     count: int | None = option(None, "use only the first images of the list; streets: how many are drawn", at_least=1, at_most=10**7)
+    tile: TileConfig = option(factory=TileConfig, help="windows of an image as samples of their own; a set that is scored counts each pixel once")
     image_size: Size = option((128, 64), "streets only: width and height of the images", at_least=16, at_most=LONGEST_SIDE)
     data_seed: int = option(0, "streets only: seed of the images", at_least=0)
 

@@ -39,19 +39,26 @@ def array_size(path: Path, what: str) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
-def read_image_array(path: Path) -> NDArray[np.uint8]:
-    """An image H W or H W 3 of 8 or 16 bits as RGB uint8 H W 3; of 16 bits the high byte. DataError for another array."""
+def read_image_array(
+    path: Path, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """An image H W or H W 3 of 8 or 16 bits as RGB uint8 H W 3; of 16 bits the high byte. DataError for another array.
+
+    rows, columns  (begin, end) of the part that is read; None: all
+    """
     array = load_array(path, "image")
+    if array.ndim in (2, 3):
+        array = array[slice(*(rows or (None,))), slice(*(columns or (None,)))]
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"image {path} is an array of {array.dtype} {array.shape}, expected 8 or 16 bits, H W or H W 3")
-    return np.ascontiguousarray(array if array.dtype == np.uint8 else array >> 8, np.uint8)
+    return np.array(array if array.dtype == np.uint8 else array >> 8, np.uint8)
 
 
-def read_label_array(path: Path) -> NDArray[Any]:
-    """A label H W of integers. DataError for another array."""
+def read_label_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """A label H W of integers; `mapped`: its pixels are read as they are asked for. DataError for another array."""
     array = load_array(path, "label")
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise DataError(f"label {path} is an array of {array.dtype} {array.shape}, expected integers H W")
-    return np.array(array)
+    return array if mapped else np.array(array)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from udacore.config.schema import DataConfig
+from udacore.config.schema import DataConfig, TileConfig
 from udacore.data.colours import ChannelLabels, ColourLabels
 from udacore.data.findings import RawIds, group_alike
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layout, find_root
@@ -111,6 +111,7 @@ def check_data(
     Never raises for what is wrong with files: that is what the report is for. ConfigError if the label space does not fit.
     """
     report = DataReport(dataset=config.dataset, domain=domain, where=_where(config), classes=space.classes)
+    config, tiled = attrs.evolve(config, tile=TileConfig()), config
     try:
         table = open_table(config, space, domain=domain, labels=False)
     except DataError as error:
@@ -139,10 +140,23 @@ def check_data(
         report.notes.append(f"{report.encodings['L']} labels are grey; GTA5 ships palette PNGs, so these are copies: do they hold ids?")
     if turned := describe_orientations(table):
         report.notes.append(turned)
+    if tiled.tile.size is not None:
+        _check_tiles(tiled, space, domain, report)
     if passed_over := _passed_over(config):
         report.notes.append(passed_over)
     _decode(table, [index for index in chosen if index in sound], report, lambda done: progress and progress(len(table) + done, todo))
     return report
+
+
+def _check_tiles(config: DataConfig, space: LabelSpace, domain: Domain, report: DataReport) -> None:
+    """Note how many samples the windows of the images are, or what is wrong with them."""
+    try:
+        count = len(open_table(config, space, domain=domain, labels=False))
+    except DataError as error:
+        report.problems.append(str(error))
+        return
+    width, height = config.tile.size or (0, 0)
+    report.notes.append(f"{count} samples in tiles of {width} x {height}")
 
 
 def _expected(config: DataConfig) -> int | None:

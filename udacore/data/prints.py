@@ -10,6 +10,7 @@ from typing import Any
 
 from udacore.data.sources import ImageFiles, LabelFiles
 from udacore.data.tables import ImageTable
+from udacore.data.tiles import TiledImages, TiledLabels
 from udacore.errors import DataError
 
 _DIGITS = 8
@@ -24,7 +25,8 @@ def prints_of(table: ImageTable) -> dict[str, Any]:
     with ThreadPoolExecutor(8) as pool:  # it is the disk that is waited for
         blocks = pool.map(lambda first: _prints(table, range(first, min(first + _SHARE, len(table)))), range(0, len(table), _SHARE))
         values = list(blocks)
-    where = str(Path(table.where(0)).parent) if isinstance(table.images, ImageFiles) else table.dataset
+    images = table.images.images if isinstance(table.images, TiledImages) else table.images
+    where = str(Path(table.where(0)).parent) if isinstance(images, ImageFiles) else table.dataset
     return {"count": len(table), "where": where, "prints": "".join(values)}
 
 
@@ -35,8 +37,11 @@ def _prints(table: ImageTable, indices: range) -> str:
 def _print(table: ImageTable, index: int) -> str:
     value = zlib.crc32(table.names[index].encode())
     for files in (table.images, table.labels):
+        number = index
+        if isinstance(files, TiledImages | TiledLabels):
+            number, files = files.windows[index].index, files.images if isinstance(files, TiledImages) else files.labels
         if isinstance(files, ImageFiles | LabelFiles):
-            value = _sample(files.paths[index], value)
+            value = _sample(files.paths[number], value)
         elif files is not None:
             value = zlib.crc32(repr(files.drawing).encode(), value)
     return f"{value:08x}"

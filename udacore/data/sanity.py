@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udacore.data.sources import LabelFiles, Labels, listed, unknown_ids
+from udacore.data.tiles import TiledLabels
 from udacore.errors import DataError
 from udacore.labels import IGNORE, remap
 
@@ -83,7 +84,7 @@ def _sample(count: int) -> list[int]:
     return [0, *sorted(int(each) for each in inner), count - 1]
 
 
-def id_problem(labels: Labels, index: int, raw: NDArray[Any]) -> str | None:
+def id_problem(labels: Labels | TiledLabels, index: int, raw: NDArray[Any]) -> str | None:
     """One line if `raw`, the ids of label `index`, holds some that the data set does not have."""
     unknown = unknown_ids(raw, labels.known)
     if not unknown:
@@ -92,12 +93,12 @@ def id_problem(labels: Labels, index: int, raw: NDArray[Any]) -> str | None:
     return f"label {labels.where(index)} holds {listed(unknown)}, ids go from 0 to {highest}{_hint(labels)}"
 
 
-def no_class(labels: Labels, found: list[int], space: str) -> str:
+def no_class(labels: Labels | TiledLabels, found: list[int], space: str) -> str:
     """One line for labels without a pixel of any class."""
     return f"no pixel of a class of {space} in the labels looked at, which hold {listed(found)}{_hint(labels)}"
 
 
-def _hint(labels: Labels) -> str:
+def _hint(labels: Labels | TiledLabels) -> str:
     if isinstance(labels, LabelFiles) and not labels.overlay:
         return f"; {labels.hint}" if labels.hint else ""
     return ""

@@ -79,7 +79,10 @@ class LabelFiles:
 
     def read(self, index: int) -> Label:
         """Train ids; DataError as `raw`, and if `strict` for unknown ids."""
-        raw = self.raw(index)
+        return self.map_ids(index, self.raw(index))
+
+    def map_ids(self, index: int, raw: NDArray[Any]) -> Label:
+        """Train ids of the ids of label `index`, or of a part of it; DataError if `strict` for unknown ones."""
         if self.strict:
             unknown = unknown_ids(raw, self.known)
             if unknown:

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.config.schema import DataConfig
+from udacore.config.schema import DataConfig, EvaluationConfig
 from udacore.data.colours import ChannelLabels, ColourLabels, given_ids
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
 from udacore.data.lists import choose_entries, find_labels
@@ -18,6 +18,7 @@ from udacore.data.sanity import check_pairs as check_pairs
 from udacore.data.sanity import spread
 from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.data.splits import from_train_ids, holds_train_ids
+from udacore.data.tiles import TiledImages, TiledLabels, find_windows
 from udacore.datasets import Dataset, Domain, get_dataset
 from udacore.errors import DataError, PluginError, list_names
 from udacore.labels import CITYSCAPES_IDS, IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
@@ -41,8 +42,8 @@ class ImageTable:
     domain: Domain
     space: LabelSpace
     names: tuple[str, ...]
-    images: Images
-    labels: Labels | None = None
+    images: Images | TiledImages
+    labels: Labels | TiledLabels | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -102,7 +103,7 @@ class ImageTable:
                 digest.update(self.labels.fingerprint(index))
         return digest.hexdigest()
 
-    def _labels(self) -> Labels:
+    def _labels(self) -> Labels | TiledLabels:
         if self.labels is None:
             raise DataError(f"{self.dataset} ({self.domain}) was opened without labels")
         return self.labels
@@ -116,7 +117,7 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
     """
     record = get_dataset(config.dataset)
     if record.open is not None:
-        return _check_table(record.open(config, space, domain, labels), config.dataset)
+        return _in_tiles(_check_table(record.open(config, space, domain, labels), config.dataset), config)
     layout = find_layout(config)
     entries = choose_entries(config, layout)
     annotations = None
@@ -130,13 +131,32 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
             paths=paths, kind=layout.kind, table=table, known=known, strict=strict,
             hint=layout.on_void or record.hint, measure=layout.label_size,
         )  # fmt: skip
-    return ImageTable(
+    found = ImageTable(
         dataset=config.dataset,
         domain=domain,
         space=space,
         names=tuple(entry.key for entry in entries),
         images=ImageFiles(tuple(entry.image for entry in entries)),
         labels=annotations,
+    )
+    return _in_tiles(found, config)
+
+
+def _in_tiles(table: ImageTable, config: DataConfig) -> ImageTable:
+    """The table with a sample for each window of its images, if the entry asks for windows."""
+    if config.tile.size is None:
+        return table
+    images, labels = table.images, table.labels
+    if isinstance(images, TiledImages) or isinstance(labels, TiledLabels):
+        raise PluginError(f"data set {config.dataset!r}: open must give whole images")
+    windows = [find_windows(index, table.size(index), config.tile, table.where(index)) for index in range(len(table))]
+    chosen = tuple(window for each in windows for window in each)
+    once = isinstance(config, EvaluationConfig)
+    return attrs.evolve(
+        table,
+        names=tuple(f"{table.names[window.index]}{window.name}" for window in chosen),
+        images=TiledImages(images, chosen),
+        labels=None if labels is None else TiledLabels(labels=labels, windows=chosen, once=once),
     )
 
 

@@ -168,6 +168,8 @@ def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, c
     }  # fmt: skip
     if config.network is not None:
         protocol["network"] = config.network if has_begun(network) else f"the model itself, since {config.network} was never updated"
+    if config.tile.size is not None:
+        protocol |= {"tile": config.tile.size, "tile_stride": config.tile.stride or config.tile.size}
     if data.quick is not None:
         protocol["quick"] = data.quick  # steps were divided by this: a score of no worth
     return {name: list(value) if isinstance(value, tuple) else value for name, value in protocol.items()}  # as JSON reads it back

@@ -11,7 +11,7 @@ import attrs
 
 from udacore import ranks
 from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of, labels_of
-from udacore.config.schema import Config, DataConfig, RoundConfig
+from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig
 from udacore.data.sanity import check_pairs
 from udacore.data.tables import ImageTable, open_table, with_images, with_labels
 from udacore.engine.evaluation import EvaluationSet
@@ -72,7 +72,7 @@ class Session:
     ) -> ImageTable:
         """The table of an entry, opened once for all rounds that read the same files."""
         files = {field.name: getattr(entry, field.name) for field in attrs.fields(DataConfig)}
-        key = repr((files, space.name, domain, labels))
+        key = repr((files, space.name, domain, labels, entry.tile.size and isinstance(entry, EvaluationConfig)))
         if key not in self.tables:
             self.tables[key] = open_table(entry, space, domain=domain, labels=labels)
         return self.tables[key]
