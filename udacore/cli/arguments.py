@@ -11,7 +11,7 @@ import click
 
 from udacore.cli.words import refuse_empty
 from udacore.config.files import read_config
-from udacore.config.resolve import CORE, load_config, partial_overrides, peek_plugin
+from udacore.config.resolve import load_config, partial_overrides, peek_plugin
 from udacore.config.schema import Config
 from udacore.engine.files.run_folder import RunFolder
 from udacore.errors import ConfigError
@@ -52,16 +52,14 @@ def read_run(plugin: str | None, words: Sequence[str]) -> tuple[Method, Config]:
     found = peek_plugin(argument, overrides) if plugin is None else plugin
     name = "source-only" if found is None else found  # an empty word is a slip, such as an unset variable, and no default
     method = load_plugin(name)
-    packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
     changes = [*overrides, f"plugin={json.dumps(name)}"]
-    return method, load_config(argument, changes, packages=packages, method_settings=method.settings)
+    return method, load_config(argument, changes, packages=method.packages, method_settings=method.settings)
 
 
 def note_partial(method: Method, words: Sequence[str]) -> list[str]:
     """A line for each override of a command line that reaches only some rounds."""
     argument, overrides = split_words(words)
-    packages = (CORE,) if method.package in (None, CORE) else (method.package, CORE)
-    return partial_overrides(argument, [*overrides, f"plugin={json.dumps(method.name)}"], packages=packages)
+    return partial_overrides(argument, [*overrides, f"plugin={json.dumps(method.name)}"], packages=method.packages)
 
 
 def open_run(run_or_config: str, overrides: tuple[str, ...], plugin: str | None, checkpoint: Path | None) -> tuple[Method, Config, Path | None]:

@@ -51,13 +51,17 @@ def split_preset(name: str, packages: Sequence[str]) -> tuple[str, Sequence[str]
     plugin = plugin_of(name)
     if plugin is None:
         return name, packages
-    module = next(iter(metadata.entry_points(group=GROUP, name=plugin))).module
+    own = package_of(next(iter(metadata.entry_points(group=GROUP, name=plugin))).module)
+    preset, presets = name.partition("/")[2], list_presets(own) if own else []
+    if preset not in presets:
+        raise ConfigError(f"plugin {plugin!r} has no preset {preset!r}{near_matches(preset, presets)}")
+    return preset, tuple(dict.fromkeys((str(own), CORE)))
+
+
+def package_of(module: str) -> str | None:
+    """The package in which a module lies, which is not imported; None if there is none, or it cannot be found."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
-        spec = None
-    own = [] if spec is None or not spec.parent else [spec.parent]
-    preset, presets = name.partition("/")[2], list_presets(own[0]) if own else []
-    if preset not in presets:
-        raise ConfigError(f"plugin {plugin!r} has no preset {preset!r}{near_matches(preset, presets)}")
-    return preset, tuple(dict.fromkeys((*own, CORE)))
+        return None
+    return (spec.parent or None) if spec is not None else None

@@ -140,7 +140,7 @@ def describe_idle_method(config: Config, method: Method) -> str:
         return ""
     known = [name for name in (STREETS, PUBLISHED) if name in list_presets(method.package)]
     try:
-        own = [load_config(name, packages=(method.package, "udacore"), method_settings=method.settings) for name in known]
+        own = [load_config(name, packages=method.packages, method_settings=method.settings) for name in known]
     except UdaError:  # `uda plugins check` names what is wrong with it
         return ""
     changed = [changed_settings(preset) for preset in own]

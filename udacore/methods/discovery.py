@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 
 from udacore.config.convert import misfits
-from udacore.config.presets import GROUP
+from udacore.config.presets import CORE, GROUP
 from udacore.deprecation import UDACORE_API
 from udacore.errors import PluginError, near_matches
 from udacore.methods import beside
@@ -33,7 +33,6 @@ from udacore.places import find_place
 from udacore.places import is_dir as is_folder
 from udacore.places import is_file as is_there
 
-CORE = "udacore"
 _BESIDE = "__udacore_beside__"
 
 
@@ -79,6 +78,11 @@ class Method:
     distribution: str | None
     version: str | None
     origin: str
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages whose presets it can name, its own before the core's."""
+        return tuple(dict.fromkeys(package for package in (self.package, CORE) if package))
 
 
 def list_plugins() -> list[InstalledPlugin]:

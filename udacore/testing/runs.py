@@ -11,7 +11,6 @@ import attrs
 from torch import Tensor
 
 from udacore.cli import main
-from udacore.config.resolve import load_config
 from udacore.config.schema import Config
 from udacore.engine.evaluation import Result
 from udacore.engine.files.checkpoint import Checkpoints
@@ -19,7 +18,7 @@ from udacore.engine.files.folder import run_folder
 from udacore.engine.files.run_folder import RunFolder
 from udacore.engine.results.scoring import score_checkpoint
 from udacore.engine.run import run
-from udacore.testing.checks.subject import load_method
+from udacore.testing.checks.subject import load_method, load_preset
 
 
 @attrs.frozen(kw_only=True)
@@ -45,10 +44,7 @@ def configure(method: Any, preset: str | None = None, changes: Sequence[str] = (
     preset  default: the method's own for the embedded domains
     Raises ConfigError.
     """
-    loaded = load_method(method)
-    packages = tuple(dict.fromkeys(package for package in (loaded.package, "udacore") if package))
-    words = (*changes, f"plugin={json.dumps(loaded.name)}")
-    return load_config(preset, words, packages=packages, method_settings=loaded.settings)
+    return load_preset(load_method(method), preset, changes)
 
 
 def train(method: Any, config: Config, *, resume: bool = False) -> FinishedRun:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from udacore.config.presets import list_presets
+from udacore.config.presets import list_presets, package_of
 from udacore.config.resolve import CORE, STREETS
 from udacore.errors import UdaError
 from udacore.methods.beside import PREFIX
@@ -36,17 +35,8 @@ def find_bases(method: Method) -> list[str]:
 
 def find_base_with_streets(method: Method) -> str | None:
     """The nearest of them that brings a preset `streets`; None if there is none."""
-    return next((name for name in find_bases(method) if STREETS in list_presets(_package_of(name))), None)
-
-
-def _package_of(name: str) -> str:
-    """The package of an installed method, whose folder `presets` holds its presets; "" if there is none."""
-    modules = [plugin.module.partition(":")[0] for plugin in list_plugins() if plugin.name == name]
-    try:
-        spec = importlib.util.find_spec(modules[0]) if modules else None
-    except (ImportError, ValueError):
-        spec = None
-    return (spec.parent or "") if spec is not None else ""
+    packages = {plugin.name: package_of(plugin.module.partition(":")[0]) for plugin in list_plugins()}
+    return next((name for name in find_bases(method) if (own := packages[name]) and STREETS in list_presets(own)), None)
 
 
 def _direct_bases(method: Method) -> Iterator[str]:

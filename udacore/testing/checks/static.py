@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from udacore.config.describe import settings_table
 from udacore.config.dump import dump_config, to_plain, to_yaml
 from udacore.config.files import parse_yaml
 from udacore.config.presets import list_presets
-from udacore.config.resolve import CORE, load_config
+from udacore.config.resolve import load_config
 from udacore.config.schema import Config
 from udacore.engine.preflight import try_optimizers
 from udacore.errors import UdaError, list_names
@@ -24,7 +23,7 @@ from udacore.methods.discovery import Method, is_file
 from udacore.options import HELP
 from udacore.plugins import build_hooks, hook_names, hooks_of
 from udacore.testing.checks.report import ContractError, flat
-from udacore.testing.checks.subject import Subject
+from udacore.testing.checks.subject import Subject, load_preset
 
 
 def check_entry_point(subject: Subject) -> str:
@@ -125,9 +124,3 @@ def check_optimizers(config: Config) -> None:
 def presets_of(method: Method) -> list[str]:
     """The presets that the method brings itself."""
     return list_presets(method.package) if method.package else []
-
-
-def load_preset(method: Method, preset: str) -> Config:
-    """The complete configuration of one of the method's presets."""
-    packages = tuple(dict.fromkeys(package for package in (method.package, CORE) if package))
-    return load_config(preset, [f"plugin={json.dumps(method.name)}"], packages=packages, method_settings=method.settings)

@@ -14,7 +14,7 @@ import attrs
 
 from udacore.config.counts import parse_count
 from udacore.config.presets import list_presets
-from udacore.config.resolve import CORE, STREETS, default_preset, load_config
+from udacore.config.resolve import STREETS, default_preset, load_config
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SamplerConfig
 from udacore.config.transforms import ResizeShortSide
 from udacore.errors import UdaError, list_names
@@ -64,11 +64,11 @@ class Subject:
     @functools.cached_property
     def chosen(self) -> tuple[str, str]:
         """The preset or file that is tried, as `load_config` takes it, and in words: whose it is, and why."""
-        method, own = self.method, self._packages[:-1]
+        method, own = self.method, self.method.packages[:-1]
         if self.preset is not None:
             is_own = any(self.preset in list_presets(package) for package in own)
             return self.preset, f"{method.name}/{self.preset}" if is_own else self.preset
-        default = default_preset(self._packages, [(("plugin",), method.name)])
+        default = default_preset(method.packages, [(("plugin",), method.name)])
         if default == STREETS and own:
             return default, f"{method.name}/{default}"
         base = find_base_with_streets(method) if default != STREETS else None
@@ -84,15 +84,9 @@ class Subject:
         changes = f", with {list_names(self.overrides, most=6)}" if self.overrides else ""
         return self.chosen[1] + changes
 
-    @property
-    def _packages(self) -> tuple[str, ...]:
-        package = self.method.package
-        return (CORE,) if package in (None, CORE) else (package, CORE)
-
     def _load(self, preset: str, overrides: Sequence[str]) -> Config:
-        method = self.method
-        named = f"plugin={json.dumps(str(self.given) if isinstance(self.given, str | Path) else method.name)}"
-        return load_config(preset, (*overrides, named), packages=self._packages, method_settings=method.settings)
+        plugin = str(self.given) if isinstance(self.given, str | Path) else None
+        return load_preset(self.method, preset, overrides, plugin=plugin)
 
     @functools.cached_property
     def config(self) -> Config:
@@ -135,6 +129,12 @@ def import_method(given: Any) -> Method:
     name = getattr(given, "__name__", type(given).__name__).rpartition(".")[2]
     package = given.__spec__.parent or None if inspect.ismodule(given) and given.__spec__ is not None else None
     return Method(name=name, module=given, settings=MethodSettings, package=package, distribution=None, version=None, origin=repr(given))
+
+
+def load_preset(method: Method, preset: str | None, changes: Sequence[str] = (), *, plugin: str | None = None) -> Config:
+    """The complete configuration of a preset or file, with changes as on the command line; `plugin` is what names the method."""
+    words = (*changes, f"plugin={json.dumps(plugin or method.name)}")
+    return load_config(preset, words, packages=method.packages, method_settings=method.settings)
 
 
 def shrink(config: Config, image_size: tuple[int, int] = IMAGE_SIZE) -> Config:
