@@ -14,7 +14,7 @@ OLDEST_TESTS := tests/engine/test_processes.py tests/engine/test_resume_anyway.p
 	tests/engine/test_checkpoint.py tests/models tests/test_losses.py tests/test_pseudo_labels.py tests/test_interface.py \
 	plugins/clp/tests/test_losses.py plugins/pycda/tests/test_ranks.py plugins/proca/tests/test_ranks.py plugins/bdl/tests/test_contract.py
 
-.PHONY: demo test test-oldest faults lint docs dist benchmark gpu-check clean
+.PHONY: demo test test-oldest adaptation faults lint docs dist benchmark gpu-check clean
 
 demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,9 @@ test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since s
 
 test-oldest: $(OLDEST)/.installed  ## processes, contract, resume and core under the oldest torch that is allowed
 	OMP_NUM_THREADS=1 timeout 900 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
+
+adaptation: $(INSTALLED)  ## every method gains over its matched control in short runs, and mutants of it do not; `make test` asks ProCA alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_adaptation.py plugins/*/tests/check_adaptation.py
 
 faults: $(INSTALLED)  ## what is long: kills at random instants of six methods, all of tests/faults and tests/bad_input, further presets
 	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/bad_input tests/cli/test_new.py \
