@@ -19,18 +19,18 @@ OLDEST_TESTS := tests/engine/test_processes.py tests/engine/test_resume_anyway.p
 demo: $(INSTALLED)  ## train source-only, ProCA and its matched control on the embedded domains; table and picture
 	$(BIN)/python examples/demo.py
 
-test: $(INSTALLED) lint  ## everything that CI checks; a process a core, since small tensors gain nothing from threads
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests $(PLUGIN_FOLDERS) examples
+test: $(INSTALLED) lint  ## what CI checks: all tests but those marked long; a process a core, since small tensors gain nothing from threads
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not long" tests $(PLUGIN_FOLDERS) examples
 
 test-oldest: $(OLDEST)/.installed  ## processes, contract, resume and core under the oldest torch that is allowed
-	OMP_NUM_THREADS=1 timeout 900 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
+	OMP_NUM_THREADS=1 timeout 900 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(OLDEST_TESTS)
 
-adaptation: $(INSTALLED)  ## every method gains over its matched control in short runs, and mutants of it do not; `make test` asks ProCA alone
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_adaptation.py plugins/*/tests/check_adaptation.py
+adaptation: $(INSTALLED)  ## every method gains over its matched control in short runs, and broken copies of it do not
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_adaptation.py plugins/*/tests/test_adaptation.py
 
-faults: $(INSTALLED)  ## what is long: kills at random instants of six methods, all of tests/faults and tests/bad_input, further presets
-	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults tests/bad_input tests/cli/test_new.py \
-		plugins/bdl/tests/test_run.py
+faults: $(INSTALLED)  ## what is long: the tests marked so, adaptation among them, every bad value, kills at random instants of six methods
+	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m long tests plugins examples
+	UDACORE_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not long" tests/bad_input/test_values_of_any_shape.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults/check_kills.py  # by itself: beside its folder pytest drops a file
 
 lint: $(INSTALLED)  ## style and types

@@ -84,6 +84,7 @@ def test_a_helper_that_fails_is_named_in_one_line(tmp_path: Path) -> None:
         load_plugin(plugin)
 
 
+@pytest.mark.long
 def test_a_run_resumes_with_a_helper_and_workers(tmp_path: Path) -> None:
     text = "def source_factor():\n    from helpers import factor\n    return factor\n"
     loss = "@hookimpl\ndef source_loss(step):\n    from udacore.losses import cross_entropy\n"

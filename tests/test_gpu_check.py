@@ -58,6 +58,7 @@ def test_a_round_is_measured_and_one_that_fails_is_told(tmp_path: Path) -> None:
     assert float(cells[3]) == 1.0
 
 
+@pytest.mark.long
 def test_every_round_that_is_measured_finds_its_data_at_the_published_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

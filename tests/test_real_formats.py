@@ -160,6 +160,7 @@ def test_gta5_to_cityscapes_runs_from_the_command_line_and_writes_nothing_elsewh
     assert place.outside() == before
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_synthia_to_cityscapes_runs_on_16_bit_labels(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthia(place.root / "data" / "synthia")
@@ -178,6 +179,7 @@ def test_synthia_to_cityscapes_runs_on_16_bit_labels(place: Place, capsys: pytes
     assert place.outside() == before
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_vgg16_variant_runs(place: Place) -> None:
     before = place.outside()

@@ -131,6 +131,7 @@ def test_a_method_is_one_file_of_fourteen_lines(here: Path, capsys: Capture) -> 
     assert sorted(path.name for path in here.iterdir()) == ["my_method.py", "runs"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_same_method_as_an_installed_distribution(tmp_path: Path, here: Path) -> None:
     project, site = tmp_path / "project", tmp_path / "site"

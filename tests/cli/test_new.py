@@ -272,10 +272,18 @@ def python(folder: Path, *words: str, path: Path | None = None) -> str:
     return done.stdout
 
 
+BRIEF = ("-k", "not (resume or same_seed or processes)")
+"""Without the checks that run all rounds several times."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["my-method", "adabn"] if os.environ.get("UDACORE_FAULTS") == "full" else ["my-method"])
-def test_the_package_passes_its_own_tests(packages: Path, name: str) -> None:
-    shown = python(packages / f"udacore-{name}", "-m", "pytest", "-q", "-p", "no:cacheprovider", path=packages / "site")
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [("my-method", BRIEF), *(pytest.param(name, (), marks=pytest.mark.long) for name in ("my-method", "adabn"))],
+)
+def test_the_package_passes_its_own_tests(packages: Path, name: str, chosen: tuple[str, ...]) -> None:
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen)
+    shown = python(packages / f"udacore-{name}", *words, path=packages / "site")
     passed = [line for line in shown.splitlines() if " passed" in line]
     assert len(passed) == 1
     assert not {"skipped", "failed", "xfailed"} & set(passed[0].split())

@@ -61,6 +61,9 @@ CASES = [
     Case("rounds/0-a/labels/", [*SMALL, *FIRST], 3, "/labels/"),
 ]
 
+SHORT = ("checkpoints/0-a-steps.pt",)
+"""The case that `make test` tries."""
+
 UNTIL_OPENED = """
 import os, resource, sys
 name = sys.argv.pop(1)
@@ -150,7 +153,9 @@ def check_message(err: str, code: int, file: Path, disk: Path, size: int) -> Non
         assert ": could not be written: File too large (a process may write no larger file here" in errors[0]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.named for case in CASES])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case.named in SHORT else pytest.mark.long, id=case.named) for case in CASES]
+)
 def test_a_run_names_file_and_disk_and_goes_on_with_room(case: Case, whole: Path) -> None:
     place = whole.with_name(
         whole.name.replace("whole", "again")
@@ -172,7 +177,7 @@ def test_a_run_names_file_and_disk_and_goes_on_with_room(case: Case, whole: Path
         shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("room", [1, 2])
+@pytest.mark.parametrize("room", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_predict_names_file_and_disk_and_goes_on_with_room(room: int, whole: Path, tmp_path: Path) -> None:
     """A result takes a page, and so does the record: with one page there is a result without a record."""
     pictures = tmp_path / "in"
@@ -195,6 +200,7 @@ def test_predict_names_file_and_disk_and_goes_on_with_room(room: int, whole: Pat
     assert len(found) == 3
 
 
+@pytest.mark.long
 def test_a_video_of_which_the_disk_took_a_part_is_no_result(whole: Path, tmp_path: Path) -> None:
     """OpenCV says nothing of a full disk."""
     video, disk = tmp_path / "drive.avi", tmp_path / "out"

@@ -17,9 +17,11 @@ from udacore.errors import UdaError
 pytestmark = pytest.mark.slow
 
 CHANGES: dict[str, Any] = {"rounds": {"source": {"steps": 9, "draws": ["source"]}}}
-CASES = [(0, "static"), (1, "standalone"), (0, "standalone"), (1, "static")]
-if os.environ.get("UDACORE_FAULTS") != "full":
-    CASES = CASES[:1]  # a case takes ten seconds
+CASES = [
+    pytest.param(rank, rendezvous, marks=() if (rank, rendezvous) == (0, "static") else pytest.mark.long)
+    for rank in (0, 1)
+    for rendezvous in ("static", "standalone")
+]
 
 DYING = """
 import os

@@ -28,9 +28,11 @@ CHANGES: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("number", "line", "place"),
     [
-        (signal.SIGTERM, "a 3/3  target mIoU", "round 'a', whose last checkpoint is kept"),
+        pytest.param(
+            signal.SIGTERM, "a 3/3  target mIoU", "round 'a', whose last checkpoint is kept", marks=pytest.mark.long
+        ),
         (signal.SIGHUP, "a 3/3  target mIoU", "round 'a', whose last checkpoint is kept"),
-        (signal.SIGINT, "round 'b'", "the end of round 'a', which is saved"),
+        pytest.param(signal.SIGINT, "round 'b'", "the end of round 'a', which is saved", marks=pytest.mark.long),
     ],
 )
 def test_a_signal_outside_of_the_steps_says_what_was_saved(
@@ -68,15 +70,18 @@ def points(folder: Path) -> Counter[tuple[str, int]]:
     return found
 
 
+@pytest.mark.parametrize(
+    "deaths", [("0-a",), pytest.param(("0-a-steps", "0-a", "1-b-steps", "1-b"), marks=pytest.mark.long)], ids=["one", "all"]
+)
 def test_a_point_stands_once_after_a_kill_between_an_evaluation_and_its_checkpoint(
-    workshop: Any, make_workshop: Any, monkeypatch: pytest.MonkeyPatch
+    deaths: tuple[str, ...], workshop: Any, make_workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = make_workshop()
     changes = {**CHANGES, "plugin": str(whole.method), "tensorboard": True, "save_every": 2, "log_every": 1}
     whole.run(changes)
     expected = points(whole.path / "run")
     save = Checkpoints.save
-    for name in ("0-a-steps", "0-a", "1-b-steps", "1-b"):
+    for name in deaths:
 
         def save_or_die(self: Checkpoints, label: str, state: Any, last: str = name) -> None:
             if label == last:

@@ -17,7 +17,7 @@ SMALL = [
 OF_RUN = ("threads", "workers", "device", "tensorboard", "model.", "initial", "evaluate.")
 
 
-@pytest.mark.parametrize("source", ["gta5", "synthia"])
+@pytest.mark.parametrize("source", ["gta5", pytest.param("synthia", marks=pytest.mark.long)])
 def test_preset_trains(source: str, tmp_path: Path) -> None:
     if source == "gta5":
         write_gta5(tmp_path / source)

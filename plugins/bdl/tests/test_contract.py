@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from udacore.testing import MethodContract
 
 
 class TestContract(MethodContract):
+    """Without the rounds that repeat another one."""
+
+    method = "bdl"
+    overrides = ("rounds.self-training-2=null",)
+
+
+@pytest.mark.long
+class TestContractOfAllRounds(MethodContract):
     method = "bdl"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 
 import numpy as np
 import pytest
@@ -107,7 +106,7 @@ def test_resume_inside_translation_is_bit_identical_pool_included(whole, tmp_pat
         assert path.read_bytes() == (folder / path.relative_to(whole[0])).read_bytes()
 
 
-@pytest.mark.parametrize("name", list(STEPS))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long if number else ()) for number, name in enumerate(STEPS)])
 def test_a_run_that_dies_inside_a_round_goes_on_bit_for_bit(whole, tmp_path, name):
     with dying_in(name), pytest.raises(DeathError):
         run_small(tmp_path, "save_every=1")
@@ -156,8 +155,9 @@ def test_a_folder_of_images_that_lacks_some_is_refused(whole, tmp_path):
 SOURCES = [("synthia", write_synthia), ("gta5", write_gta5)]  # `make faults` takes both: they differ in the source alone
 
 
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "write"), SOURCES if os.environ.get("UDACORE_FAULTS") == "full" else SOURCES[:1])
+@pytest.mark.parametrize(("source", "write"), SOURCES)
 def test_every_round_of_the_published_preset_runs_on_miniature_real_data(source, write, tmp_path):
     preset = f"{source}-cityscapes"
     write(tmp_path / source, 2)

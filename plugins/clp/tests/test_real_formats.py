@@ -69,6 +69,7 @@ def test_gta5_to_cityscapes_runs_whole_from_imagenet_weights_of_the_caffe_kind(p
     assert "classifier.conv2d_list.0.bias" not in trained
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_synthia_to_cityscapes_runs_whole_after_a_source_round(place):
     write_synthia(place / "data" / "synthia")

@@ -54,7 +54,7 @@ def test_each_round_has_its_losses(plain):
     assert [(result.round, result.set) for result in plain[1]] == [("associate", "target")]
 
 
-@pytest.mark.parametrize("name", ["source", "associate"])
+@pytest.mark.parametrize("name", [pytest.param("source", marks=pytest.mark.long), "associate"])
 def test_a_run_that_dies_inside_a_round_goes_on_bit_for_bit(plain, tmp_path, name):
     with dying_in(name), pytest.raises(DeathError):
         run_small(tmp_path)
@@ -118,6 +118,7 @@ def test_an_alpha_of_one_is_refused_with_its_range(tmp_path):
         run_small(tmp_path, "method.alpha=1")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_end_alike_and_the_log_says_what_is_not_pooled(tmp_path):
     with socket.socket() as free:

@@ -95,6 +95,7 @@ def test_gta5_to_cityscapes_runs_whole(place):
     assert final["backbone.bn1.num_batches_tracked"] == 4  # two in the file
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_synthia_to_cityscapes_runs_whole_on_vgg(place):
     write_synthia(place / "data" / "synthia")

@@ -73,7 +73,7 @@ def test_the_control_differs_in_nothing_but_the_weight_of_the_target(plain, tmp_
         assert all(torch.equal(value, pair[1][key]) for key, value in pair[0].items()) == equal
 
 
-@pytest.mark.parametrize("name", ["source", "adversarial", "distill"])
+@pytest.mark.parametrize("name", ["adversarial", *(pytest.param(name, marks=pytest.mark.long) for name in ("source", "distill"))])
 def test_a_run_that_dies_inside_a_round_goes_on_bit_for_bit(plain, tmp_path, name):
     with dying_in(name), pytest.raises(DeathError):
         run_small(tmp_path)

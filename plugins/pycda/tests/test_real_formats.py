@@ -118,6 +118,7 @@ def test_the_other_variants_run_whole(place, preset, expected):
     assert set(last["subsets"]) == ({"synthia13"} if preset.startswith("synthia") else set())
 
 
+@pytest.mark.long
 def test_a_run_killed_in_any_round_is_resumed_bit_by_bit(place):
     words = (*TINY, CONVERT, "save_every=1")
     assert run("gta5-cityscapes", *words, "name=whole") == 0

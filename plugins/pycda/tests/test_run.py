@@ -87,7 +87,7 @@ def test_reset_forgets_what_training_saw(whole, tmp_path):
     assert all(kept[name] > 2 for name in iterations)
 
 
-@pytest.mark.parametrize("name", list(STEPS))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "pyramid" else pytest.mark.long) for name in STEPS])
 def test_a_run_that_dies_inside_a_round_goes_on_bit_for_bit(whole, tmp_path, name):
     with dying_in(name), pytest.raises(DeathError):
         run_small(tmp_path, "save_every=1")

@@ -16,6 +16,8 @@ from udacore.plugins import load_plugin
 from udacore.testing.mutants import write_mutant
 from udacore.testing.runs import configure, train
 
+pytestmark = pytest.mark.long
+
 SHORT = (
     "seed=11", "tensorboard=false", "log_every=100", "threads=1",
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("pair=P", "data_seed=11")),
@@ -71,16 +73,13 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     return found
 
 
-@pytest.mark.slow
 def test_plca_gains_over_its_matched_control(scores: dict[str, float]) -> None:
     assert scores["clp"] - scores["control"] >= GAIN, scores
 
 
-@pytest.mark.slow
 def test_cycles_that_go_astray_are_no_adaptation(scores: dict[str, float]) -> None:
     assert scores["astray"] - scores["control"] < GAIN, scores
 
 
-@pytest.mark.slow
 def test_the_control_is_the_method_with_its_target_losses_multiplied_by_zero(scores: dict[str, float]) -> None:
     assert scores["brief zeroed"] == scores["brief control"]

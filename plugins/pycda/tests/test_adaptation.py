@@ -14,6 +14,8 @@ from udacore.plugins import load_plugin
 from udacore.testing.mutants import write_mutant
 from udacore.testing.runs import configure, train
 
+pytestmark = pytest.mark.long
+
 SHORT = (
     "seed=11", "tensorboard=false", "log_every=100", "threads=1",
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("pair=P", "data_seed=11")),
@@ -73,17 +75,14 @@ def is_adapted(scores: dict[str, float], row: str) -> bool:
     return scores[row] - scores["control"] >= GAIN
 
 
-@pytest.mark.slow
 def test_pycda_gains_over_its_matched_control(scores: dict[str, float]) -> None:
     assert is_adapted(scores, "pycda"), scores
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mutant", ["zeroed", "shuffled"])
 def test_a_mutant_is_no_adaptation(scores: dict[str, float], mutant: str) -> None:
     assert not is_adapted(scores, mutant), scores
 
 
-@pytest.mark.slow
 def test_the_control_is_the_method_with_its_target_losses_multiplied_by_zero(scores: dict[str, float]) -> None:
     assert scores["zeroed"] == scores["control"]

@@ -13,6 +13,8 @@ from udacore.plugins import load_plugin
 from udacore.testing.mutants import write_mutant
 from udacore.testing.runs import configure, train
 
+pytestmark = pytest.mark.long
+
 SHORT = (
     "seed=11", "tensorboard=false", "log_every=100", "threads=1",
     *(f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("pair=P", "data_seed=11")),
@@ -55,16 +57,13 @@ def is_adapted(scores: dict[str, float], row: str) -> bool:
     return scores[row] - scores["control"] >= GAIN
 
 
-@pytest.mark.slow
 def test_fada_gains_over_its_matched_control(scores: dict[str, float]) -> None:
     assert is_adapted(scores, "fada"), scores
 
 
-@pytest.mark.slow
 def test_pseudo_labels_in_a_random_order_are_no_adaptation(scores: dict[str, float]) -> None:
     assert not is_adapted(scores, "shuffled"), scores
 
 
-@pytest.mark.slow
 def test_the_control_is_the_method_with_its_target_losses_multiplied_by_zero(scores: dict[str, float]) -> None:
     assert scores["brief zeroed"] == scores["brief control"]
