@@ -11,28 +11,19 @@ from udacore.methods.discovery import InstalledPlugin, core_fits, list_plugins
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
-    """A line of `uda plugins list`.
+class Entry(InstalledPlugin):
+    """A line of `uda plugins list`: what metadata say, and
 
-    name, distribution, version  as in the metadata; module: where the hooks are, `module` or `module:object`
-    cores   range of the core's versions that the distribution states, such as `<1,>=0.1`; "" if it states none
     api     version of the hooks that the module states; None if it states none, or was not imported
     hooks   names of the hooks that it implements, in the contract's order; None if it was not imported
     origin  file of the module; None if it was not imported
     state   `installed`, or what stands in the way; `ok` or `broken: ...` once an import was tried
-    duplicate  whether another distribution claims the same name
     """
 
-    name: str
-    distribution: str
-    version: str
-    module: str
-    cores: str
     api: int | None = None
     hooks: tuple[str, ...] | None = None
     origin: str | None = None
     state: str
-    duplicate: bool
 
 
 def make_catalogue() -> list[Entry]:
