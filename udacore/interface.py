@@ -43,26 +43,30 @@ class SourceBatch:
     label  N H W int64, class ids; 255 = ignore
     name   N keys: path below the root without suffix
     valid  N H W bool: False where padding shows
+    extra  further maps by their keys under `extras`, under the same geometry as the image: N H W float32, 0 where padding
+           shows; ids N H W int64, 255 there; or colours N 3 H W float32, red, green and blue from 0 to 1
     """
 
     image: Tensor
     label: Tensor
     name: tuple[str, ...]
     valid: Tensor
+    extra: Mapping[str, Tensor] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
 class TargetBatch:
     """Images without labels. There is no label field, and no code in training opens one.
 
-    image, name, valid  as in SourceBatch
-    pseudo_label        N H W int64, 255 = ignore; None if the round has none
+    image, name, valid, extra  as in SourceBatch
+    pseudo_label               N H W int64, 255 = ignore; None if the round has none
     """
 
     image: Tensor
     name: tuple[str, ...]
     valid: Tensor
     pseudo_label: Tensor | None = None
+    extra: Mapping[str, Tensor] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

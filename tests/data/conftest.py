@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import numpy as np
@@ -23,6 +24,7 @@ class MemoryTable:
     has_labels: bool = True
     broken: frozenset[int] = frozenset()
     growing: bool = False
+    extras: dict[str, Any] = attrs.field(factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -56,7 +56,8 @@ def make_batches(count: int, size: int = 2) -> tuple[list[SourceBatch | None], l
 
 def part_of(batch: Any, place: slice) -> Any:
     """Some of the images of a batch."""
-    return attrs.evolve(batch, **{field.name: getattr(batch, field.name)[place] for field in attrs.fields(type(batch))})
+    names = [field.name for field in attrs.fields(type(batch)) if field.name != "extra"]
+    return attrs.evolve(batch, **{name: getattr(batch, name)[place] for name in names})
 
 
 def make_updater(source_loss: Loss, target_loss: Loss, *, lr: float = 0.1, control: bool = False, **changes: Any) -> Updater:

@@ -95,6 +95,11 @@ def check_names(config: RoundConfig) -> Iterator[Problem]:
         for key, field in FILE_SETTINGS.items():
             if is_blank(getattr(settings, field)):
                 yield Problem(f"{place}.{key}", EMPTY)
+        for name, extra in getattr(settings, "extras", {}).items():
+            if not name.isidentifier():
+                yield Problem(f"{place}.extras", f"{name!r} is no name of a map: letters, digits and _, no digit first")
+            if is_blank(extra.folder):
+                yield Problem(f"{place}.extras.{name}.folder", EMPTY)
 
 
 def is_blank(word: str | None) -> bool:

@@ -78,12 +78,23 @@ class SamplerConfig:
 
 
 @attrs.frozen(kw_only=True)
+class ExtraConfig:
+    """A further map of each image, in a folder of files named like the images."""
+
+    folder: str = option(help="where the files lie, by the images' names or base names")
+    kind: Literal["float", "label", "image"] = option("float", "float: numbers such as depth; label: ids, 255 where padding is; image: colours")
+    factor: float = option(1.0, "float only: numbers are multiplied by it")
+    rename: dict[str, str] = option(factory=dict, help="text in an image's name -> text in the file's, such as {_leftImg8bit: _disparity}")
+
+
+@attrs.frozen(kw_only=True)
 class SourceConfig(DataConfig):
     """The labelled domain."""
 
     images: str = option("own", "images: own, the name of a round that wrote images, or a folder of replacements")
     sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
     transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
+    extras: dict[str, ExtraConfig] = option(factory=dict, help="further maps of each image, which a method sees as batch.extra[NAME]")
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +104,7 @@ class TargetConfig(DataConfig):
     labels: str = option("none", "pseudo labels: none, make (by the round before), the name of a round that made some, or a folder")
     sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
     transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
+    extras: dict[str, ExtraConfig] = option(factory=dict, help="further maps of each image, which a method sees as batch.extra[NAME]")
 
 
 @attrs.frozen(kw_only=True)

@@ -38,11 +38,15 @@ def resize_image(image: Array, size: Size, interpolation: Interpolation = "bicub
 
 
 def resize_label(label: Array, size: Size) -> Array:
-    """The label (uint8 or bool) at `size` by Pillow's nearest rule, to the pixel as the published programs have it."""
+    """The label (uint8 or bool; or float32 numbers) at `size` by Pillow's nearest rule, to the pixel as the published programs have it."""
     if size_of(label) == size:
         return label
-    resized = Image.fromarray(label.astype(np.uint8)).resize(size, FILTERS["nearest"])
+    resized = _as_picture(label).resize(size, FILTERS["nearest"])
     return np.asarray(resized).astype(label.dtype, copy=False)
+
+
+def _as_picture(label: Array) -> Image.Image:
+    return Image.fromarray(label if label.dtype == np.float32 else label.astype(np.uint8))
 
 
 def resize(image: Array, label: Array | None, size: Size, interpolation: Interpolation = "bicubic") -> tuple[Array, Array | None]:
@@ -118,8 +122,8 @@ def rotate_image(image: Array, angle: float, interpolation: Interpolation = "bil
 
 
 def rotate_label(label: Array, angle: float, fill: int = IGNORE) -> Array:
-    """The label (uint8 or bool) turned as `rotate_image` turns an image, by the nearest rule, with `fill` in the corners."""
-    turned = Image.fromarray(label.astype(np.uint8)).rotate(angle, FILTERS["nearest"], fillcolor=fill)
+    """The label (uint8 or bool; or float32 numbers) turned as `rotate_image` turns an image, by the nearest rule, with `fill` in the corners."""
+    turned = _as_picture(label).rotate(angle, FILTERS["nearest"], fillcolor=fill)
     return np.asarray(turned).astype(label.dtype, copy=False)
 
 

@@ -145,6 +145,8 @@ def pass_batches(
 
 
 Arrays = dict[str, Any]
+EXTRA = "extra/"
+"""Begins the keys of further maps in the arrays of a micro-batch."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -167,14 +169,17 @@ class _Samples(Dataset[Arrays]):
         }
         if self.table.has_labels:
             arrays["label"] = _stack([sample.label for sample in samples]).long()
+        for name in self.table.extras:
+            arrays[EXTRA + name] = _stack([_as_input(sample.extra[name]) for sample in samples])
         return arrays
 
     def _sample(self, position: int, index: int) -> Sample:
+        extra = {name: sidecar.read(index) for name, sidecar in self.table.extras.items()}
         if self.table.has_labels:
             image, label = self.table.read_pair(index)
-            sample = Sample(image=image, label=label)
+            sample = Sample(image=image, label=label, extra=extra)
         else:
-            sample = Sample(image=self.table.read_image(index))
+            sample = Sample(image=self.table.read_image(index), extra=extra)
         return apply_transforms(sample, self.steps, self.key.generator("sample", position))
 
     def _check_sizes(self, samples: list[Sample], names: tuple[str, ...]) -> None:
@@ -223,6 +228,13 @@ class _Pictures(Dataset[PassBatch]):
         return image, label, (image.shape[0], image.shape[1])
 
 
+def _as_input(extra: NDArray[Any]) -> NDArray[Any]:
+    """A further map as a method sees it: numbers float32 H W, ids int64 H W, colours float32 3 H W from 0 to 1."""
+    if extra.ndim == 3:
+        return np.ascontiguousarray(extra.transpose(2, 0, 1), np.float32) / np.float32(255)
+    return extra if extra.dtype == np.float32 else extra.astype(np.int64)
+
+
 def _stack(arrays: list[Any]) -> Tensor:
     return torch.from_numpy(np.stack(arrays))
 
@@ -231,7 +243,8 @@ def _batches(loaded: Generator[Arrays, None, None], domain: str) -> Generator[So
     try:
         for arrays in loaded:
             # Pinning makes a list of the names.
-            common = {"image": arrays["image"], "name": tuple(arrays["name"]), "valid": arrays["valid"]}
+            extra = {key.removeprefix(EXTRA): value for key, value in arrays.items() if key.startswith(EXTRA)}
+            common = {"image": arrays["image"], "name": tuple(arrays["name"]), "valid": arrays["valid"], "extra": extra}
             if domain == "source":
                 yield SourceBatch(label=arrays["label"], **common)
             else:

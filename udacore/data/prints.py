@@ -44,6 +44,8 @@ def _print(table: ImageTable, index: int) -> str:
             value = _sample(files.paths[number], value)
         elif files is not None:
             value = zlib.crc32(repr(files.drawing).encode(), value)
+    for sidecar in table.extras.values():
+        value = _sample(sidecar.paths[index], value)
     return f"{value:08x}"
 
 

@@ -42,6 +42,8 @@ def check_pairs(table: ImageTable) -> None:
     classes = 0
     for index in _sample(len(table)):
         table.read_image(index)
+        for sidecar in table.extras.values():
+            sidecar.read(index)
         if table.labels is None:
             continue
         raw = table.labels.raw(index)

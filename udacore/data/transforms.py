@@ -33,11 +33,13 @@ class Sample:
     image  H W 3 RGB, uint8; float32 on 0..255 after `streets_jitter`
     label  uint8 H W train ids, 255 = ignore, or None; may have a size of its own until the first geometric step
     valid  bool H W, False where padding shows; None while there is none
+    extra  further maps by name: float32 H W, uint8 H W, or RGB uint8 H W 3; their sizes as the label's
     """
 
     image: Array
     label: Array | None = None
     valid: NDArray[np.bool_] | None = None
+    extra: Mapping[str, Array] = attrs.field(factory=dict)
 
 
 def apply_transforms(sample: Sample, steps: Mapping[str, Any], rng: Generator) -> Sample:
@@ -111,7 +113,11 @@ def _(step: settings.Rotate, sample: Sample, rng: Generator) -> Sample:
         image=geometry.rotate_image(sample.image, angle, step.interpolation, step.fill),
         label=None if sample.label is None else geometry.rotate_label(sample.label, angle),
         valid=geometry.rotate_label(valid, angle, 0),
-    )
+        extra=_mapped(
+            sample, lambda x: geometry.rotate_image(x, angle, step.interpolation, step.fill),
+            lambda x: geometry.rotate_label(x, angle, _fill(x)),
+        ),
+    )  # fmt: skip
 
 
 @_apply.register
@@ -195,7 +201,8 @@ def zoom(sample: Sample, factor: float, place: tuple[float, float], fill: int = 
 def _resized(sample: Sample, size: Size, interpolation: geometry.Interpolation) -> Sample:
     image, label = geometry.resize(sample.image, sample.label, size, interpolation)
     valid = None if sample.valid is None else geometry.resize_label(sample.valid, size)
-    return Sample(image=image, label=label, valid=valid)
+    extra = _mapped(sample, lambda x: resize_image(x, size, interpolation), lambda x: geometry.resize_label(x, size))
+    return Sample(image=image, label=label, valid=valid, extra=extra)
 
 
 def _cropped(sample: Sample, size: Size, corner: tuple[int, int], pad: geometry.Padding, fill: tuple[int, int, int]) -> Sample:
@@ -209,6 +216,7 @@ def _cropped(sample: Sample, size: Size, corner: tuple[int, int], pad: geometry.
         image=window(sample.image, fill),
         label=None if sample.label is None else window(sample.label, IGNORE),
         valid=None if valid is None else window(valid, 0),
+        extra=_mapped(sample, lambda x: window(x, fill), lambda x: window(x, _fill(x))),
     )
 
 
@@ -217,11 +225,26 @@ def _each(sample: Sample, change: Callable[[Array], Array]) -> Sample:
         image=change(sample.image),
         label=None if sample.label is None else change(sample.label),
         valid=None if sample.valid is None else change(sample.valid),
+        extra=_mapped(sample, change, change),
     )
 
 
 def _matched(sample: Sample) -> Sample:
-    """The sample with its label at the image's size."""
+    """The sample with its label and further maps at the image's size."""
+    size = geometry.size_of(sample.image)
+    if any(geometry.size_of(x) != size for x in sample.extra.values()):
+        extra = _mapped(sample, lambda x: resize_image(x, size, "bilinear"), lambda x: geometry.resize_label(x, size))
+        sample = attrs.evolve(sample, extra=extra)
     if sample.label is None or sample.label.shape == sample.image.shape[:2]:
         return sample
-    return attrs.evolve(sample, label=geometry.resize_label(sample.label, geometry.size_of(sample.image)))
+    return attrs.evolve(sample, label=geometry.resize_label(sample.label, size))
+
+
+def _mapped(sample: Sample, image: Callable[[Array], Array], plane: Callable[[Array], Array]) -> dict[str, Array]:
+    """The further maps of a sample, those with colours by one function, those without by another."""
+    return {name: (image if x.ndim == 3 else plane)(x) for name, x in sample.extra.items()}
+
+
+def _fill(plane: Array) -> int:
+    """What stands where a map of ids or numbers is padded."""
+    return IGNORE if plane.dtype == np.uint8 else 0

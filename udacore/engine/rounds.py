@@ -13,7 +13,7 @@ from udacore import ranks
 from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of, labels_of
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig
 from udacore.data.sanity import check_pairs
-from udacore.data.tables import ImageTable, open_table, with_images, with_labels
+from udacore.data.tables import ImageTable, open_table, with_extras, with_images, with_labels
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.files.checkpoint import Checkpoints
 from udacore.engine.files.overlays import require_overlay
@@ -150,12 +150,14 @@ class Round:
     def source(self, *, overlay: bool = True) -> ImageTable:
         """The labelled domain, with its replaced images unless `overlay` is off."""
         table = self.session.open_table(self.config.source, self.space, "source", labels=True)
+        table = with_extras(table, self.config.source.extras)
         images = images_of(self.session.config.rounds, self.name)
         return table if not overlay or isinstance(images, Own) else with_images(table, self._overlay(images, "images"))
 
     def target(self, *, overlay: bool = True) -> ImageTable:
         """The domain without labels, with its pseudo labels unless `overlay` is off."""
         table = self.session.open_table(self.config.target, self.space, "target", labels=False)
+        table = with_extras(table, self.config.target.extras)
         labels = labels_of(self.session.config.rounds, self.name)
         return table if not overlay or isinstance(labels, NoLabels) else with_labels(table, self._overlay(labels, "labels"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -181,6 +181,8 @@ def move(batch: Any, machine: Machine) -> Any:
         return None
 
     def to_device(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: to_device(inner) for name, inner in value.items()}
         return value.to(machine.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
 
     moved = {field.name: to_device(getattr(batch, field.name)) for field in attrs.fields(type(batch))}

@@ -137,7 +137,8 @@ def copy_pair(pair: Pair) -> Pair:
 def _copy_batch(batch: Any) -> Any:
     if type(batch) not in (SourceBatch, TargetBatch):  # none, or one that is watched
         return batch
-    return attrs.evolve(batch, **{name: value.clone() for name, value in tensors_of(batch).items()})
+    extra = {name: value.clone() for name, value in batch.extra.items()}
+    return attrs.evolve(batch, **{name: value.clone() for name, value in tensors_of(batch).items()}, extra=extra)
 
 
 def tensors_of(batch: SourceBatch | TargetBatch) -> dict[str, Tensor]:
