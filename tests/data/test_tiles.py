@@ -31,7 +31,11 @@ def own(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
         for key in "ab":
-            pixels = generator.integers(0, 19 if name == "labels" else 256, (HEIGHT, WIDTH) if name == "labels" else (HEIGHT, WIDTH, 3)).astype(np.uint8)
+            pixels = generator.integers(
+                0,
+                19 if name == "labels" else 256,
+                (HEIGHT, WIDTH) if name == "labels" else (HEIGHT, WIDTH, 3),
+            ).astype(np.uint8)
             if request.param == ".npy":
                 np.save(tmp_path / name / f"{key}.npy", pixels)
             else:
@@ -39,8 +43,17 @@ def own(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path
 
 
-def read(own: Path, size: tuple[int, int] | None, stride: tuple[int, int] | None = None, *, kind: Any = DataConfig, **settings: Any) -> ImageTable:
-    config = kind(dataset="folder", root=str(own), split="train", tile=TileConfig(size=size, stride=stride), **settings)
+def read(
+    own: Path,
+    size: tuple[int, int] | None,
+    stride: tuple[int, int] | None = None,
+    *,
+    kind: Any = DataConfig,
+    **settings: Any,
+) -> ImageTable:
+    config = kind(
+        dataset="folder", root=str(own), split="train", tile=TileConfig(size=size, stride=stride), **settings
+    )
     return open_table(config, get_label_space("cityscapes19"), domain="source", labels=True)
 
 
@@ -52,7 +65,9 @@ def place(name: str) -> tuple[slice, slice]:
 
 
 @pytest.mark.parametrize("stride", [None, (16, 10), (7, 20)])
-def test_windows_hold_what_the_image_holds_there_and_cover_it(stride: tuple[int, int] | None, own: Path) -> None:
+def test_windows_hold_what_the_image_holds_there_and_cover_it(
+    stride: tuple[int, int] | None, own: Path
+) -> None:
     whole, tiled = read(own, None), pickle.loads(pickle.dumps(read(own, (32, 20), stride)))
     seen = np.zeros((2, HEIGHT, WIDTH), np.int64)
     for index, name in enumerate(tiled.names):
@@ -100,12 +115,18 @@ def test_windows_of_arrays_are_read_without_the_rest(tmp_path: Path, monkeypatch
     assert set(copied) == {(20, 32, 3), (20, 32)}
 
 
-def test_an_image_is_decoded_once_for_neighbouring_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_decoded_once_for_neighbouring_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     formats.write_folder(tmp_path, 2, size=(64, 32))
     config = DataConfig(dataset="folder", root=str(tmp_path), tile=TileConfig(size=(32, 16)))
     table = open_table(config, get_label_space("streets"), domain="source", labels=True)
     decoded = []
-    monkeypatch.setattr(tiles.ImageFiles, "read", lambda files, index, read=tiles.ImageFiles.read: decoded.append(index) or read(files, index))
+    monkeypatch.setattr(
+        tiles.ImageFiles,
+        "read",
+        lambda files, index, read=tiles.ImageFiles.read: decoded.append(index) or read(files, index),
+    )
     for index in range(len(table)):
         table.read_pair(index)[0][:] = 0  # a window is a copy
     assert decoded == [0, 1]
@@ -113,7 +134,12 @@ def test_an_image_is_decoded_once_for_neighbouring_windows(tmp_path: Path, monke
 
 
 def test_prints_and_keys_of_caches_tell_windows_and_scored_sets_apart(own: Path) -> None:
-    tables = [read(own, (32, 20)), read(own, (20, 32)), read(own, (32, 20), kind=EvaluationConfig), read(own, None)]
+    tables = [
+        read(own, (32, 20)),
+        read(own, (20, 32)),
+        read(own, (32, 20), kind=EvaluationConfig),
+        read(own, None),
+    ]
     assert len({table.source_hash() for table in tables}) == 4
     first, other, *_ = (prints_of(table) for table in tables)
     assert first["count"] == 18
@@ -161,10 +187,32 @@ def test_a_run_trains_on_tiles_and_is_scored_on_tiles_or_whole_images(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     formats.write_potsdam(tmp_path / "potsdam", {"train": 2, "val": 2})
-    words = [f"{entry}.{word}" for entry in ("source", "target", "evaluate.target") for word in ("dataset=potsdam", "root=potsdam")]
-    words += ["source.tile.size=[48,32]", "source.tile.stride=[32,32]", "target.tile.size=[48,32]", "evaluate.target.split=val"]
-    words += ["evaluate.source=null", "label_space=isprs6", "rounds.source.steps=2", "batch=2", "tensorboard=false", "device=cpu"]
-    words += ["threads=1", f"workers={workers}", "evaluate.target.tile.size=[96,64]", "evaluate.target.tile.stride=[96,32]", "name=tiles"]
+    words = [
+        f"{entry}.{word}"
+        for entry in ("source", "target", "evaluate.target")
+        for word in ("dataset=potsdam", "root=potsdam")
+    ]
+    words += [
+        "source.tile.size=[48,32]",
+        "source.tile.stride=[32,32]",
+        "target.tile.size=[48,32]",
+        "evaluate.target.split=val",
+    ]
+    words += [
+        "evaluate.source=null",
+        "label_space=isprs6",
+        "rounds.source.steps=2",
+        "batch=2",
+        "tensorboard=false",
+        "device=cpu",
+    ]
+    words += [
+        "threads=1",
+        f"workers={workers}",
+        "evaluate.target.tile.size=[96,64]",
+        "evaluate.target.tile.stride=[96,32]",
+        "name=tiles",
+    ]
     assert main(["run", "streets", *words]) == 0, capsys.readouterr().err
     row = json.loads((tmp_path / "runs/tiles/metrics.jsonl").read_text().splitlines()[-1])
     assert row["protocol"]["tile"] == [96, 64]
@@ -179,5 +227,3 @@ def test_a_run_trains_on_tiles_and_is_scored_on_tiles_or_whole_images(
     whole = json.loads(capsys.readouterr().out)[0]
     assert "tile" not in whole["protocol"]
     assert set(whole["iou"]) == set(row["iou"])
-
-

@@ -21,8 +21,12 @@ Size = tuple[int, int]
 class TileConfig:
     """Large images as many samples: windows that cover an image."""
 
-    size: Size | None = option(None, "width and height of a window; default: none, an image is one sample", at_least=1, at_most=LONGEST_SIDE)
-    stride: Size | None = option(None, "step across and down; default: size. The last window ends with the image", at_least=1, at_most=LONGEST_SIDE)
+    size: Size | None = option(
+        None, "width and height of a window; default: none, an image is one sample", at_least=1, at_most=LONGEST_SIDE
+    )
+    stride: Size | None = option(
+        None, "step across and down; default: size. The last window ends with the image", at_least=1, at_most=LONGEST_SIDE
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +40,9 @@ class DataConfig:
     split: str = option(
         "train", "part of the data set: train, val or test; a data set of one part has train alone"
     )
-    condition: str = option("all", "acdc (fog, night, rain, snow) and dark_zurich (day, twilight, night) only: which; all: every one")
+    condition: str = option(
+        "all", "acdc (fog, night, rain, snow) and dark_zurich (day, twilight, night) only: which; all: every one"
+    )
     scene: str = option("all", "loveda only: urban, rural or all")
     beta: float = option(
         0.02, "foggy_cityscapes only: density of the fog, as the names of its files end; released are 0.005, 0.01 and 0.02", above=0
@@ -53,12 +59,16 @@ class DataConfig:
     label_channel: Literal["red", "green", "blue", "alpha"] | None = option(
         None, "folder only: channel of an RGB or RGBA label that holds the numbers"
     )
-    bands: Literal["rgb", "irrg"] = option("rgb", "potsdam only: colours of the images; irrg: infrared, red, green, as vaihingen has")
+    bands: Literal["rgb", "irrg"] = option(
+        "rgb", "potsdam only: colours of the images; irrg: infrared, red, green, as vaihingen has"
+    )
     eroded: bool = option(False, "potsdam and vaihingen only: labels without the borders between objects")
     pair: Literal["W", "P", "L"] = option("W", "streets only: the pair of domains (W weather and shadow, P palette, L camera)")
     domain: Literal["source", "target"] | None = option(None, "streets only: the domain; default: the one this entry stands for")
     count: int | None = option(None, "use only the first images of the list; streets: how many are drawn", at_least=1, at_most=10**7)
-    tile: TileConfig = option(factory=TileConfig, help="windows of an image as samples of their own; a set that is scored counts each pixel once")
+    tile: TileConfig = option(
+        factory=TileConfig, help="windows of an image as samples of their own; a set that is scored counts each pixel once"
+    )
     image_size: Size = option((128, 64), "streets only: width and height of the images", at_least=16, at_most=LONGEST_SIDE)
     data_seed: int = option(0, "streets only: seed of the images", at_least=0)
 

@@ -25,7 +25,9 @@ def load_array(path: Path, what: str) -> NDArray[Any]:
     except FileNotFoundError as error:
         raise DataError(f"{what} {path} does not exist") from error
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{what} {path} is broken or no array ({' '.join(str(error).split()) or 'empty'})") from error
+        raise DataError(
+            f"{what} {path} is broken or no array ({' '.join(str(error).split()) or 'empty'})"
+        ) from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{what} {path} is an archive of arrays, expected one array")
     return array
@@ -52,7 +54,9 @@ def read_image_array(
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"image {path} is an array of {array.dtype} {array.shape}, expected 8 or 16 bits, H W or H W 3")
+        raise DataError(
+            f"image {path} is an array of {array.dtype} {array.shape}, expected 8 or 16 bits, H W or H W 3"
+        )
     return np.array(array if array.dtype == np.uint8 else array >> 8, np.uint8)
 
 

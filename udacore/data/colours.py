@@ -45,7 +45,9 @@ class ColourLabels:
         for top in range(0, len(raw), _ROWS):
             raw[top : top + _ROWS] = table[_codes(colours[top : top + _ROWS])]
         if (raw == IGNORE).any():
-            raise DataError(f"label {path} holds {_describe(colours[raw == IGNORE])}; list it in label_colours, with 255 to ignore it")
+            raise DataError(
+                f"label {path} holds {_describe(colours[raw == IGNORE])}; list it in label_colours, with 255 to ignore it"
+            )
         return raw
 
 
@@ -68,16 +70,26 @@ class ChannelLabels:
 def parse_colour(text: str, where: str) -> Colour:
     """The colour that `255 0 0` names; commas, and `#ff0000`, are understood. ConfigError, naming `where`."""
     named, hexadecimal = _NAMED.fullmatch(text.strip()), _HEX.fullmatch(text.strip())
-    parts = [int(part) for part in named.groups()] if named else [int(part, 16) for part in hexadecimal.groups()] if hexadecimal else []
+    parts = (
+        [int(part) for part in named.groups()]
+        if named
+        else [int(part, 16) for part in hexadecimal.groups()]
+        if hexadecimal
+        else []
+    )
     if len(parts) != 3 or max(parts) > 255:
-        raise ConfigError(f"{where}: a colour is red green blue, each 0 to 255, such as `255 0 0`, got {text!r}")
+        raise ConfigError(
+            f"{where}: a colour is red green blue, each 0 to 255, such as `255 0 0`, got {text!r}"
+        )
     red, green, blue = parts
     return red, green, blue
 
 
 def given_colours(label_colours: Mapping[str, str | int]) -> tuple[tuple[Colour, int], ...]:
     """The colours of the setting with their raw ids. ConfigError for what is no colour, for one given twice, for too many."""
-    pairs = tuple((parse_colour(text, "label_colours"), FIRST + place) for place, text in enumerate(label_colours))
+    pairs = tuple(
+        (parse_colour(text, "label_colours"), FIRST + place) for place, text in enumerate(label_colours)
+    )
     if len(pairs) > IGNORE - FIRST:
         raise ConfigError(f"label_colours: at most {IGNORE - FIRST} colours, got {len(pairs)}")
     colours = [colour for colour, _ in pairs]

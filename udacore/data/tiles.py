@@ -53,7 +53,9 @@ class Window:
         """bool H W: pixels that another window counts."""
         others = np.ones(self.size, np.bool_)
         (top, bottom), (left, right) = self.own_rows, self.own_columns
-        others[top - self.rows[0] : bottom - self.rows[0], left - self.columns[0] : right - self.columns[0]] = False
+        others[
+            top - self.rows[0] : bottom - self.rows[0], left - self.columns[0] : right - self.columns[0]
+        ] = False
         return others
 
 
@@ -143,7 +145,9 @@ class TiledLabels:
         window = self.windows[index]
         if whole.shape != window.whole:
             height, width = whole.shape
-            raise DataError(f"label {self.where(index)} is {width} x {height}, but its image {window.whole[1]} x {window.whole[0]}")
+            raise DataError(
+                f"label {self.where(index)} is {width} x {height}, but its image {window.whole[1]} x {window.whole[0]}"
+            )
         return window.cut(whole)
 
 
@@ -170,13 +174,21 @@ def find_windows(index: int, whole: tuple[int, int], tile: TileConfig, where: st
     if across > width or down > height:
         raise ConfigError(f"tile.stride: {across} x {down} leaves gaps between tiles of {width} x {height}")
     if whole[0] < height or whole[1] < width:
-        raise DataError(f"tile.size: {width} x {height} is larger than image {where} of {whole[1]} x {whole[0]}")
+        raise DataError(
+            f"tile.size: {width} x {height} is larger than image {where} of {whole[1]} x {whole[0]}"
+        )
     rows, columns = _spans(whole[0], height, down), _spans(whole[1], width, across)
-    return [Window(index, whole, row, column, own_row, own_column) for row, own_row in rows for column, own_column in columns]
+    return [
+        Window(index, whole, row, column, own_row, own_column)
+        for row, own_row in rows
+        for column, own_column in columns
+    ]
 
 
 def _spans(whole: int, length: int, step: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """(begin, end) of each window along one side, and of what counts in it: overlaps are divided in the middle."""
     begins = [*range(0, whole - length, step), whole - length]
     borders = [0, *((one + length + other) // 2 for one, other in itertools.pairwise(begins)), whole]
-    return [((begin, begin + length), own) for begin, own in zip(begins, itertools.pairwise(borders), strict=True)]
+    return [
+        ((begin, begin + length), own) for begin, own in zip(begins, itertools.pairwise(borders), strict=True)
+    ]

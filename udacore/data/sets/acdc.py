@@ -61,7 +61,9 @@ def _layout(config: DataConfig, root: Path, ending: str, middle: str, **rest: An
         images=existing(config.dataset, (root / "rgb_anon",)),
         labels=(root / "gt",),
         kind="cityscapes",
-        label_keys=lambda key: tuple(f"{key.removesuffix(ending)}{middle}_{ids}" for ids in ("labelIds", TRAIN_IDS)),
+        label_keys=lambda key: tuple(
+            f"{key.removesuffix(ending)}{middle}_{ids}" for ids in ("labelIds", TRAIN_IDS)
+        ),
         ending=ending,
         prefixes=prefixes_of("rgb_anon"),
         **rest,

@@ -24,7 +24,9 @@ def find_files(config: DataConfig, root: Path) -> Layout:
         labels=(root / config.label_folder,),
         kind=kind,
         label_size=read_size if callable(kind) else None,
-        label_suffixes=(".png", ".tif", ".tiff", ".bmp", ".npy") if kind == "ids" else (".png", ".tif", ".tiff", ".bmp"),
+        label_suffixes=(".png", ".tif", ".tiff", ".bmp", ".npy")
+        if kind == "ids"
+        else (".png", ".tif", ".tiff", ".bmp"),
         label_keys=lambda key: (key + config.label_suffix,),
         prefixes=prefixes_of(config.image_folder),
     )

@@ -27,7 +27,9 @@ OTHERS = (
 """Labels of IDD that are no class of Cityscapes."""
 
 _LABELS = {name: number for number, name in enumerate(CLASSES19)} | dict.fromkeys(OTHERS, IGNORE)
-_LABELS |= {TERRAIN: _LABELS["terrain"]} | {long: _LABELS[name] for long, name in SHORT_NAMES.items() if name in _LABELS}
+_LABELS |= {TERRAIN: _LABELS["terrain"]} | {
+    long: _LABELS[name] for long, name in SHORT_NAMES.items() if name in _LABELS
+}
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:
@@ -43,7 +45,9 @@ def find_files(config: DataConfig, root: Path) -> Layout:
         kind=read_label,
         label_size=measure_label,
         label_suffixes=(".png", ".json"),
-        label_keys=lambda key: tuple(f"{key.removesuffix(ending)}_gtFine_{what}" for what in ("labelcsTrainIds", "polygons")),
+        label_keys=lambda key: tuple(
+            f"{key.removesuffix(ending)}_gtFine_{what}" for what in ("labelcsTrainIds", "polygons")
+        ),
         ending=ending,
         prefixes=prefixes_of("IDD_Segmentation/leftImg8bit"),
         on_missing="the labels of IDD's test split are not published" if config.split == "test" else "",
@@ -82,7 +86,9 @@ def _read_polygons(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     sizes = [content.get(key) for key in ("imgWidth", "imgHeight")] if isinstance(content, dict) else []
     things = content.get("objects") if sizes else None
-    whole = isinstance(things, list) and all(isinstance(each, dict) and {"label", "polygon"} <= each.keys() for each in things)
+    whole = isinstance(things, list) and all(
+        isinstance(each, dict) and {"label", "polygon"} <= each.keys() for each in things
+    )
     if not whole or not all(type(size) is int and 0 < size <= 2**15 for size in sizes):
         raise ValueError("polygons of IDD have imgWidth, imgHeight and objects, each with label and polygon")
     return dict(content)

@@ -21,7 +21,22 @@ BORDER = len(IDS)
 # The tiles whose labels the contest gave to its participants, and those that it kept to test them
 POTSDAM = {
     "train": tuple(f"{row}_{column}" for row in range(2, 8) for column in range(7 if row > 5 else 10, 13)),
-    "val": ("2_13", "2_14", "3_13", "3_14", "4_13", "4_14", "4_15", "5_13", "5_14", "5_15", "6_13", "6_14", "6_15", "7_13"),
+    "val": (
+        "2_13",
+        "2_14",
+        "3_13",
+        "3_14",
+        "4_13",
+        "4_14",
+        "4_15",
+        "5_13",
+        "5_14",
+        "5_15",
+        "6_13",
+        "6_14",
+        "6_15",
+        "7_13",
+    ),
 }
 VAIHINGEN = {
     "train": (1, 3, 5, 7, 11, 13, 15, 17, 21, 23, 26, 28, 30, 32, 34, 37),

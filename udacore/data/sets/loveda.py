@@ -27,7 +27,9 @@ def find_files(config: DataConfig, root: Path) -> Layout:
         labels=(base,),
         kind="ids",
         label_keys=lambda key: (key.replace("/images_png/", "/masks_png/"),),
-        patterns=("*/images_png/*",) if config.scene == "all" else (f"{config.scene.capitalize()}/images_png/*",),
+        patterns=("*/images_png/*",)
+        if config.scene == "all"
+        else (f"{config.scene.capitalize()}/images_png/*",),
         complete={"all": urban + rural, "urban": urban, "rural": rural}[config.scene],
         prefixes=frozenset({name, *prefixes_of()}),
         on_missing="the labels of LoveDA's test split are not published" if config.split == "test" else "",

@@ -15,7 +15,9 @@ from udacore.labels import ISPRS_COLOURS, LOVEDA_COLOURS
 from udacore.testing.formats.patches import Counts, Size, count_splits, draw_image, draw_labels, save
 
 
-def write_loveda(root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0) -> dict[str, list[str]]:
+def write_loveda(
+    root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0
+) -> dict[str, list[str]]:
     """`Train/{Urban,Rural}/images_png/0.png` and `masks_png/0.png`, and `Val` alike; returns the keys by split.
 
     Scenes take turns; `counts` is that of both together.
@@ -27,14 +29,19 @@ def write_loveda(root: Path, counts: Counts = None, *, size: Size = (96, 96), se
         rng = np.random.default_rng([seed, 18, part])
         for index, raw in enumerate(draw_labels(rng, [size] * count, list(ids.values()), (0,))):
             base = root / split.capitalize() / ("Urban", "Rural")[index % 2]
-            save(draw_image(rng, raw, ids, (0.8, 0.8, 0.8), LOVEDA_COLOURS), base / "images_png" / f"{number}.png")
+            save(
+                draw_image(rng, raw, ids, (0.8, 0.8, 0.8), LOVEDA_COLOURS),
+                base / "images_png" / f"{number}.png",
+            )
             save(raw, base / "masks_png" / f"{number}.png")
             written.setdefault(split, []).append(f"{base.name}/images_png/{number}")
             number += 1
     return {split: sorted(keys) for split, keys in written.items()}
 
 
-def write_potsdam(root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0) -> dict[str, list[str]]:
+def write_potsdam(
+    root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0
+) -> dict[str, list[str]]:
     """`2_Ortho_RGB/top_potsdam_2_10_RGB.tif`, `3_Ortho_IRRG`, `5_Labels_all/top_potsdam_2_10_label.tif` and eroded ones.
 
     Labels are RGB. Returns the keys of the RGB images by split.
@@ -50,7 +57,9 @@ def write_potsdam(root: Path, counts: Counts = None, *, size: Size = (96, 96), s
     return {split: sorted(keys) for split, keys in written.items()}
 
 
-def write_vaihingen(root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0) -> dict[str, list[str]]:
+def write_vaihingen(
+    root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0
+) -> dict[str, list[str]]:
     """`top/top_mosaic_09cm_area1.tif` and labels of the same name in `..._ground_truth_COMPLETE`, and eroded ones.
 
     Labels are RGB. Returns the keys by split.

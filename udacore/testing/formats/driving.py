@@ -12,37 +12,59 @@ from PIL import Image
 
 from udacore.data.sets import idd, mapillary
 from udacore.labels import CITYSCAPES_IDS, CLASSES19, IGNORE, SHORT_NAMES
-from udacore.testing.formats.patches import Counts, Size, count_splits, draw_image, draw_labels, save, save_photo
+from udacore.testing.formats.patches import (
+    Counts,
+    Size,
+    count_splits,
+    draw_image,
+    draw_labels,
+    save,
+    save_photo,
+)
 
 _TRAIN_IDS = {name: number for number, name in enumerate(CLASSES19)}
 _LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"))
 
 
-def write_bdd100k(root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0) -> dict[str, list[str]]:
+def write_bdd100k(
+    root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
+) -> dict[str, list[str]]:
     """`images/10k/<split>/<name>.jpg` and `labels/sem_seg/masks/<split>/<name>.png` of train ids; returns the keys by split."""
     written: dict[str, list[str]] = {}
     for number, (split, count) in enumerate(count_splits(counts).items()):
         rng, names = np.random.default_rng([seed, 13, number]), np.random.default_rng(number)
         for raw in draw_labels(rng, [size] * count, list(_TRAIN_IDS.values()), (IGNORE,)):
             name = "-".join(f"{int(names.integers(2**32)):08x}" for _ in range(2))
-            save_photo(draw_image(rng, raw, _TRAIN_IDS, (0.8, 0.8, 0.9)), root / "images/10k" / split / f"{name}.jpg")
+            save_photo(
+                draw_image(rng, raw, _TRAIN_IDS, (0.8, 0.8, 0.9)), root / "images/10k" / split / f"{name}.jpg"
+            )
             save(raw, root / "labels/sem_seg/masks" / split / f"{name}.png")
             written.setdefault(split, []).append(name)
     return {split: sorted(keys) for split, keys in written.items()}
 
 
-def write_mapillary(root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0) -> dict[str, list[str]]:
+def write_mapillary(
+    root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
+) -> dict[str, list[str]]:
     """`training/images/<key>.jpg` and `training/labels/<key>.png`, palette PNGs of the ids of version 1.2; `validation` alike."""
     return _write_mapillary(root, counts, "labels", mapillary.IDS, 65, size, seed)
 
 
-def write_mapillary_v2(root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0) -> dict[str, list[str]]:
+def write_mapillary_v2(
+    root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
+) -> dict[str, list[str]]:
     """The same images with `training/v2.0/labels/<key>.png`, palette PNGs of the ids of version 2.0."""
     return _write_mapillary(root, counts, "v2.0/labels", mapillary.IDS_2, 123, size, seed)
 
 
 def _write_mapillary(
-    root: Path, counts: Counts, folder: str, ids: Mapping[str, int | tuple[int, ...]], unlabelled: int, size: Size, seed: int
+    root: Path,
+    counts: Counts,
+    folder: str,
+    ids: Mapping[str, int | tuple[int, ...]],
+    unlabelled: int,
+    size: Size,
+    seed: int,
 ) -> dict[str, list[str]]:
     """Of each class one id occurs for certain, and among the others those of no class."""
     several = {name: each if isinstance(each, tuple) else (each,) for name, each in ids.items()}
@@ -62,7 +84,9 @@ def _write_mapillary(
     return {split: sorted(keys) for split, keys in written.items()}
 
 
-def write_idd(root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0) -> dict[str, list[str]]:
+def write_idd(
+    root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
+) -> dict[str, list[str]]:
     """`leftImg8bit/<split>/<drive>/<frame>_leftImg8bit.png` and `gtFine/..._gtFine_polygons.json`; returns the keys by split."""
     written: dict[str, list[str]] = {}
     for number, (split, count) in enumerate(count_splits(counts).items()):
@@ -80,14 +104,25 @@ def write_idd(root: Path, counts: Counts = None, *, size: Size = (128, 72), seed
 
 def _draw_polygons(rng: np.random.Generator, size: Size) -> dict[str, Any]:
     """A file of polygons: every class of Cityscapes under IDD's name, a group, one that is deleted, and some of no class."""
-    long = {short: name for name, short in SHORT_NAMES.items() if short in ("light", "sign")} | {"terrain": idd.TERRAIN}
-    names = [*(long.get(name, name) for name in CLASSES19), "cargroup", "autorickshaw", "curb", "billboard", "parking"]
+    long = {short: name for name, short in SHORT_NAMES.items() if short in ("light", "sign")} | {
+        "terrain": idd.TERRAIN
+    }
+    names = [
+        *(long.get(name, name) for name in CLASSES19),
+        "cargroup",
+        "autorickshaw",
+        "curb",
+        "billboard",
+        "parking",
+    ]
     cells = [(column, row) for column in range(5) for row in range(5)]
     width, height = size[0] / 5, size[1] / 5
     things: list[dict[str, Any]] = [{"label": "sky", "deleted": 1, "polygon": _box(0, 0, *size)}]
     for place, label in zip(rng.permutation(len(cells)), names, strict=False):
         left, top = cells[place][0] * width, cells[place][1] * height
-        things.append({"label": label, "deleted": 0, "polygon": _box(left, top, left + width - 1, top + height - 1)})
+        things.append(
+            {"label": label, "deleted": 0, "polygon": _box(left, top, left + width - 1, top + height - 1)}
+        )
     return {"imgHeight": size[1], "imgWidth": size[0], "objects": things}
 
 

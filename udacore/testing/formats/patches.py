@@ -26,7 +26,9 @@ def count_splits(counts: Counts, splits: Sequence[str] = ("train", "val")) -> di
     return dict(counts)
 
 
-def _patchwork(rng: np.random.Generator, size: Size, ids: Sequence[int], void: Sequence[int], must: Sequence[int]) -> NDArray[np.uint8]:
+def _patchwork(
+    rng: np.random.Generator, size: Size, ids: Sequence[int], void: Sequence[int], must: Sequence[int]
+) -> NDArray[np.uint8]:
     """Raw ids H W: regions around random points. About two thirds of `ids` occur, each id in `must` for certain."""
     width, height = size
     chosen = [each for each in ids if each in must or rng.random() < 0.6]
@@ -43,12 +45,19 @@ def _patchwork(rng: np.random.Generator, size: Size, ids: Sequence[int], void: S
     return raw
 
 
-def draw_labels(rng: np.random.Generator, sizes: Sequence[Size], ids: Sequence[int], void: Sequence[int]) -> list[NDArray[np.uint8]]:
+def draw_labels(
+    rng: np.random.Generator, sizes: Sequence[Size], ids: Sequence[int], void: Sequence[int]
+) -> list[NDArray[np.uint8]]:
     """A patchwork for each size; id number k is certain to occur in image k modulo their number."""
     count = len(sizes)
     while True:
-        raw = [_patchwork(rng, size, ids, void, [each for k, each in enumerate(ids) if k % count == i]) for i, size in enumerate(sizes)]
-        if set(ids) <= {int(each) for label in raw for each in np.unique(label)}:  # small squares may cover one another
+        raw = [
+            _patchwork(rng, size, ids, void, [each for k, each in enumerate(ids) if k % count == i])
+            for i, size in enumerate(sizes)
+        ]
+        if set(ids) <= {
+            int(each) for label in raw for each in np.unique(label)
+        }:  # small squares may cover one another
             return raw
 
 

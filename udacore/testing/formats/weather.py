@@ -12,10 +12,19 @@ from udacore.testing.formats.patches import Counts, Size, count_splits, draw_ima
 
 _VOID = (0, 1, 2, 3, 4, 6, 9)
 # what is left of an image under each condition, and the grey that is added
-_LOOKS = {"fog": (0.3, 150.0), "night": (0.25, 0.0), "rain": (0.6, 30.0), "snow": (0.6, 90.0), "twilight": (0.5, 10.0), "day": (1.0, 0.0)}
+_LOOKS = {
+    "fog": (0.3, 150.0),
+    "night": (0.25, 0.0),
+    "rain": (0.6, 30.0),
+    "snow": (0.6, 90.0),
+    "twilight": (0.5, 10.0),
+    "day": (1.0, 0.0),
+}
 
 
-def write_acdc(root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0) -> dict[str, list[str]]:
+def write_acdc(
+    root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
+) -> dict[str, list[str]]:
     """`rgb_anon/<condition>/<split>/<sequence>/..._rgb_anon.png` and `gt/...`, and the same places in the splits `*_ref`.
 
     Returns the keys by split. The conditions take turns; `counts` is that of all conditions together.
@@ -35,7 +44,9 @@ def write_acdc(root: Path, counts: Counts = None, *, size: Size = (128, 72), see
     return {split: sorted(keys) for split, keys in written.items()}
 
 
-def write_dark_zurich(root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0) -> dict[str, list[str]]:
+def write_dark_zurich(
+    root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
+) -> dict[str, list[str]]:
     """`rgb_anon/<split>/<time>/<sequence>/..._rgb_anon.png`, labels of `val` in `gt`, and `val_ref` by day.
 
     Returns the keys by split. Times of day take turns in `train`; `val` is at night.
