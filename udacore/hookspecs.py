@@ -43,7 +43,8 @@ def build_model(settings: Any, architecture: ModelConfig, round: RoundInfo) -> n
     core does when it evaluates, makes pseudo labels and learns from them.
 
     A direct child with an entry under `parts:` is trained by an optimiser of its own; all other parameters belong to
-    the part `segmenter`. Read: fada (a discriminator), proca (buffers).
+    the part `segmenter`. A child with `frozen: true` there is never trained: the core fills it from `initial.NAME`, and copies of
+    the model inside of it (a teacher) use it as it is. Read: fada (a discriminator), proca (buffers).
     """
 
 

@@ -141,13 +141,31 @@ def check_parts(config: RoundConfig) -> Iterator[Problem]:
             yield Problem("trains", f"no part {name!r} under parts{near_matches(name, known)}")
     for part, settings in config.parts.items():
         yield from check_optimizer_options(f"parts.{part}", settings)
-        for key, patterns in (("groups", settings.groups), ("no_decay", settings.no_decay)):
+        yield from check_frozen(config, part)
+        for key, patterns in (("groups", settings.groups), ("no_decay", settings.no_decay), ("freeze", settings.freeze)):
             for pattern in patterns:
                 try:
                     compile_pattern(pattern)
                 except re.error as error:
                     yield Problem(f"parts.{part}.{key}", f"{pattern!r} is no regular expression: {error}")
         yield from check_decay(f"parts.{part}.groups", settings)
+
+
+def check_frozen(config: RoundConfig, part: str) -> Iterator[Problem]:
+    """A frozen part is a child of the model that has a file of its own, and that nothing trains or fills otherwise."""
+    settings, path = config.parts[part], f"parts.{part}"
+    if not settings.frozen:
+        if settings.dtype is not None:
+            yield Problem(f"{path}.dtype", "is for a part with frozen: true; trained parts are float32, see amp")
+        return
+    if part == SEGMENTER:
+        yield Problem(f"{path}.frozen", "the segmenter is no child; leave it out of `trains`, or name parameters under freeze")
+    elif part not in config.initial if isinstance(config.initial, Mapping) else config.initial.strip() != "random":
+        yield Problem(f"{path}.frozen", f"needs a file: say which under initial.{part} (a file, or imagenet for a backbone)")
+    if part in (config.trains or ()):
+        yield Problem("trains", f"the part {part!r} is frozen")
+    if isinstance(config.weights, Mapping) and part in config.weights:
+        yield Problem(f"weights.{part}", f"the part is frozen, so it is filled from initial.{part} in every round")
 
 
 def check_decay(path: str, settings: PartConfig) -> Iterator[Problem]:

@@ -139,7 +139,9 @@ def list_weights(config: RoundConfig, first: bool) -> Iterator[tuple[str, Weight
         yield "weights", weights_of(config, SEGMENTER, first)
     is_one = not isinstance(config.initial, Mapping)
     for part in (SEGMENTER,) if is_one else config.initial:
-        if weights_of(config, part, first) == Initial():
+        settings = config.parts.get(part)
+        is_fixed = settings is not None and (settings.frozen or bool(settings.freeze))
+        if is_fixed or weights_of(config, part, first) == Initial():
             yield "initial" if is_one else f"initial.{part}", initial_of(config, part)
 
 

@@ -189,6 +189,13 @@ class PartConfig:
     )
     no_decay: tuple[str, ...] = option((), "patterns of parameter names without weight decay")
     schedule: ScheduleConfig = option(factory=ScheduleConfig, help="learning rate over the steps")
+    frozen: bool = option(
+        False, "never trained, in evaluation mode, filled from `initial.NAME` in every round, and in no checkpoint: the file's SHA-256 is"
+    )
+    dtype: Literal["float32", "bf16", "fp16"] | None = option(None, "precision of a frozen part; what it takes and gives stays float32")
+    freeze: tuple[str, ...] = option(
+        (), "patterns of parameter names that are not trained; those that `initial` fills are in no checkpoint: the file's SHA-256 is"
+    )
     clip: float | None = option(
         None, "largest norm of all gradients of the part together, over all processes and micro-batches; longer ones are shortened to it", above=0
     )

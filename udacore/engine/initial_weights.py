@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, Random, Timm, initial_of, weights_of
+from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, weights_of
 from udacore.config.schema import RoundConfig
+from udacore.engine.frozen import Frozen, check_freeze, fill_frozen, fill_part, is_frozen, share_frozen, verify_file
 from udacore.engine.hook_results import check_model
 from udacore.engine.machine.build_memory import CountedAllocation
 from udacore.engine.machine.device import derive_seed
@@ -19,7 +20,7 @@ from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo
 from udacore.models import Teacher
 from udacore.models.domain_argument import accept_domain
-from udacore.models.weights import load_children, load_initial, load_state, read_state
+from udacore.models.weights import load_children, read_state
 from udacore.plugins import label_errors
 
 
@@ -32,39 +33,44 @@ def build_model(round: Round, info: RoundInfo) -> nn.Module:
         with CountedAllocation(machine_memory(), where, config.method):
             model = session.hooks.build_model(settings=config.method, architecture=config.model, round=info)
     checked = check_model(model, where, len(info.classes))
+    share_frozen(checked, config)
     accept_domain(checked)
     return checked
 
 
-def load_initial_weights(round: Round, model: nn.Module) -> None:
-    """Fill each part as `weights` says; what no file holds stays as built and is listed in the log."""
+def load_initial_weights(round: Round, model: nn.Module) -> Frozen:
+    """Fill each part as `weights` says; what no file holds stays as built and is listed in the log. Returns what is frozen."""
     name, config = round.name, round.config
     children = [child for child, _ in model.named_children()]
     for child in config.weights_except:
         if child not in children:
             raise ConfigError(f"rounds.{name}.weights_except: the model has no child {child!r}{near_matches(child, children)}")
+    frozen = fill_frozen(model, config)
     for part in present_parts(model, config):
+        check_freeze(model, config, part)
         weights = weights_of(config, part, first=round.index == 0)
+        if is_frozen(part, config):
+            continue
         if isinstance(weights, Initial):
-            _load_initial(model, part, config)
+            if part not in frozen.files:  # else it is filled already
+                fill_part(model, part, config)
         else:
+            if isinstance(weights, File):
+                verify_file(frozen, Path(weights.word))
             state, origin = _find_state(round, part, weights)
-            _load_part(round, model, part, state, origin)
+            _load_part(round, model, part, _fill_up(model, part, state, config, frozen), origin)
     for module in model.children():
         if isinstance(module, Teacher) and module.count == 0:
             module.fill(model)  # it was built before any weights were there; its first update copies them again
+    return frozen
 
 
-def _load_initial(model: nn.Module, part: str, config: RoundConfig) -> None:
-    """The word or file that `initial` names for this part; other parts than the segmenter stay as built by default."""
-    weights = initial_of(config, part)
-    if isinstance(weights, Random):
-        return
-    word = weights.word if isinstance(weights, File) else "timm" if isinstance(weights, Timm) else "imagenet"
-    if part == SEGMENTER:
-        load_initial(model, word, config.model, config.initial_sha256, leave=config.weights_except)
-    else:
-        load_state(model.get_submodule(part), read_state(Path(word)), where=word)
+def _fill_up(model: nn.Module, part: str, state: dict[str, Tensor], config: RoundConfig, frozen: Frozen) -> dict[str, Tensor]:
+    """A state_dict with the frozen tensors that it left out; what it holds is kept, and will be in this round's checkpoints."""
+    own = model.state_dict()
+    mine = {name for name in frozen.entries if part_of(name, model, config) == part}
+    frozen.entries -= mine & state.keys()
+    return {**state, **{name: own[name] for name in mine - state.keys()}} if state else state
 
 
 def _find_state(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,7 +56,8 @@ def trained_parts(model: nn.Module, config: RoundConfig) -> tuple[str, ...]:
     for name in config.trains or ():
         if name not in present:
             raise ConfigError(f"trains: the model of this round has no part {name!r}{near_matches(name, present)}")
-    return present if config.trains is None else tuple(name for name in present if name in config.trains)
+    wanted = present if config.trains is None else config.trains
+    return tuple(name for name in present if name in wanted and not (name in config.parts and config.parts[name].frozen))
 
 
 def make_parts(
@@ -68,7 +70,7 @@ def make_parts(
     named: dict[str, list[tuple[str, nn.Parameter]]] = {name: [] for name in trains}
     for name, parameter in model.named_parameters():
         owner = part_of(name, model, config)
-        if owner not in named:
+        if owner not in named or (owner in config.parts and any(re.search(pattern, name) for pattern in config.parts[owner].freeze)):
             parameter.requires_grad_(False)  # autograd then keeps no graph for what is not trained
         elif parameter.requires_grad:
             named[owner].append((name, parameter))

@@ -17,6 +17,7 @@ from udacore.data.loading import stream_batches
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
 from udacore.engine.files.checkpoint import LAST, RunState, copy_state, random_states, set_random_states
 from udacore.engine.files.restoring import restore_model, restore_optimizers, restore_scalers
+from udacore.engine.frozen import Frozen, fill_frozen
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model, load_initial_weights
 from udacore.engine.machine.device import Machine, derive_seed, seed_everything
@@ -38,6 +39,7 @@ class RoundInProgress:
     model: nn.Module
     updater: Updater
     sets: list[EvaluationSet]
+    frozen: Frozen = attrs.field(factory=Frozen)
     step: int = 0
     best: float | None = None
 
@@ -46,12 +48,13 @@ class RoundInProgress:
         return RunState(
             round=self.name,
             step=self.step,
-            model=copy_state(self.model),
+            model=copy_state(self.model, leave=self.frozen.entries),
             optimizers={name: part.optimizer.state_dict() for name, part in self.updater.parts.items()} if under_way else {},
             random=random_states() if under_way else [],
             numbers=ranks.all_gather_object(self.updater.pending_numbers()) if under_way else [],
             best=self.best,
             scalers={n: p.scaler.state() for n, p in self.updater.parts.items() if p.scaler is not None} if under_way else {},
+            frozen=self.frozen.files if self.frozen.entries else {},
             written={**self.session.tracker.written(), "steps": self.round.offset + self.step},
         )
 
@@ -61,7 +64,8 @@ class RoundInProgress:
         if state.round != self.name or state.step > self.info.steps:
             there, here = f"step {state.step} of round {state.round!r}", f"the {self.info.steps} steps of round {self.name!r}"
             raise DataError(f"{path}: holds {there}, which is not one of {here}")
-        restore_model(self.model, state.model, str(path))
+        self.frozen.entries -= state.model.keys()
+        restore_model(self.model, self.frozen.complete(self.model, state.model, state.frozen, str(path)), str(path))
         if label == LAST:  # only while steps are taken there is more to go back to
             for key, shares in (("random", state.random), ("numbers", state.numbers)):
                 if len(shares) != ranks.size():
@@ -96,8 +100,10 @@ def set_up(round: Round) -> RoundInProgress:
     trains = trained_parts(model, config)
     # A round whose steps are done gets its weights from its own checkpoint: those that it began with may be gone.
     info = attrs.evolve(known, trains=trains)
-    if not round.has_taken_steps:
-        load_initial_weights(round, model)
+    if round.has_taken_steps:
+        frozen = fill_frozen(model, config)
+    else:
+        frozen = load_initial_weights(round, model)
         broken = find_not_finite(model)
         if broken:
             raise UdaError(f"round {round.name!r} would begin with weights that are not finite: {list_names(broken)}")
@@ -111,7 +117,7 @@ def set_up(round: Round) -> RoundInProgress:
     )  # fmt: skip
     # By the round's name, not by what ran before: a round that is run alone draws as it does in the whole run.
     seed_everything(derive_seed(session.config.seed, round.name, "global"), machine.device)
-    return RoundInProgress(round=round, info=info, model=model, updater=updater, sets=round.evaluation_sets())
+    return RoundInProgress(round=round, info=info, model=model, updater=updater, sets=round.evaluation_sets(), frozen=frozen)
 
 
 def take_steps(work: RoundInProgress) -> None:
@@ -248,7 +254,8 @@ def keep_model(work: RoundInProgress) -> None:
     """Go back to the best model of the round, if that is what it keeps."""
     if work.config.keep == "best" and work.best is not None:
         best = work.session.checkpoints.load("best")
-        restore_model(work.model, best.model, str(work.session.checkpoints.path("best")))
+        path = str(work.session.checkpoints.path("best"))
+        restore_model(work.model, work.frozen.complete(work.model, best.model, best.frozen, path), path)
         judge = next((data for data in work.sets if data.name == work.config.best_on), work.sets[0])
         by = ", chosen by labels of the target" if judge.domain == "target" else ""
         work.session.tracker.say(f"round {work.name!r} keeps the model of step {best.step}: best on {judge.name!r}{by}")

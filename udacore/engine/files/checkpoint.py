@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import random
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +42,7 @@ class RunState:
     numbers       recorded since the last log line, by all ranks
     best          best score of the round so far, or None
     scalers       under fp16 each part's scale of losses (empty once the steps are done)
+    frozen        SHA-256 of the files that hold what `model` leaves out, by part
     written       bytes of metrics.jsonl and log.txt that belong to this state; under `steps`, steps of the whole run
     """
 
@@ -54,6 +55,7 @@ class RunState:
     best: float | None = None
     written: dict[str, int] = attrs.field(factory=dict)
     scalers: dict[str, dict[str, float]] = attrs.field(factory=dict)
+    frozen: dict[str, str] = attrs.field(factory=dict)
 
 
 class Checkpoints:
@@ -75,8 +77,9 @@ class Checkpoints:
         """Write a checkpoint; called by all ranks, written by the main one."""
         check_equal_buffers(state.model)
         content = {field.name: getattr(state, field.name) for field in attrs.fields(RunState)}
-        if not state.scalers:
-            del content["scalers"]  # as in files of versions that did not know it
+        for field in ("scalers", "frozen"):
+            if not content[field]:
+                del content[field]  # as in files of versions that did not know it
 
         if name == LAST:
             self._round_of_last = state.round
@@ -215,9 +218,9 @@ def check_equal_buffers(state: Mapping[str, Tensor]) -> None:
         raise UdaError(f"{len(unequal)} values differ between processes, first {unequal[0]!r}; sum over ranks with udacore.ranks.all_sum before an update")
 
 
-def copy_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state_dict on the CPU, not shared with the model."""
-    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+def copy_state(model: nn.Module, leave: Collection[str] = ()) -> dict[str, Tensor]:
+    """The model's state_dict on the CPU, not shared with the model, without the entries `leave`."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items() if name not in leave}
 
 
 def _uses_cuda() -> bool:

@@ -104,6 +104,14 @@ def _is_group(group: object) -> bool:
     )
 
 
+def _no_digests(value: object) -> str | None:
+    """For the digests of files."""
+    if not isinstance(value, Mapping):
+        return _got(value)
+    wrong = [part for part, digest in value.items() if not isinstance(part, str) or not re.fullmatch("[0-9a-f]{64}", str(digest))]
+    return f"at {_show(wrong[0])} {_got(value[wrong[0]])}" if wrong else None
+
+
 def _no_scalers(value: object) -> str | None:
     """For the scale of each part under fp16."""
     if not isinstance(value, Mapping):
@@ -213,8 +221,9 @@ _FORM: dict[str, tuple[Callable[[object], str | None], str]] = {
     "best": (_no_score, "a score or nothing"),
     "written": (_no_lengths, "the length of each file of the run"),
     "scalers": (_no_scalers, "scale, since and skipped of each part"),
+    "frozen": (_no_digests, "SHA-256 of files by part"),
 }
 """Entry of a checkpoint -> what finds a fault with its value, and what is asked, in words."""
 
-_OPTIONAL = ("scalers",)
+_OPTIONAL = ("scalers", "frozen")
 """Entries that files do not have where there is nothing to say."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ from udacore.engine.evaluation import Result, describe_protocol, evaluate, find_
 from udacore.engine.files.checkpoint import Checkpoints, parse_checkpoint, read_tensors
 from udacore.engine.files.checkpoint_form import is_count
 from udacore.engine.files.run_folder import RunFolder, round_label
+from udacore.engine.frozen import fill_frozen, find_frozen, settle_frozen
 from udacore.engine.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model
 from udacore.engine.machine.device import open_machine
@@ -117,10 +119,12 @@ class Origin:
 
     step     steps that were taken, 0 where it does not say
     is_best  whether a run chose them by a score
+    frozen   SHA-256 of the files that hold what it leaves out, by part
     """
 
     step: int = 0
     is_best: bool = False
+    frozen: Mapping[str, str] = MappingProxyType({})
 
 
 def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, Origin]:
@@ -130,10 +134,16 @@ def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, Orig
     """
     round = session.rounds[name]
     model = build_model(round, round.info())
+    config = session.config.rounds[name]
     state, origin = _read(session, path, model)
+    frozen = find_frozen(model, config).keys() - state.keys()
+    if frozen and origin.frozen:  # else a file that knows nothing of frozen parts lacks them, as any part
+        state = fill_frozen(model, config).complete(model, state, origin.frozen, str(path))
+    else:
+        settle_frozen(model, config)
     # Predictions need no discriminator or the like: such a part may be missing as a whole.
     held = {key.partition(".")[0] for key in state}
-    spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, session.config.rounds[name]) != SEGMENTER and k.partition(".")[0] not in held}
+    spared = {k: v for k, v in model.state_dict().items() if part_of(k, model, config) != SEGMENTER and k.partition(".")[0] not in held}
     load_state(model, {**spared, **state}, where=str(path))
     broken = find_not_finite(model)
     if broken:
@@ -165,11 +175,11 @@ def _read(session: Session, path: Path, model: nn.Module) -> tuple[dict[str, Ten
     """The state_dict in a file, which is a checkpoint of this run, of another one, or anybody's file of weights."""
     if path.parent == session.checkpoints.folder and path.suffix == ".pt":
         saved = session.checkpoints.load(path.stem)
-        return saved.model, Origin(step=saved.step, is_best=saved.best is not None)
+        return saved.model, Origin(step=saved.step, is_best=saved.best is not None, frozen=saved.frozen)
     content = read_tensors(path)
     if {"format", "round", "model"} <= set(content):
         saved = parse_checkpoint(content, path)
-        return saved.model, Origin(step=saved.step, is_best=saved.best is not None)
+        return saved.model, Origin(step=saved.step, is_best=saved.best is not None, frozen=saved.frozen)
     step = content.get("step") if "model" in content else None
     return _state(content, session.method, path, model), Origin(step=step if step is not None and is_count(step) else 0)
 
