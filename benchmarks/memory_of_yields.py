@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
 from udacore.engine.machine.device import Machine
-from udacore.engine.parts import make_parts, trained_parts
+from udacore.engine.optimisation.parts import make_parts, trained_parts
 from udacore.engine.step import Updater
 from udacore.interface import RoundInfo, TargetBatch
 from udacore.losses import segmentation_loss

@@ -31,7 +31,7 @@ from udacore.config.resolve import load_config
 from udacore.engine import training
 from udacore.engine.dry_run import stand_in
 from udacore.engine.machine.device import open_machine
-from udacore.engine.parts import set_modes
+from udacore.engine.optimisation.parts import set_modes
 from udacore.engine.run import make_session
 from udacore.plugins import load_plugin
 from udacore.testing import formats

@@ -14,7 +14,7 @@ from torch import nn
 
 from udacore.config.resolve import load_config
 from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
-from udacore.engine.frozen import fill_frozen, find_frozen, share_frozen
+from udacore.engine.optimisation.frozen import fill_frozen, find_frozen, share_frozen
 from udacore.engine.results.scoring import score_checkpoint
 from udacore.errors import ConfigError, DataError, UdaError
 from udacore.methods.discovery import load_plugin

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from udacore.config.schema import PartConfig, RoundConfig, ScheduleConfig
-from udacore.engine.parts import make_parts, part_of, set_modes, trained_parts
+from udacore.engine.optimisation.parts import make_parts, part_of, set_modes, trained_parts
 from udacore.errors import ConfigError
 
 

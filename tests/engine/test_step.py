@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from udacore.config.schema import PartConfig, RoundConfig
 from udacore.engine.machine.device import Machine
-from udacore.engine.parts import make_parts, trained_parts
+from udacore.engine.optimisation.parts import make_parts, trained_parts
 from udacore.engine.step import Updater
 from udacore.errors import PluginError
 from udacore.interface import Output, RoundInfo, SourceBatch, Step, TargetBatch

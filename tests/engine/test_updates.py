@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from udacore.config.schema import PartConfig, RoundConfig
 from udacore.engine.files.checkpoint import read_checkpoint
 from udacore.engine.machine.device import Machine, open_machine
-from udacore.engine.parts import make_parts
+from udacore.engine.optimisation.parts import make_parts
 from udacore.engine.step import Updater
 from udacore.errors import ConfigError, UdaError
 from udacore.interface import Output, RoundInfo, SourceBatch, Step

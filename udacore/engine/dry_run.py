@@ -19,7 +19,7 @@ from udacore.data.tables import ImageTable
 from udacore.engine import training
 from udacore.engine.machine.device import open_machine
 from udacore.engine.machine.footprint import check_memory
-from udacore.engine.parts import set_modes
+from udacore.engine.optimisation.parts import set_modes
 from udacore.engine.preflight import check_run
 from udacore.engine.rounds import Session
 from udacore.engine.run import make_session

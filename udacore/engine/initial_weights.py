@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from udacore.config.references import SEGMENTER, Best, File, Initial, OfRound, Previous, weights_of
 from udacore.config.schema import RoundConfig
-from udacore.engine.frozen import Frozen, check_freeze, fill_frozen, fill_part, is_frozen, share_frozen, verify_file
-from udacore.engine.hook_results import check_model
+from udacore.engine.hooks.hook_results import check_model
 from udacore.engine.machine.build_memory import CountedAllocation
 from udacore.engine.machine.device import derive_seed
 from udacore.engine.machine.footprint import machine_memory
-from udacore.engine.parts import part_of, present_parts
+from udacore.engine.optimisation.frozen import Frozen, check_freeze, fill_frozen, fill_part, is_frozen, share_frozen, verify_file
+from udacore.engine.optimisation.parts import part_of, present_parts
 from udacore.engine.rounds import Round
 from udacore.errors import ConfigError, UdaError, list_names, near_matches
 from udacore.interface import RoundInfo

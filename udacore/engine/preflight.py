@@ -19,7 +19,7 @@ from udacore.engine.evaluation import EvaluationSet, find_network
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.initial_weights import build_model
 from udacore.engine.input_sizes import try_sizes
-from udacore.engine.parts import create_optimizer
+from udacore.engine.optimisation.parts import create_optimizer
 from udacore.engine.rounds import Round, Session
 from udacore.errors import ConfigError, UdaError, list_names
 from udacore.inference import predict_label

@@ -19,7 +19,7 @@ from udacore.engine.evaluation import Result, find_entries_read
 from udacore.engine.files.checkpoint import digest, preserve_state
 from udacore.engine.files.metrics_file import read_result, read_rows
 from udacore.engine.files.overlays import Overlay, read_manifest
-from udacore.engine.hook_results import check_image_name, read_number, read_numbers, read_pairs
+from udacore.engine.hooks.hook_results import check_image_name, read_number, read_numbers, read_pairs
 from udacore.engine.machine.device import Machine, derive_seed, seed_everything
 from udacore.engine.machine.main_rank import on_main
 from udacore.engine.rounds import Round, Session

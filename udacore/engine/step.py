@@ -14,11 +14,11 @@ from udacore import ranks
 from udacore.config.references import SEGMENTER
 from udacore.config.schema import RoundConfig
 from udacore.engine.health import Health
-from udacore.engine.hook_results import check_loss, checked_outputs, name_losses, reaches
-from udacore.engine.loss_hooks import call_loss_hook
+from udacore.engine.hooks.hook_results import check_loss, checked_outputs, name_losses, reaches
+from udacore.engine.hooks.loss_hooks import call_loss_hook
 from udacore.engine.machine.device import Machine, derive_seed
-from udacore.engine.parts import Part, average_gradients
-from udacore.engine.updates import update_part
+from udacore.engine.optimisation.parts import Part, average_gradients
+from udacore.engine.optimisation.updates import update_part
 from udacore.errors import PluginError, near_matches
 from udacore.interface import RoundInfo, SourceBatch, Step, TargetBatch
 from udacore.plugins import label_errors

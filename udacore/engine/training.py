@@ -17,12 +17,12 @@ from udacore.data.loading import stream_batches
 from udacore.engine.evaluation import EvaluationSet, Result, describe_protocol, evaluate
 from udacore.engine.files.checkpoint import LAST, RunState, copy_state, random_states, set_random_states
 from udacore.engine.files.restoring import restore_model, restore_optimizers, restore_scalers
-from udacore.engine.frozen import Frozen, fill_frozen
-from udacore.engine.hook_results import find_not_finite
+from udacore.engine.hooks.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model, load_initial_weights
 from udacore.engine.machine.device import Machine, derive_seed, seed_everything
 from udacore.engine.machine.signals import StoppedError, stop_signals
-from udacore.engine.parts import make_parts, set_modes, trained_parts
+from udacore.engine.optimisation.frozen import Frozen, fill_frozen
+from udacore.engine.optimisation.parts import make_parts, set_modes, trained_parts
 from udacore.engine.rounds import Round, Session
 from udacore.engine.step import Updater
 from udacore.errors import DataError, UdaError, list_names

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from udacore.config.schema import RoundConfig
 from udacore.engine.machine.device import Machine
-from udacore.engine.parts import make_parts, set_modes, trained_parts
+from udacore.engine.optimisation.parts import make_parts, set_modes, trained_parts
 from udacore.engine.step import Updater
 from udacore.interface import RoundInfo, SourceBatch, TargetBatch
 from udacore.models.domain_argument import accept_domain

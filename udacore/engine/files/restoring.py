@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from udacore.engine.parts import Part
+from udacore.engine.optimisation.parts import Part
 from udacore.errors import ConfigError, DataError, list_names, near_matches, one_line
 from udacore.models.fitting import describe_mismatch
 from udacore.models.weights import load_state

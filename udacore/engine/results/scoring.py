@@ -17,12 +17,12 @@ from udacore.engine.evaluation import Result, describe_protocol, evaluate, find_
 from udacore.engine.files.checkpoint import Checkpoints, parse_checkpoint, read_tensors
 from udacore.engine.files.checkpoint_form import is_count
 from udacore.engine.files.run_folder import RunFolder, round_label
-from udacore.engine.frozen import fill_frozen, find_frozen, settle_frozen
-from udacore.engine.hook_results import find_not_finite
+from udacore.engine.hooks.hook_results import find_not_finite
 from udacore.engine.initial_weights import build_model
 from udacore.engine.machine.device import open_machine
 from udacore.engine.machine.footprint import check_scoring
-from udacore.engine.parts import part_of
+from udacore.engine.optimisation.frozen import fill_frozen, find_frozen, settle_frozen
+from udacore.engine.optimisation.parts import part_of
 from udacore.engine.rounds import Session
 from udacore.engine.tracking import Tracker
 from udacore.errors import ConfigError, UdaError, list_names, near_matches

@@ -20,9 +20,9 @@ from udacore.config.references import SEGMENTER
 from udacore.config.schema import RoundConfig
 from udacore.engine import round_end, training
 from udacore.engine.files.checkpoint import Checkpoints, RunState, _global_states, _set_global_states, copy_state
-from udacore.engine.loss_hooks import call_loss_hook
+from udacore.engine.hooks.loss_hooks import call_loss_hook
 from udacore.engine.machine.device import Machine, seed_everything
-from udacore.engine.parts import set_modes
+from udacore.engine.optimisation.parts import set_modes
 from udacore.engine.rounds import Session
 from udacore.engine.run import make_session
 from udacore.engine.training import RoundInProgress

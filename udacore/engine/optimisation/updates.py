@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from udacore.engine.health import Health
-from udacore.engine.parts import Part
-from udacore.engine.scaling import LOWEST
+from udacore.engine.optimisation.parts import Part
+from udacore.engine.optimisation.scaling import LOWEST
 
 
 def update_part(part: Part, health: Health, step: int) -> dict[str, float | torch.Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from udacore.config.references import SEGMENTER, ImageNet, Random, Timm, initial_of
 from udacore.config.schema import PartConfig, RoundConfig
-from udacore.engine.parts import part_of, present_parts
+from udacore.engine.optimisation.parts import part_of, present_parts
 from udacore.errors import ConfigError, DataError
 from udacore.models import VGG16, ResNet
 from udacore.models.families import OWN

@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 from udacore import ranks
 from udacore.config.references import SEGMENTER
 from udacore.config.schema import PartConfig, RoundConfig
-from udacore.engine.parameter_groups import group_parameters
-from udacore.engine.scaling import LossScaler
+from udacore.engine.optimisation.parameter_groups import group_parameters
+from udacore.engine.optimisation.scaling import LossScaler
 from udacore.errors import ConfigError, near_matches
 from udacore.schedules import rate
 
