@@ -1,8 +1,9 @@
 """Wheels and source distributions of the core and of every plugin: `python .ci/dist.py FOLDER`.
 
-Each is built from a copy that holds what is distributed and nothing else: the packages, the page, the licence. So no build folder is
-left in the tree, and neither tests nor reference vectors can slip in. Links within the repository become links to its home.
-Needs `build` and `setuptools` in the running environment, and no network.
+Each is built from a copy that holds what is distributed and nothing else: the packages, the page, the
+licence. So no build folder is left in the tree, and neither tests nor reference vectors can slip in. Links
+within the repository become links to its home. Needs `build` and `setuptools` in the running environment, and
+no network.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def copy_project(project: Path, copy: Path) -> None:
 
 
 def link_home(text: str, folder: str) -> str:
-    """A page whose relative links and images lead to the repository; `folder` is where the page lies in it."""
+    """A page whose relative links and images lead to the repository; `folder` is
+    where the page lies in it."""
 
     def absolute(match: re.Match[str]) -> str:
         sign, words, target = match.groups()
@@ -51,7 +53,8 @@ def link_home(text: str, folder: str) -> str:
 
 
 def build(project: Path, out: Path) -> None:
-    """A source distribution of one project, and from it the wheel. Ends the program with the tool's words if that fails."""
+    """A source distribution of one project, and from it the wheel. Ends the program with the
+    tool's words if that fails."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / project.name
         copy_project(project, copy)

@@ -1,8 +1,10 @@
-"""PLCA's association of features at the size of a whole image, where matrices of all pixels by all pixels do not fit.
+"""PLCA's association of features at the size of a whole image, where matrices of all
+pixels by all pixels do not fit.
 
     OMP_NUM_THREADS=1 python benchmarks/association.py [--size 128 256] [--channels 2048]
 
-Value and both gradients of one loss; prints processor seconds and the memory beyond the inputs (Linux). Takes minutes.
+Value and both gradients of one loss; prints processor seconds and the memory beyond the
+inputs (Linux). Takes minutes.
 """
 
 from __future__ import annotations

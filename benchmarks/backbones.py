@@ -1,6 +1,8 @@
-"""The table of docs/backbones.md: networks of timm with their size, work, strides and the licence of their weights.
+"""The table of docs/backbones.md: networks of timm with their size, work, strides and the
+licence of their weights.
 
-`python benchmarks/backbones.py` prints it; `--write` puts it into the page. Nothing is downloaded or allocated.
+`python benchmarks/backbones.py` prints it; `--write` puts it into the page. Nothing is
+downloaded or allocated.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python benchmarks/bdl.py [--maps 500] [--plain-maps 50] [--size 1024 512] [--side 132] [--repeat 3]
 
-Thresholds: label maps, drawn anew whenever they are asked for, go through the streaming counter, and some of them through a
-sort of everything too, whose thresholds must be the same. Peak memory is what the process grew by: the fast form's above the start, then the plain form's above
-that, since a process cannot take its peak back.
+Thresholds: label maps, drawn anew whenever they are asked for, go through the streaming counter, and some of
+them through a sort of everything too, whose thresholds must be the same. Peak memory is what the process grew
+by: the fast form's above the start, then the plain form's above that, since a process cannot take its peak
+back.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def compare_thresholds(maps: int, plain_maps: int, size: tuple[int, int]) -> Non
 
 
 def drawn(maps: int, size: tuple[int, int]) -> Predictions:
-    """Confidence and class of each pixel; classes differ in how sure they are, and the last is never predicted."""
+    """Confidence and class of each pixel; classes differ in how sure they are, and the
+    last is never predicted."""
 
     def predictions() -> Iterator[tuple[Tensor, Tensor]]:
         for number in range(maps):
@@ -106,7 +108,8 @@ def compare_perceptual(side: int, repeat: int) -> None:
         return network(image).logits
 
     def plain(images: list[Tensor]) -> Tensor:
-        """As the authors' program: a forward for each image of each comparison, real ones with a graph too."""
+        """As the authors' program: a forward for each image of each comparison,
+        real ones with a graph too."""
         constant = [each.clone().requires_grad_() for each in real]
         return torch.stack([perceptual_loss(logits(image), logits(constant[number // 2]).detach()) for number, image in enumerate(images)]).sum()
 

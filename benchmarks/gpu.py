@@ -1,4 +1,5 @@
-"""What only a device can show: the CPU's numbers, repeats bit for bit, no waits, and speed. Run by `gpu.sh`; needs no pytest."""
+"""What only a device can show: the CPU's numbers, repeats bit for bit, no waits, and speed. Run by
+`gpu.sh`; needs no pytest."""
 
 from __future__ import annotations
 

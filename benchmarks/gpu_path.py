@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_path.py COPY SITE [--by-hand]
 
-COPY is a copy of the repository. pip does it where pip and setuptools are there; where not, or with --by-hand, the packages are
-copied and their metadata written from pyproject.toml.
+COPY is a copy of the repository. pip does it where pip and setuptools are there; where not, or with
+--by-hand, the packages are copied and their metadata written from pyproject.toml.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""What a step holds for its backward pass if three target losses are returned together, or yielded one after another.
+"""What a step holds for its backward pass if three target losses are returned together, or
+yielded one after another.
 
     OMP_NUM_THREADS=1 python benchmarks/memory_of_yields.py [--network deeplab-resnet101] [--side 512] [--amp]
 
-One step of a method on the CPU, in four forms: its largest loss alone, the sum of all three as one loss, all three returned
-by name, and all three yielded. The bytes are those of the tensors that autograd saves, counted by torch's hooks for saved
-tensors, each storage once; weights are there anyway and do not count. Gradients are compared with those of the sum. Exit
-code 1 if the yields need more than 1.15 times the largest loss, or gradients differ by more than 1e-4 of their largest.
+One step of a method on the CPU, in four forms: its largest loss alone, the sum of all three as one loss, all
+three returned by name, and all three yielded. The bytes are those of the tensors that autograd saves, counted
+by torch's hooks for saved tensors, each storage once; weights are there anyway and do not count. Gradients
+are compared with those of the sum. Exit code 1 if the yields need more than 1.15 times the largest loss, or
+gradients differ by more than 1e-4 of their largest.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ DIFFERENCE = 1e-4
 
 
 class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
-    """While this is open, the bytes of saved tensors: `now`, and the `peak`. Storages of `known` do not count."""
+    """While this is open, the bytes of saved tensors: `now`, and the `peak`. Storages
+    of `known` do not count."""
 
     def __init__(self, known: Iterator[Tensor]) -> None:
         self.now = self.peak = 0
@@ -107,7 +110,8 @@ def yielded(step: Any) -> Iterator[dict[str, Tensor]]:
 
 @attrs.frozen
 class Form:
-    """What one form held at most, in bytes; how long its step took, in seconds; and the gradients that it gave."""
+    """What one form held at most, in bytes; how long its step took, in seconds; and
+    the gradients that it gave."""
 
     peak: int
     seconds: float
@@ -115,7 +119,8 @@ class Form:
 
 
 def measure(hook: Callable[..., Any], architecture: ModelConfig, side: int, *, update: str = "accumulate", amp: bool = False) -> Form:
-    """One step of a network with random weights on one random image of `side` x `side`, drawn from the target alone."""
+    """One step of a network with random weights on one random image of `side` x `side`,
+    drawn from the target alone."""
     torch.manual_seed(0)
     model: nn.Module = build_segmenter(architecture, CLASSES)
     config = RoundConfig(parts={"segmenter": PartConfig(lr=0.0)}, update=update, draws=("target",), method=None)  # type: ignore[arg-type]

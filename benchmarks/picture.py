@@ -21,7 +21,8 @@ HEADING = 22
 
 
 def draw(runs: Mapping[str, Path], path: Path) -> Path:
-    """Save a sheet: a row for each picture, columns for the picture, its truth and the last model of each run by title."""
+    """Save a sheet: a row for each picture, columns for the picture, its truth and the last
+    model of each run by title."""
     columns: dict[str, list[NDArray[np.uint8]]] = {"picture": [], "truth": []}
     for title, folder in runs.items():
         method, config, run = open_run(str(folder), (), None, None)

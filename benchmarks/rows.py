@@ -1,4 +1,5 @@
-"""The rows of the comparison on the embedded domains: each is a run with the start, steps and seed of its partner."""
+"""The rows of the comparison on the embedded domains: each is a run with the start, steps
+and seed of its partner."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ ORACLE_STEPS = 900
 
 
 def carry_out(plugin: str, *words: str) -> Result:
-    """Run a method to its end (a finished folder is read, not run again) and return its score on the target."""
+    """Run a method to its end (a finished folder is read, not run again) and return
+    its score on the target."""
     method, config = read_run(plugin, words)
     results = run(config, method, resume=True)
     return next(result for result in results if result.set == "target")
@@ -64,7 +66,8 @@ def oracle(folder: Path, seed: int, *more: str) -> Result:
 
 
 def aggregated(run: Path) -> Result:
-    """A finished run of PLCA scored by aggregated inference (algorithms/clp 9.1), as its figures are published."""
+    """A finished run of PLCA scored by aggregated inference (algorithms/clp 9.1), as
+    its figures are published."""
     method, config, folder = open_run(str(run), ("evaluate.target.head=aggregated", "evaluate.target.upsample=probability"), None, None)
     (result,) = score_checkpoint(config, method, folder=folder, only=None, checkpoint=None)
     return result

@@ -2,10 +2,11 @@
 
     python benchmarks/speed.py [--device cpu|cuda] [--quick] [--only WORD ...] [--seconds 20] [--write FILE]
 
-First the numbers of both must agree (exit code 1 if not), then the table: median milliseconds, ratio, and the memory
-that a call takes beyond its inputs. On the CPU that is the rise of the process's peak, each form in a process of its own.
-`--quick` is for tests: small sizes, two repeats, no memory. Threads are torch's own choice: set OMP_NUM_THREADS. With one
-thread on the CPU the process's own seconds are counted, so that other programs on the machine disturb less.
+First the numbers of both must agree (exit code 1 if not), then the table: median milliseconds, ratio, and the
+memory that a call takes beyond its inputs. On the CPU that is the rise of the process's peak, each form in a
+process of its own. `--quick` is for tests: small sizes, two repeats, no memory. Threads are torch's own
+choice: set OMP_NUM_THREADS. With one thread on the CPU the process's own seconds are counted, so that other
+programs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def measure(name: str, place: Place, seconds: float) -> Row:
 
 
 def difference(pair: Pair) -> float:
-    """The largest relative difference of the outputs; infinite where names, shapes or whole numbers differ."""
+    """The largest relative difference of the outputs; infinite where names,
+    shapes or whole numbers differ."""
     ours, plain = pair.ours(), (pair.exact or pair.plain)()
     if set(ours) != set(plain):
         return float("inf")
@@ -111,7 +113,8 @@ def array(value: Any) -> np.ndarray:
 
 
 def distance(ours: np.ndarray, plain: np.ndarray, ties: float = 0.0) -> float:
-    """Length of the difference by length of `plain`, in double precision; whole numbers must be equal, but for `ties`."""
+    """Length of the difference by length of `plain`, in double precision; whole numbers must
+    be equal, but for `ties`."""
     if ours.shape != plain.shape:
         return float("inf")
     if plain.dtype.kind in "biu":
@@ -134,7 +137,8 @@ def timed(form: Callable[[], object], device: torch.device) -> float:
 
 
 def counts_own_time(device: torch.device) -> bool:
-    """Whether the process's own seconds are taken: with one thread they are those of an idle machine, busy or not."""
+    """Whether the process's own seconds are taken: with one thread they are those of
+    an idle machine, busy or not."""
     return device.type == "cpu" and torch.get_num_threads() == 1
 
 
@@ -162,7 +166,8 @@ def device_memory(form: Callable[[], object], device: torch.device) -> int:
 
 
 def host_memory(form: Callable[[], object]) -> int:
-    """As `device_memory`, of this process (Linux): its peak is set back to what it holds, then read after the call."""
+    """As `device_memory`, of this process (Linux): its peak is set back to what it holds,
+    then read after the call."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what making the inputs left free would serve the call unseen
     Path("/proc/self/clear_refs").write_text("5")

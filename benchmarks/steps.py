@@ -1,11 +1,14 @@
-"""What a step of each kind of round costs at the published sizes, by precision and layout, without the reading of images.
+"""What a step of each kind of round costs at the published sizes, by precision and layout,
+without the reading of images.
 
-    python benchmarks/steps.py [--device cuda|cpu] [--quick] [--only WORD ...] [--forms WORD ...] [--seconds 400] [--write FILE]
+    python benchmarks/steps.py [--device cuda|cpu] [--quick] [--only WORD ...] [--forms WORD ...]
+    [--seconds 400] [--write FILE]
 
-Two batches are read through the round's own transforms, from miniatures in the data sets' real formats and sizes, and stay on the
-device; weights are random, so losses may be infinite, which changes no time. Each round runs in the forms of `FORMS`, in one
-process: median milliseconds of the steps after the second, FLOPs of a step as torch counts them, their share of the device's peak,
-and peak memory. Exit code 1 if a round ended in an error. `--quick` is for tests: one step of the embedded domains' images and network.
+Two batches are read through the round's own transforms, from miniatures in the data sets' real formats and
+sizes, and stay on the device; weights are random, so losses may be infinite, which changes no time. Each
+round runs in the forms of `FORMS`, in one process: median milliseconds of the steps after the second, FLOPs
+of a step as torch counts them, their share of the device's peak, and peak memory. Exit code 1 if a round
+ended in an error. `--quick` is for tests: one step of the embedded domains' images and network.
 """
 
 from __future__ import annotations
@@ -95,7 +98,8 @@ def main() -> None:
 
 
 def write_data(folder: Path, *, quick: bool) -> list[str]:
-    """Images in the real formats and sizes; the words of a configuration that reads them. The embedded ones where `quick`."""
+    """Images in the real formats and sizes; the words of a configuration that reads them. The
+    embedded ones where `quick`."""
     if quick:
         return [f"folder={folder}"]
     formats.write_gta5(folder / "gta5", 8, sizes=((1914, 1052),))

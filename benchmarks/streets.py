@@ -1,9 +1,12 @@
-"""Source-only, AdaBN, each method beside its matched control, and the oracle, over several seeds of the embedded domains.
+"""Source-only, AdaBN, each method beside its matched control, and the oracle, over several
+seeds of the embedded domains.
 
-    python benchmarks/streets.py --seeds 11 12 13 [--plugins clp pycda fada proca bdl] [--folder runs/benchmark] [a.b=c ...]
+    python benchmarks/streets.py --seeds 11 12 13 [--plugins clp pycda fada proca bdl] [--folder
+    runs/benchmark] [a.b=c ...]
 
-Writes benchmarks/RESULTS.md (mean, sample deviation, paired difference), streets.json (every number) and streets.png (some
-images of the first seed). Runs that are finished in the folder are read, not repeated, so it can be stopped and started.
+Writes benchmarks/RESULTS.md (mean, sample deviation, paired difference), streets.json (every number) and
+streets.png (some images of the first seed). Runs that are finished in the folder are read, not repeated, so
+it can be stopped and started.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """AdaBN: nothing is trained; batch-norm statistics are taken anew from the target's images.
 
-Yanghao Li et al., Revisiting Batch Normalization for Practical Domain Adaptation (2016). A method in one file:
+Yanghao Li et al., Revisiting Batch Normalization for Practical Domain Adaptation
+(2016). A method in one file:
 
-    uda run --plugin examples/adabn.py streets rounds.source.steps=0 rounds.source.weights=runs/.../0-source.pt
+    uda run --plugin examples/adabn.py streets rounds.source.steps=0
+    rounds.source.weights=runs/.../0-source.pt
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python examples/demo.py [--folder runs/demo] [--seed 1] [a.b=c ...]
 
-Prints one table (IoU in percent on 120 target images) and saves before-after.png: image, truth, before, after.
+Prints one table (IoU in percent on 120 target images) and saves before-after.png:
+image, truth, before, after.
 """
 
 from __future__ import annotations

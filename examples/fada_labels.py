@@ -1,8 +1,10 @@
-"""FADA's pseudo labels before and after the alignment: a sheet of target training images of a finished `streets` run.
+"""FADA's pseudo labels before and after the alignment: a sheet of target training images
+of a finished `streets` run.
 
     python examples/fada_labels.py [RUN] [--out fada-labels.png]
 
-Columns: image, its truth (never seen in training), hard labels of the source-only network, hard labels of the aligned one.
+Columns: image, its truth (never seen in training), hard labels of the source-only network, hard
+labels of the aligned one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""SegFormer as the library transformers has it: `uda run --plugin ./segformer.py streets-adapt`, after `pip install transformers`.
+"""SegFormer as the library transformers has it: `uda run --plugin ./segformer.py streets-adapt`, after
+`pip install transformers`.
 
-The core's losses train it; with `from udacore_clp import Settings, source_loss, target_loss` in a file of yours, those of a method.
-The weights of its authors are under a licence that forbids commercial use: read it before you name a `checkpoint`.
+The core's losses train it; with `from udacore_clp import Settings, source_loss, target_loss` in a file of
+yours, those of a method. The weights of its authors are under a licence that forbids commercial use: read it
+before you name a `checkpoint`.
 """
 
 from __future__ import annotations

@@ -55,10 +55,11 @@ def _surroundings() -> dict[str, Any]:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Installs a tiny distribution for one test: `install("udacore-x", {"x.py": source}, {"x": "x"}, version="0.1")`.
+    """Installs a tiny distribution for one test: `install("udacore-x", {"x.py": source},
+    {"x": "x"}, version="0.1")`.
 
-    What pip leaves behind is what is written here: modules in a folder on sys.path and a dist-info folder with
-    METADATA and entry_points.txt. Returns that folder.
+    What pip leaves behind is what is written here: modules in a folder on sys.path and a dist-info folder
+    with METADATA and entry_points.txt. Returns that folder.
     """
     site = tmp_path / "site-packages"
     site.mkdir()

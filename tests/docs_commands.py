@@ -87,7 +87,8 @@ def check_line(line: str) -> None:
 
 
 def check_words(path: tuple[str, ...], given: Mapping[str, Any], words: tuple[str, ...]) -> None:
-    """Raise unless each `key=value` names a setting, and the whole is a configuration if it rests on presets alone."""
+    """Raise unless each `key=value` names a setting, and the whole is a configuration
+    if it rests on presets alone."""
     plugin = given.get("plugin")
     changes = tuple(word for word in words if "=" in word and not word.startswith("-"))
     for keys, value in map(parse_override, changes):
@@ -130,7 +131,8 @@ FREE = {"options", "groups", "label_map", "weights", "initial", "method"}
 
 
 def matches(keys: tuple[str, ...], pattern: list[str]) -> bool:
-    """Whether a path agrees with a pattern as far as both go; only free mappings go further than their pattern."""
+    """Whether a path agrees with a pattern as far as both go; only free mappings go
+    further than their pattern."""
     if len(keys) > len(pattern) and pattern[-1] not in FREE:
         return False
     pairs = zip(keys, pattern, strict=False)

@@ -135,7 +135,8 @@ class _Server(ThreadingHTTPServer):
 
 
 def problems_in_browser(site: Path, timeout: float = 120) -> list[str]:
-    """One line for each fault that Chromium shows, at each of the widths. Raises RuntimeError if it does not answer."""
+    """One line for each fault that Chromium shows, at each of the widths. Raises
+    RuntimeError if it does not answer."""
     assert BROWSER is not None
     with _Server(site) as server, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         threading.Thread(target=server.serve_forever, daemon=True).start()

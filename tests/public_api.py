@@ -1,8 +1,10 @@
-"""What is public, one name a line: `python tests/public_api.py` prints it, `--write` puts it into public_api.txt.
+"""What is public, one name a line: `python tests/public_api.py` prints it,
+`--write` puts it into public_api.txt.
 
-The file is the public interface of the version that its first line names. What differs from it must stand by name in the
-newest section of CHANGELOG.md, in a line that was not there when the file was written (its second line remembers them: a word that
-a release's own section happens to hold says nothing of a later change); else it is not written, and the test that compares both fails.
+The file is the public interface of the version that its first line names. What differs from it must stand by
+name in the newest section of CHANGELOG.md, in a line that was not there when the file was written (its second
+line remembers them: a word that a release's own section happens to hold says nothing of a later change); else
+it is not written, and the test that compares both fails.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
 
 
 def collect() -> list[str]:
-    """The public interface, sorted: Python names with signatures, settings with types and defaults, commands with options."""
+    """The public interface, sorted: Python names with signatures, settings with types and
+    defaults, commands with options."""
     lines = [line for module in MODULES for line in _module(importlib.import_module(module))]
     lines += [f"setting {row.name} ({row.type}) = {row.default}" for row in settings_table(Config)]
     lines += _fixtures()
@@ -86,7 +89,8 @@ def _name(path: str, value: Any) -> Iterator[str]:
 
 
 def _class(path: str, cls: type) -> Iterator[str]:
-    """A class with its fields, or what it is built with, and the public methods and properties written in it; nothing inherited."""
+    """A class with its fields, or what it is built with, and the public methods and properties written
+    in it; nothing inherited."""
     if attrs.has(cls):
         yield path
         for field in attrs.fields(cls):
@@ -132,7 +136,8 @@ def _command(path: str, command: click.Command | None) -> Iterator[str]:
 
 
 def read_snapshot() -> tuple[str, list[str], frozenset[str]]:
-    """The version that the file is of, its lines, and the digests of the lines that the changelog's newest section had then."""
+    """The version that the file is of, its lines, and the digests of the lines that the changelog's
+    newest section had then."""
     first, second, *lines = SNAPSHOT.read_text(encoding="utf-8").splitlines()
     return first.removeprefix("# udacore "), lines, frozenset(second.removeprefix("# told").split())
 
@@ -148,7 +153,8 @@ def digest(line: str) -> str:
 
 
 def differences(before: Sequence[str], now: Sequence[str]) -> dict[str, list[str]]:
-    """Name -> its lines that came (+) and went (-). A name is the last word of a path: `entropy`, `weight`, `--resume`."""
+    """Name -> its lines that came (+) and went (-). A name is the last word of a path:
+    `entropy`, `weight`, `--resume`."""
     found: dict[str, list[str]] = {}
     for sign, lines, others in (("-", before, set(now)), ("+", now, set(before))):
         for line in lines:
@@ -164,7 +170,8 @@ def name_of(line: str) -> str:
 
 
 def unmentioned(names: Iterable[str], changelog: str, told: Collection[str] = ()) -> list[str]:
-    """Names that the newest section of the changelog does not have as a word, in a line whose digest is not in `told`."""
+    """Names that the newest section of the changelog does not have as a word, in a line whose
+    digest is not in `told`."""
     newest = "\n".join(line for line in newest_section(changelog) if digest(line) not in told)
     return [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", newest)]
 

@@ -19,7 +19,8 @@ HEADING = re.compile(r"^(?:##|###) (\d+(?:\.\d+)?) \S", re.MULTILINE)
 NUMBER = r"\d+(?:\.\d+)?"
 NUMBERS = rf"{NUMBER}(?:(?:, | and | to ){NUMBER})*"
 CITATION = re.compile(rf"(?<![/\w])(?<!\{{doc\}}`)algorithms/(?!index\b)([a-z-]+)\b(?!\.md)(?: ({NUMBERS}))?")
-"""`algorithms/clp 5.2, 5.3`: a page, and its sections on the same line. A path such as docs/algorithms/clp.md is none, nor a link to the page."""
+"""`algorithms/clp 5.2, 5.3`: a page, and its sections on the same line. A path such as
+docs/algorithms/clp.md is none, nor a link to the page."""
 BETWEEN_PAGES = re.compile(rf"\{{doc\}}`(?:\.\./algorithms/)?([a-z]+)`\s({NUMBERS})")
 WITHIN_PAGE = re.compile(rf"(?<!\w)\(({NUMBER})\)")
 OLD = re.compile(r"\bspec[ /](?:bdl|clp|datasets|demo-domains|fada|proca|pycda)\b")

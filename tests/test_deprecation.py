@@ -1,4 +1,5 @@
-"""A hook or an argument that will go is warned about for a version, at the plugin's own line, and works meanwhile."""
+"""A hook or an argument that will go is warned about for a version, at the plugin's own
+line, and works meanwhile."""
 
 from __future__ import annotations
 

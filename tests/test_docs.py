@@ -1,4 +1,5 @@
-"""The documentation builds without a warning, misses no hook, setting, command or option, and mentions none that does not exist."""
+"""The documentation builds without a warning, misses no hook, setting, command or option, and mentions
+none that does not exist."""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ class Reader:
         path.write_text(text)
 
     def type(self, command: str, expected: str) -> None:
-        """Run a command; it fails if and only if the page shows that it does, and prints what the page shows."""
+        """Run a command; it fails if and only if the page shows that it does, and
+        prints what the page shows."""
         words = shlex.split(command)
         if words[0] == "cd":
             self.folder = (self.folder / words[1]).resolve()
@@ -136,7 +137,8 @@ def split_console(text: str) -> list[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """Text whose numbers and sequences of dashes are all alike, without the checks that `environment` leaves out."""
+    """Text whose numbers and sequences of dashes are all alike, without the checks that
+    `environment` leaves out."""
     text = re.sub(r", \d+ deselected", "", text)
     return re.sub(r"[-+]?\d+(?:[.:]\d+)*(?:e[-+]?\d+)?|-{3,}", "#", text)
 

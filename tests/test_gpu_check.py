@@ -1,4 +1,5 @@
-"""The GPU check's parts that need no device: a path without an installation, and a run without tensorboardX."""
+"""The GPU check's parts that need no device: a path without an installation, and
+a run without tensorboardX."""
 
 from __future__ import annotations
 

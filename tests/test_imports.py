@@ -70,7 +70,8 @@ def test_a_module_imports_only_from_its_own_row_or_above(module: str) -> None:
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    # `udacore.x` from `udacore` alone is what the package's own __init__ offers, which imports nothing that imports it.
+    # `udacore.x` from `udacore` alone is what the package's own __init__ offers, which imports
+    # nothing that imports it.
     graph = {module: {name for name in imported(path) if name not in (module, "udacore")} for module, path in MODULES.items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(MODULES)
 

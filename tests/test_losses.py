@@ -1,4 +1,5 @@
-"""The shared losses against plain loops, numerical derivatives, and their behaviour where nothing is valid."""
+"""The shared losses against plain loops, numerical derivatives, and their
+behaviour where nothing is valid."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from udacore.metrics import confusion_matrix, f1_of, format_scores, mean_of, sco
 
 
 def random_maps(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Label and prediction, 2 x 33 x 49, five classes of which 3 is in neither; with ignored pixels and predictions."""
+    """Label and prediction, 2 x 33 x 49, five classes of which 3 is in neither; with
+    ignored pixels and predictions."""
     generator = torch.Generator().manual_seed(seed)
     label, prediction = (torch.randint(0, 5, (2, 33, 49), generator=generator) for _ in range(2))
     label[label == 3] = 255

@@ -15,7 +15,8 @@ PLUGINS = Path(__file__).parent.parent / "plugins"
 
 @pytest.mark.slow
 def test_a_copied_plugin_passes_its_tests(tmp_path: Path) -> None:
-    """FADA without its runs, which say nothing more here; .ci/run takes the tests of all plugins from copies."""
+    """FADA without its runs, which say nothing more here; .ci/run takes the tests of
+    all plugins from copies."""
     copy = shutil.copytree(PLUGINS / "fada", tmp_path / "fada", ignore=shutil.ignore_patterns("__pycache__"))
     runs = ("--ignore=tests/test_contract.py", "--ignore=tests/test_run.py", "--ignore=tests/test_golden.py")
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *runs]

@@ -1,4 +1,5 @@
-"""Methods are found without an import, loaded by name or file, and what is wrong with one is said in one line."""
+"""Methods are found without an import, loaded by name or file, and what is wrong with
+one is said in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""ProCA's presets, all rounds, on miniatures of the real data sets in exactly their format; sizes and steps are cut, nothing else."""
+"""ProCA's presets, all rounds, on miniatures of the real data sets in exactly their format; sizes and
+steps are cut, nothing else."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class Place:
         return {name: str(self.root / folder) for name, folder in own.items()}
 
     def outside(self) -> dict[str, tuple[int, str]]:
-        """Every file and folder but those of runs and cache: time of its last change, and digest of a file's content.
+        """Every file and folder but those of runs and cache: time of its last change, and
+        digest of a file's content.
 
         Of the folder for temporary files only the files: torch makes an empty folder there.
         """

@@ -1,4 +1,5 @@
-"""The core's own plugin: cross-entropy on labels, on pseudo labels where there are some, thresholded pseudo labels."""
+"""The core's own plugin: cross-entropy on labels, on pseudo labels where there are some,
+thresholded pseudo labels."""
 
 from __future__ import annotations
 

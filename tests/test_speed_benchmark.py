@@ -1,4 +1,5 @@
-"""The speed benchmark compares forms that give the same numbers, and notices those that do not. Times are not tested."""
+"""The speed benchmark compares forms that give the same numbers, and notices those that do
+not. Times are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A method as a stranger would write it: one file, then a distribution that pip built and installed. The core knows of neither."""
+"""A method as a stranger would write it: one file, then a distribution that pip built and installed.
+The core knows of neither."""
 
 from __future__ import annotations
 

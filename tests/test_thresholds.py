@@ -30,7 +30,8 @@ def sorted_thresholds(pictures: Pictures, counter: ThresholdCounter) -> np.ndarr
 
 
 def random_pictures(seed: int, *, ties: bool = False, power: float = 1.0, pictures: int = 3, kind: torch.dtype = torch.float32) -> Pictures:
-    """Images of odd and unequal size, seven classes: 5 never predicted, 6 at one pixel, some predictions ignored."""
+    """Images of odd and unequal size, seven classes: 5 never predicted, 6 at one
+    pixel, some predictions ignored."""
     generator = torch.Generator().manual_seed(seed)
     result = []
     for n in range(pictures):

@@ -1,4 +1,5 @@
-"""The wheels hold what they should, and work where nothing else of this repository is: alone, each with the core, and all together."""
+"""The wheels hold what they should, and work where nothing else of this repository is: alone, each with
+the core, and all together."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def core(dist: Path, third_party: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment in which pip installed the core, from the wheel, and found all that it requires."""
+    """A fresh virtual environment in which pip installed the core, from the wheel, and
+    found all that it requires."""
     folder = tmp_path_factory.mktemp("core") / "env"
     call(sys.executable, "-m", "venv", "--without-pip", folder, folder=folder.parent)
     (packages,) = folder.glob("lib/python*/site-packages")
@@ -115,7 +117,8 @@ def install(environment: Path, wheels: Path, *names: str) -> None:
 
 
 def run_in(environment: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Runs of some methods, and then what is installed and whether it imports, as one process of the environment sees it."""
+    """Runs of some methods, and then what is installed and whether it imports, as one process of
+    the environment sees it."""
     lines = call(environment / "bin" / "python", "-I", "-c", IN_PLACE, ROOT, environment, *names, folder=environment).splitlines()
     scores = [json.loads(line) for line in lines[: len(names)]]
     assert [name for name, _ in scores] == list(names)

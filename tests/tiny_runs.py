@@ -104,7 +104,8 @@ def make_pseudo_labels(round):
         label[torch.randint(0, len(label), (1,)).item()] = 255
         yield name, label
 '''
-"""A method with everything that must survive: dropout, buffers that grow, a second part, draws at a round's end, both overlays."""
+"""A method with everything that must survive: dropout, buffers that grow, a second part, draws at a
+round's end, both overlays."""
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +145,8 @@ class Workshop:
         return engine.run(config, method, **choices)
 
     def start(self, config: Path, *words: str, processes: int = 1, limit: Callable[[], None] | None = None) -> subprocess.Popen[str]:
-        """`python -m udacore run CONFIG WORDS`, under torchrun if there are several processes; `limit` is called in it first."""
+        """`python -m udacore run CONFIG WORDS`, under torchrun if there are several processes;
+        `limit` is called in it first."""
         launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"] if processes > 1 else []
         command = [sys.executable, *launcher, "-m", "udacore", "run", str(config), *words]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
@@ -189,7 +191,8 @@ def make_workshop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Work
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
-    """Small tensors; and the sums of another number of threads are others. For the session: its fixtures run too."""
+    """Small tensors; and the sums of another number of threads are others. For the
+    session: its fixtures run too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

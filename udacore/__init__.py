@@ -1,6 +1,7 @@
 """udacore: unsupervised domain adaptation for semantic segmentation, each method a plugin.
 
-What a plugin author imports: `hookimpl`, `MethodSettings`, `option`, and for annotations the types of `interface`.
+What a plugin author imports: `hookimpl`, `MethodSettings`, `option`, and for annotations
+the types of `interface`.
 """
 
 from __future__ import annotations

@@ -41,15 +41,22 @@ class Layout:
     root        what the user names
     images      folder below which the images lie; an image's key is its path below it without suffix
     labels      folders in which the labels may lie, in order of preference
-    kind        how labels are encoded, or a function that reads a label file: path -> raw ids, integers H W. It must be
-                importable by its name, since processes that load data import it, and may raise OSError or ValueError
-    label_suffixes  suffixes of label files; others are passed over, and beside one with the first suffix the rest
-    more_images  further suffixes of its images, of files beside which no image by that name lies; `.npy` is possible
-    label_keys  image key -> label's path below the folder of labels, without suffix, in order of preference; None: the key
+    kind        how labels are encoded, or a function that reads a label file: path -> raw ids, integers H W.
+                It must be importable by its name, since processes that load data import it, and may raise
+                OSError or ValueError
+    label_suffixes  suffixes of label files; others are passed over, and beside one with
+                    the first suffix the rest
+    more_images  further suffixes of its images, of files beside which no image by that name
+                 lies; `.npy` is possible
+    label_keys  image key -> label's path below the folder of labels, without suffix, in order of
+                preference; None: the key
     ending      what the keys of its images end with; other files of the folder are passed over
-    patterns    patterns of the keys of its images, as `fog/train/*`, where `*` stands for anything; empty for all
-    complete    number of images of the complete set, where a setting chooses among them; None: that of the record
-    label_size  label's path -> (height, width) without decoding it, for a `kind` that is a function; None: it is decoded
+    patterns    patterns of the keys of its images, as `fog/train/*`, where `*`
+                stands for anything; empty for all
+    complete    number of images of the complete set, where a setting chooses among them;
+                None: that of the record
+    label_size  label's path -> (height, width) without decoding it, for a `kind` that is a
+                function; None: it is decoded
     prefixes    leading folders that lists may name and that are cut off
     on_missing  words for a message on missing labels; empty for none
     on_void     words for a message on labels that hold no class; empty for the record's `hint`
@@ -75,23 +82,27 @@ class Layout:
 class Dataset:
     """What is known of a data set.
 
-    find_files   (settings of the entry, root) -> `Layout`; raises DataError. None for a data set that is drawn
-    open         for a data set that is not files: (settings, label space, domain, with labels) -> `ImageTable`
-    ids          class name -> raw id in its labels, or several, names as in `udacore.labels`. None where a label space's
-                 file or `label_map` gives them, and without either the labels hold train ids
+    find_files   (settings of the entry, root) -> `Layout`; raises DataError. None
+                 for a data set that is drawn
+    open         for a data set that is not files: (settings, label space, domain,
+                 with labels) -> `ImageTable`
+    ids          class name -> raw id in its labels, or several, names as in `udacore.labels`. None where a
+                 label space's file or `label_map` gives them, and without either the labels hold train ids
     ids_like     the data set whose entry under `ids` of a label space's file counts for it too
     highest      the highest raw id that occurs; default: the highest of `ids`. 255 may occur in any
     label_space  the classes that `uda data check --dataset` takes; None: they must be given
     domain       the domain that it usually is
-    splits       split -> number of images of the complete set; 0 where it is not known. Empty: one part, `train`
+    splits       split -> number of images of the complete set; 0 where it is not known.
+                 Empty: one part, `train`
     complete     number of images of a complete set of one part; None where there is no such number
     unlabelled   splits whose labels are not published: `uda data check` looks at their images
     misaligned   keys of pairs whose image and label are known to differ in size
     hint         words for labels that hold no class: what may have been read wrongly
-    settings     names of the settings of an entry that choose among its images, such as `beta`; they are part of a score's
-                 protocol. With `image_size` among them, its images have that size
-    miniatures   name for `uda data make --like` -> `module:function`, which writes a few small images in the format of
-                 the data set: (root, count, *, size, seed), `count` images to train on, size (width, height)
+    settings     names of the settings of an entry that choose among its images, such as `beta`; they are part
+                 of a score's protocol. With `image_size` among them, its images have that size
+    miniatures   name for `uda data make --like` -> `module:function`, which writes a few small images in the
+                 format of the data set: (root, count, *, size, seed), `count` images to train on, size
+                 (width, height)
     """
 
     find_files: Callable[[DataConfig, Path], Layout] | None = None
@@ -141,7 +152,8 @@ def list_datasets() -> tuple[str, ...]:
 
 
 def get_dataset(name: str) -> Dataset:
-    """The record of a data set. ConfigError for an unknown name, PluginError for a record that cannot be loaded."""
+    """The record of a data set. ConfigError for an unknown name, PluginError for a
+    record that cannot be loaded."""
     entries = _find_entries(tuple(sys.path))
     if name not in entries:
         raise ConfigError(f"there is no data set {name!r}{near_matches(name, list(entries))}")

@@ -64,7 +64,8 @@ def near_matches(given: str, possible: Iterable[str]) -> str:
 
 
 def list_names(names: Iterable[object], most: int = 3, characters: int = 240) -> str:
-    """The first names, and how many there are besides: at most `most` of them, and about `characters` characters.
+    """The first names, and how many there are besides: at most `most` of them, and about
+    `characters` characters.
 
     >>> list_names("abcde")
     'a, b, c and 2 more'
@@ -83,7 +84,8 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-
 
 
 def spell_out(text: str) -> str:
-    """The text with control characters as their escapes: line breaks, terminal sequences, NUL, marks of direction.
+    """The text with control characters as their escapes: line breaks, terminal sequences,
+    NUL, marks of direction.
 
     >>> print(spell_out("a\\x1b[31m"))
     a\\x1b[31m
@@ -92,7 +94,8 @@ def spell_out(text: str) -> str:
 
 
 def one_line(text: str, most: int = LONGEST_LINE) -> str:
-    """The text as one line of at most `most` characters; what is cut is counted, control characters are spelt out.
+    """The text as one line of at most `most` characters; what is cut is counted, control
+    characters are spelt out.
 
     A line break becomes a space. Terminal sequences, NUL and halves of surrogate pairs become their escapes.
 

@@ -12,9 +12,11 @@ _LOST = re.compile(r"DataLoader worker \(pid.*\) (is killed by|exited unexpected
 
 
 def describe_exhaustion(error: BaseException) -> str | None:
-    """The line for an exception that says that memory was refused, or that the system ended a process for it; None for others.
+    """The line for an exception that says that memory was refused, or that the system ended a process
+    for it; None for others.
 
-    It names the plugin's hook, where one was at work. torch's own classes are known by their names: nothing is imported.
+    It names the plugin's hook, where one was at work. torch's own classes are known by their
+    names: nothing is imported.
     """
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _REFUSED.search(text):

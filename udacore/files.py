@@ -21,7 +21,8 @@ PART = ".part"
 """Ending of a file that is being written; one that a killed process left behind holds nothing of worth."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Errors of a disk, a quota or a largest size that is reached, and of one where nothing may be written at all."""
+"""Errors of a disk, a quota or a largest size that is reached, and of one where
+nothing may be written at all."""
 
 _ZIP = b"PK\x03\x04"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -34,7 +35,8 @@ def atomic(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name only when the block has ended without an error.
 
     path    the final name; missing folders are made
-    shared  several processes may write this file at once, as into a cache: each has a temporary name of its own
+    shared  several processes may write this file at once, as into a cache: each has a
+            temporary name of its own
 
     The content is flushed to the disk before the file is renamed, and the folder after it. Raises OSError as
     `naming` makes it; what was there before is then unchanged, and the temporary file is gone.
@@ -102,7 +104,8 @@ def naming(path: str | Path) -> Iterator[None]:
 def name_file(error: OSError, path: str | Path) -> None:
     """Put `path` into an error that names no file, and into that of a full disk which disk it is; in place.
 
-    The system's error of a write has no name, since a file may have many; that of a temporary file gets the final one.
+    The system's error of a write has no name, since a file may have many; that of a temporary
+    file gets the final one.
     """
     if error.errno is None:  # a message alone: with a name it would be printed as "[Errno None] None"
         return
@@ -113,7 +116,8 @@ def name_file(error: OSError, path: str | Path) -> None:
 
 
 def describe_disk(path: str | Path, reason: int = errno.ENOSPC) -> str:
-    """Mount point and kind of the disk that a file lies on, or would lie on, and what is left of it, in a few words.
+    """Mount point and kind of the disk that a file lies on, or would lie on, and what is
+    left of it, in a few words.
 
     reason  the error that was met: another thing is full where files may be no larger, or no more in number
 
@@ -185,8 +189,8 @@ def _flush_folder(folder: Path) -> None:
 def find_zip_damage(path: str | Path) -> str | None:
     """What is wrong with a zip archive, in words, or None; torch.save and NumPy's .npz write such archives.
 
-    Entries that are stored without compression, as torch writes them, are summed where they lie, by several threads.
-    None also for a file that is not a zip archive: it has no checksums. Raises OSError.
+    Entries that are stored without compression, as torch writes them, are summed where they lie, by several
+    threads. None also for a file that is not a zip archive: it has no checksums. Raises OSError.
     """
     path = Path(path)
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """Inference: class probabilities or labels at any size from a normalised image.
 
-Sizes are (height, width). The model is used in the mode it is in (evaluation mode is the caller's choice), no gradient
-is kept, and `model(image)` gives an `Output`.
+Sizes are (height, width). The model is used in the mode it is in (evaluation mode is the caller's choice), no
+gradient is kept, and `model(image)` gives an `Output`.
 """
 
 from __future__ import annotations
@@ -40,15 +40,18 @@ def predict_probability(
     """Class probabilities N K H W float32 at `size`, for images N 3 H W of any other size.
 
     align_corners  corner rule of the enlargement to `size`; default: `model.align_corners`
-    upsample       what is enlarged: the logits, with softmax after it (algorithms/proca 9, algorithms/fada 9.1), or the probability,
-                   with softmax before it (algorithms/bdl 10)
-    scales, flip   the image is resized to int(H s) x int(W s) with align_corners=True; probabilities of all scales
-                   and, with `flip`, of the mirrored images (in the same forward as the plain ones) are averaged
-    window         size of a window that slides over the resized image, in its pixels; what the windows give is
-                   enlarged to their size, averaged where they overlap, then enlarged to `size` like a whole image's
+    upsample       what is enlarged: the logits, with softmax after it (algorithms/proca 9,
+                   algorithms/fada 9.1), or the probability, with softmax before it (algorithms/bdl 10)
+    scales, flip   the image is resized to int(H s) x int(W s) with align_corners=True; probabilities of all
+                   scales and, with `flip`, of the mirrored images (in the same forward as the plain ones) are
+                   averaged
+    window         size of a window that slides over the resized image, in its pixels; what the windows give
+                   is enlarged to their size, averaged where they overlap, then enlarged to `size` like a
+                   whole image's
     stride         step of the window; default: two thirds of it
-    head           name of the output of `heads` to be used; default: the logits. ConfigError if there is none such. One of the
-                   model's `head_names` is run by the same forward, as `model(image, head=...)`
+    head           name of the output of `heads` to be used; default: the logits. ConfigError if there is none
+                   such. One of the model's `head_names` is run by the same forward, as `model(image,
+                   head=...)`
     """
     return _average(_Forward(model, align_corners, upsample, window, stride, head), image, size, scales, flip)
 
@@ -67,7 +70,8 @@ def predict_label(
     stride: Size | None = None,
     head: str | None = None,
 ) -> Tensor:
-    """The most probable class of each pixel, N H W int64, the lowest id among equals; arguments as `predict_probability`.
+    """The most probable class of each pixel, N H W int64, the lowest id among equals; arguments
+    as `predict_probability`.
 
     Where one forward decides there is no softmax after the enlargement: it would not change the order.
     """
@@ -104,7 +108,8 @@ def _views(image: Tensor, scales: Sequence[float], flip: bool) -> Iterator[Tenso
 
 @attrs.frozen
 class _Forward:
-    """One forward of the model: from images to what is to be enlarged (logits or probability), at a given size."""
+    """One forward of the model: from images to what is to be enlarged (logits or
+    probability), at a given size."""
 
     model: Any
     align_corners: bool | None
@@ -119,7 +124,8 @@ class _Forward:
         return enlarge(whole, size, corners)
 
     def _run(self, image: Tensor) -> Tensor:
-        # A head that the model runs on demand is asked for; what `heads` always holds (or lacks) is seen afterwards.
+        # A head that the model runs on demand is asked for; what `heads` always holds (or
+        # lacks) is seen afterwards.
         on_demand = tuple(getattr(self.model, "head_names", ()))
         is_on_demand = self.head is not None and self.head in on_demand
         output: Output = self.model(image, head=self.head) if is_on_demand else self.model(image)
@@ -132,7 +138,8 @@ class _Forward:
         return logits.float() if self.upsample == "logits" else logits.float().softmax(1)
 
     def _slide(self, image: Tensor, window: Size, corners: bool) -> Tensor:
-        """What `_run` gives for each window, enlarged to it and averaged where they overlap, at the image's size."""
+        """What `_run` gives for each window, enlarged to it and averaged where they
+        overlap, at the image's size."""
         height, width = image.shape[-2:]
         side = (min(window[0], height), min(window[1], width))
         step = self.stride or (max(1, 2 * window[0] // 3), max(1, 2 * window[1] // 3))

@@ -43,8 +43,9 @@ class SourceBatch:
     label  N H W int64, class ids; 255 = ignore
     name   N keys: path below the root without suffix
     valid  N H W bool: False where padding shows
-    extra  further maps by their keys under `extras`, under the same geometry as the image: N H W float32, 0 where padding
-           shows; ids N H W int64, 255 there; or colours N 3 H W float32, red, green and blue from 0 to 1
+    extra  further maps by their keys under `extras`, under the same geometry as the image: N H W float32, 0
+           where padding shows; ids N H W int64, 255 there; or colours N 3 H W float32, red, green and blue
+           from 0 to 1
     """
 
     image: Tensor
@@ -71,7 +72,8 @@ class TargetBatch:
 
 @attrs.frozen(kw_only=True)
 class Pixels:
-    """How colours became the numbers of an image, for methods that need colours: (colour * scale - mean) / std, channel by channel.
+    """How colours became the numbers of an image, for methods that need colours: (colour * scale - mean) /
+    std, channel by channel.
 
     order      of the channels, "rgb" or "bgr"
     scale      value of full brightness
@@ -105,8 +107,10 @@ class RoundInfo:
     trains       the parts that it trains
     classes      names of the classes, in the order of the logits
     control      whether the run is a matched control: the core multiplies every loss on the target by 0
-    dry          whether these are steps of a dry run: no earlier round has run, and what the model remembers is as built
-    pixels       how the round's images are normalised; `pixels.colours(image)` and `pixels.image(colours)` go back and forth
+    dry          whether these are steps of a dry run: no earlier round has run, and what the
+                 model remembers is as built
+    pixels       how the round's images are normalised; `pixels.colours(image)` and
+                 `pixels.image(colours)` go back and forth
     """
 
     name: str
@@ -123,11 +127,12 @@ class RoundInfo:
 class Step:
     """Everything a loss may look at.
 
-    Where a round draws both domains, both batches are there in both hooks and hold the same number of images; the sizes of their
-    images are what the transforms of each domain say, and may differ. Neither hook changes a batch in place, since the other one
-    sees it too. Something drawn for each image (a mask, a jitter) must
-    depend neither on its place in the batch nor on its rank: draw one number from `generator`, and seed a generator for each image
-    with it and the image's name, `torch.Generator().manual_seed(zlib.crc32(f"{number} {name}".encode()))`.
+    Where a round draws both domains, both batches are there in both hooks and hold the same number of images;
+    the sizes of their images are what the transforms of each domain say, and may differ. Neither hook changes
+    a batch in place, since the other one sees it too. Something drawn for each image (a mask, a jitter) must
+    depend neither on its place in the batch nor on its rank: draw one number from `generator`, and seed a
+    generator for each image with it and the image's name,
+    `torch.Generator().manual_seed(zlib.crc32(f"{number} {name}".encode()))`.
 
     settings   the plugin's settings, as overridden by the round
     round      which round this is
@@ -138,7 +143,8 @@ class Step:
     target     the target batch, or None if the round does not draw it
     kept       a dict for one micro-batch: what `source_loss` leaves for `target_loss`
     generator  random numbers on the CPU, seeded by run seed, round, step and micro-batch; alike on all ranks
-    record     record(name, value) notes a number that trains nothing; a tensor is read only when it is printed
+    record     record(name, value) notes a number that trains nothing; a tensor is
+               read only when it is printed
     """
 
     settings: Any
@@ -170,11 +176,13 @@ class PassBatch:
 
 
 class RoundEnd(Protocol):
-    """What `on_round_end` and `make_pseudo_labels` get. The model is in evaluation mode and no gradient is kept.
+    """What `on_round_end` and `make_pseudo_labels` get. The model is in evaluation mode
+    and no gradient is kept.
 
-    `source(size=..., batch=..., labels=True, images=True)` and `target(size=..., batch=...)` give a fresh pass each
-    time they are iterated; each rank sees its own share. `size` is (width, height) of the input; default: the round's
-    own fixed size. Random states and train/eval modes are the same after a pass as before.
+    `source(size=..., batch=..., labels=True, images=True)` and `target(size=..., batch=...)` give a fresh
+    pass each time they are iterated; each rank sees its own share. `size` is (width, height) of the input;
+    default: the round's own fixed size. Random states and train/eval modes are the same after a pass as
+    before.
     """
 
     model: Any
@@ -201,4 +209,5 @@ class RoundEnd(Protocol):
 
 
 Losses = Tensor | Mapping[str, Tensor] | None
-"""A scalar, or scalars by name: `name` trains the segmenter, `part/name` the part. A loss hook returns it, or yields several."""
+"""A scalar, or scalars by name: `name` trains the segmenter, `part/name` the part. A loss hook
+returns it, or yields several."""

@@ -1,7 +1,7 @@
 """Losses and sums that several methods share: pure functions of tensors, for any number of classes.
 
-Letters: N images, K classes, A channels, P pixels, H x W the size of the label, h x w that of the logits. No function
-waits for the device, and a mean over no valid pixel is a zero that still has a graph.
+Letters: N images, K classes, A channels, P pixels, H x W the size of the label, h x w that of the logits. No
+function waits for the device, and a mean over no valid pixel is a zero that still has a graph.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ def upsample(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
 
 
 def match_features(features: Tensor, logits: Tensor, align_corners: bool) -> Tensor:
-    """Features (N A h w) at the size of the logits (N K h' w'), for losses that need both of a pixel; as they are where sizes agree.
+    """Features (N A h w) at the size of the logits (N K h' w'), for losses that need both of a pixel; as
+    they are where sizes agree.
 
-    The networks of the core give both at one size. One whose head works at a higher resolution than its features does not.
+    The networks of the core give both at one size. One whose head works at a higher resolution
+    than its features does not.
     """
     if features.shape[-2:] == logits.shape[-2:]:
         return features
@@ -46,7 +48,8 @@ def _mean(loss: Tensor, valid: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, label: Tensor, *, weight: Tensor | None = None, ignore: int = IGNORE) -> Tensor:
-    """Cross-entropy, a mean over the valid pixels of the whole batch (algorithms/proca 5.1, algorithms/fada 5.1).
+    """Cross-entropy, a mean over the valid pixels of the whole batch
+    (algorithms/proca 5.1, algorithms/fada 5.1).
 
     logits  N K H W
     label   N H W int64; `ignore` and negative values count nowhere
@@ -70,8 +73,8 @@ def soft_cross_entropy(logits: Tensor, soft: Tensor, pixel_weight: Tensor | None
     logits        N J H W
     soft          N K H W, K <= J, of any dtype, not negative; need not sum to 1
     pixel_weight  N H W factors; the mean is still over all pixels
-    first         channel of the logits that belongs to the first of `soft`; the others count as zeros of `soft`, but
-                  are part of the softmax, so that a half that is all zero need not be built
+    first         channel of the logits that belongs to the first of `soft`; the others count as zeros of
+                  `soft`, but are part of the softmax, so that a half that is all zero need not be built
     """
     loss: Tensor = _SoftCrossEntropy.apply(logits, soft.to(logits.dtype), first)
     return loss.mean() if pixel_weight is None else (loss * pixel_weight).mean()
@@ -119,7 +122,8 @@ class Pool:
     probability  R N K H W of R ranks in their order, without gradient
     label        R N H W
     rank         whose loss is wanted
-    present      over which classes the mean is taken: those that any rank's label holds, or those of the rank's own
+    present      over which classes the mean is taken: those that any rank's label holds,
+                 or those of the rank's own
     """
 
     probability: Tensor
@@ -129,7 +133,8 @@ class Pool:
 
 
 def gather_pool(probability: Tensor, label: Tensor) -> Pool | None:
-    """The pool of this rank's `probability` (N K H W) and `label` (N H W) with all others', of equal shapes; None with one process.
+    """The pool of this rank's `probability` (N K H W) and `label` (N H W) with all others', of equal
+    shapes; None with one process.
 
     Called by all ranks or by none.
     """
@@ -139,15 +144,17 @@ def gather_pool(probability: Tensor, label: Tensor) -> Pool | None:
 
 
 def lovasz_softmax(probability: Tensor, label: Tensor, ignore: int = IGNORE, *, pool: Pool | None = None) -> Tensor:
-    """Lovasz-Softmax over the batch as one, the mean over the classes that the label holds (algorithms/proca 5.2).
+    """Lovasz-Softmax over the batch as one, the mean over the classes that the label
+    holds (algorithms/proca 5.2).
 
-    The surrogate of 1 - IoU by Berman et al., CVPR 2018. The value pools the pixels of this rank's batch, or of all ranks'.
+    The surrogate of 1 - IoU by Berman et al., CVPR 2018. The value pools the pixels of this rank's
+    batch, or of all ranks'.
 
     probability  N K H W, rows of a softmax
     label        N H W int64; `ignore` and what is no class count nowhere
-    pool         of all ranks, this one's probability and label among them (`gather_pool`). The result is then the share of
-                 this rank's pixels, times the number of ranks: its mean over ranks is the loss of the pool, and so are
-                 the gradients that the core averages (algorithms/clp 5.7)
+    pool         of all ranks, this one's probability and label among them (`gather_pool`). The result is then
+                 the share of this rank's pixels, times the number of ranks: its mean over ranks is the loss
+                 of the pool, and so are the gradients that the core averages (algorithms/clp 5.7)
     """
     if probability.dtype in (torch.bfloat16, torch.float16):
         probability = probability.float()
@@ -156,7 +163,8 @@ def lovasz_softmax(probability: Tensor, label: Tensor, ignore: int = IGNORE, *, 
 
 
 class _Lovasz(torch.autograd.Function):
-    """The loss with its gradient found on the way: one tensor is kept for the backward pass, the size of the input."""
+    """The loss with its gradient found on the way: one tensor is kept for the backward
+    pass, the size of the input."""
 
     @staticmethod
     def forward(context: Any, probability: Tensor, label: Tensor, ignore: int, pool: Pool | None) -> Tensor:
@@ -202,13 +210,15 @@ def _classes_at_once(scores: Tensor) -> int:
 
 
 def _lovasz_weights(scores: Tensor, is_class: Tensor, valid: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """For C classes: the weight w and the error e of each pixel, both C P, such that the class's loss is sum w e.
+    """For C classes: the weight w and the error e of each pixel, both C P, such that the
+    class's loss is sum w e.
 
     scores, is_class  C P: probability of the class, whether the pixel is labelled so
     valid, size       P, C: pixels that count, number of pixels of the class
 
-    With I_k and U_k after k pixels in descending order of the error, the increments J_k - J_{k-1} of J = 1 - I/U are
-    1 / U_k where the pixel is of the class and I_k / (U_k (U_k - 1)) where not; written so, nothing cancels.
+    With I_k and U_k after k pixels in descending order of the error, the increments J_k - J_{k-1} of J = 1 -
+    I/U are 1 / U_k where the pixel is of the class and I_k / (U_k (U_k - 1)) where not; written so, nothing
+    cancels.
     """
     error = torch.where(valid, (is_class.to(scores.dtype) - scores).abs(), -1.0)  # those that do not count come last
     order = _descending(error)
@@ -227,26 +237,28 @@ def _descending(values: Tensor) -> Tensor:
     """Places that put each row of `values` (C P) into descending order."""
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return values.argsort(1, descending=True)
-    # NumPy sorts integers many times faster than torch sorts numbers along with their places, and the bits of a float32
-    # that is not negative have its order (the -1 of what does not count ends up below all of them).
+    # NumPy sorts integers many times faster than torch sorts numbers along with their places, and the bits of
+    # a float32 that is not negative have its order (the -1 of what does not count ends up below all of them).
     keys = -values.view(torch.int32).long() * 2**32 + torch.arange(values.shape[1])
     keys.numpy().sort(axis=1)
     return keys & (2**32 - 1)
 
 
 def prototype_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Sum of the features of each class, and how many they are: what running means are made of (algorithms/proca 5.3).
+    """Sum of the features of each class, and how many they are: what running means are
+    made of (algorithms/proca 5.3).
 
     features  P A; the sums are differentiable in them
     labels    P int64; what is no class (255) counts nowhere
 
-    Returns K A in the dtype of the features (float32 for half precision), and K int64. To pool over ranks, pass both
-    through `ranks.all_sum`.
+    Returns K A in the dtype of the features (float32 for half precision), and K int64. To pool over ranks,
+    pass both through `ranks.all_sum`.
     """
     if features.dtype in (torch.bfloat16, torch.float16):
         features = features.float()
     belongs = labels[:, None] == torch.arange(num_classes, device=labels.device)  # P K
-    # A product with the one-hot matrix: P K extra memory, and unlike index_add the same order of sums in every run.
+    # A product with the one-hot matrix: P K extra memory, and unlike index_add the same
+    # order of sums in every run.
     with torch.autocast(features.device.type, enabled=False):
         sums = belongs.to(features.dtype).T @ features
     return sums, belongs.sum(0)

@@ -1,4 +1,5 @@
-"""Scores from label maps: confusion matrix, IoU, F1, accuracies, and tables of them. Does not import torch."""
+"""Scores from label maps: confusion matrix, IoU, F1, accuracies, and tables of
+them. Does not import torch."""
 
 from __future__ import annotations
 
@@ -17,11 +18,13 @@ Absent = Literal["zero", "nan"]
 def confusion_matrix(label: Tensor, prediction: Tensor, num_classes: int) -> Tensor:
     """Count pixels by label and prediction: K K int64 on the device of the label, rows = label.
 
-    label, prediction  same shape, any integer dtype; a pixel whose label or prediction is no class (255) is left out
+    label, prediction  same shape, any integer dtype; a pixel whose label or prediction is
+                       no class (255) is left out
     """
     label, prediction = label.reshape(-1).long(), prediction.reshape(-1).long()
     counts = (label >= 0) & (label < num_classes) & (prediction >= 0) & (prediction < num_classes)
-    # One more bin takes what does not count, so that nothing is selected and the device need not be waited for.
+    # One more bin takes what does not count, so that nothing is selected and the device
+    # need not be waited for.
     place = (label * num_classes + prediction).where(counts, num_classes * num_classes)
     return place.bincount(minlength=num_classes * num_classes + 1)[:-1].reshape(num_classes, num_classes)
 
@@ -30,15 +33,17 @@ def confusion_matrix(label: Tensor, prediction: Tensor, num_classes: int) -> Ten
 class Scores:
     """Scores of one labelled set, as fractions; made by `score`.
 
-    iou, accuracy   of each class: intersection over union, and share of its pixels that were found; NaN where the
-                    absent rule is "nan" and there is nothing to divide by
+    iou, accuracy   of each class: intersection over union, and share of its pixels that were found; NaN where
+                    the absent rule is "nan" and there is nothing to divide by
     miou            mean of `iou` over the `counted` classes
     mean_accuracy   mean of `accuracy`, alike
     pixel_accuracy  share of all labelled pixels that are right
     counted         number of classes in `miou`: all for the rule "zero", those with a union for "nan"
-    absent          the rule: a class in neither labels nor predictions counts as "zero", or is left out ("nan")
+    absent          the rule: a class in neither labels nor predictions counts as
+                    "zero", or is left out ("nan")
     subsets         mean IoU over subsets of the classes, by name
-    f1              of each class: twice the hits by the labelled and the predicted pixels, also called Dice; alike
+    f1              of each class: twice the hits by the labelled and the predicted
+                    pixels, also called Dice; alike
     mean_f1         mean of `f1` over the `counted` classes
     """
 
@@ -57,9 +62,10 @@ class Scores:
 def score(confusion: Tensor | np.ndarray, *, absent: Absent = "nan", subsets: Mapping[str, Sequence[int]] | None = None) -> Scores:
     """Scores from a confusion matrix (K K, rows = label), in double precision.
 
-    absent   see `Scores`; "zero" divides by the union + 1e-10, as FADA and ProCA do (algorithms/fada 9.2, algorithms/proca 9), "nan" leaves 0/0 out of means
-    subsets  indices of the classes of further means, by name; the matrix stays whole, so pixels of a class outside
-             that are taken for one inside still count as errors
+    absent   see `Scores`; "zero" divides by the union + 1e-10, as FADA and ProCA do (algorithms/fada 9.2,
+             algorithms/proca 9), "nan" leaves 0/0 out of means
+    subsets  indices of the classes of further means, by name; the matrix stays whole, so pixels of a class
+             outside that are taken for one inside still count as errors
     """
     counts = np.asarray(confusion.cpu() if hasattr(confusion, "cpu") else confusion, dtype=np.float64)
     hit, labelled = counts.diagonal(), counts.sum(1)
@@ -130,7 +136,8 @@ def _percent(values: Sequence[float]) -> list[str]:
 
 
 def align(lines: Sequence[Sequence[str]], *, right: bool = True) -> str:
-    """Columns two blanks apart, the first to the left, the others to the right, or with `right=False` to the left too."""
+    """Columns two blanks apart, the first to the left, the others to the right, or with
+    `right=False` to the left too."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = []
     for first, *others in lines:

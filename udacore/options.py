@@ -35,8 +35,8 @@ def option(
     help      one line for users: effect and unit
     factory   makes the default, for mappings and nested settings
     at_least, above, at_most, below   bounds of a number (or of each number of a tuple); None is not checked
-    choices   gives the possible texts where they depend on what is installed, else use a Literal; excludes bounds. One that
-              ends with NAME, such as `timm:NAME`, stands for all that begin as it does
+    choices   gives the possible texts where they depend on what is installed, else use a Literal; excludes
+              bounds. One that ends with NAME, such as `timm:NAME`, stands for all that begin as it does
     keyed     for a mapping whose key names the settings class of its value (`resize`, `resize-2`)
 
     Field names with a trailing underscore are written without it in files (`from_` is `from`).
@@ -103,12 +103,14 @@ class MethodSettings:
     """Base of every plugin's `Settings`: what the method lets its users choose, under `method:` in a file."""
 
     def _find_problems(self, round: Any) -> Iterable[tuple[str, str]]:
-        """What in a round does not go with these settings, where a method would else learn something wrong in silence; here nothing.
+        """What in a round does not go with these settings, where a method would else learn something
+        wrong in silence; here nothing.
 
         round  the complete `udacore.config.schema.RoundConfig` whose `method` these settings are
 
-        Gives pairs of a place within the round, such as `target.transform.flip`, and a text that says what is given and what is
-        possible. Asked when a configuration is read; each pair becomes a ConfigError that names round and place. Not part of what
-        is promised to methods from elsewhere: it may change with any version.
+        Gives pairs of a place within the round, such as `target.transform.flip`, and a text that says what is
+        given and what is possible. Asked when a configuration is read; each pair becomes a ConfigError that
+        names round and place. Not part of what is promised to methods from elsewhere: it may change with any
+        version.
         """
         return ()

@@ -54,8 +54,8 @@ def names_package(text: str) -> bool:
 def find_place(text: str) -> Path:
     """The path that a text means: one of the disk, or with `package:path` one inside an importable package.
 
-    ConfigError for a package that cannot be imported, and for a path that leads out of it. Whether the file is there is
-    not looked at.
+    ConfigError for a package that cannot be imported, and for a path that leads out of it. Whether the file
+    is there is not looked at.
     """
     if not names_package(text):
         return expand(text)

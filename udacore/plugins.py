@@ -46,8 +46,8 @@ DEFAULT = "source-only"
 def build_hooks(method: Method) -> pluggy.HookRelay:
     """The five hooks of one run: the method's answers first, the core's own plugin where it is silent.
 
-    Each call makes a manager of its own, so that methods never meet. Raises PluginError for a function marked as a
-    hook that is none, for an argument that the hook does not have, and for a method without any hook.
+    Each call makes a manager of its own, so that methods never meet. Raises PluginError for a function marked
+    as a hook that is none, for an argument that the hook does not have, and for a method without any hook.
     """
     from udacore import hookspecs, source_only
 
@@ -93,7 +93,8 @@ def _implementations(method: Method) -> list[tuple[str, Any]]:
 
 
 def _check_names(method: Method, manager: pluggy.PluginManager) -> None:
-    """Refuse what pluggy would pass over in silence: misspelt hooks, hooks without their mark, no hook at all."""
+    """Refuse what pluggy would pass over in silence: misspelt hooks, hooks without
+    their mark, no hook at all."""
     names = hook_names()
     implemented = [hook for hook, _ in _implementations(method)]
     for hook in implemented:
@@ -110,7 +111,8 @@ def _check_names(method: Method, manager: pluggy.PluginManager) -> None:
 
 
 def _warn_of_what_will_go(method: Method, manager: pluggy.PluginManager) -> None:
-    """The specifications' warnings, at the line where the author wrote the function: pluggy itself would name a decorator's."""
+    """The specifications' warnings, at the line where the author wrote the function: pluggy itself
+    would name a decorator's."""
     for hook, function in _implementations(method):
         spec = getattr(manager.hook, hook).spec
         asked = inspect.signature(function).parameters
@@ -126,7 +128,8 @@ def _warn_of_what_will_go(method: Method, manager: pluggy.PluginManager) -> None
 
 
 def _signature_problem(method: Method) -> str | None:
-    """Text that sets both signatures side by side, for the first hook that asks for an argument it cannot get."""
+    """Text that sets both signatures side by side, for the first hook that asks
+    for an argument it cannot get."""
     from udacore import hookspecs
 
     for hook, function in _implementations(method):
@@ -143,12 +146,13 @@ def _signature_problem(method: Method) -> str | None:
 
 @contextmanager
 def label_errors(method_name: str, hook: str, round: str, step: int | None = None, place: str = "") -> Iterator[None]:
-    """While this is open, an exception keeps its traceback and gains a note with plugin, hook, round and step.
+    """While this is open, an exception keeps its traceback and gains a note with
+    plugin, hook, round and step.
 
     `place` goes on from there, such as ", yield 2" for a hook that gives its losses one after another.
 
-    Raises PluginError in place of SystemExit: a hook that ends the program would end a run half done, as if it had
-    succeeded. What the hook prints goes to stderr, since stdout is for results.
+    Raises PluginError in place of SystemExit: a hook that ends the program would end a run half done, as if
+    it had succeeded. What the hook prints goes to stderr, since stdout is for results.
     """
     place = (f"round {round!r}" if step is None else f"round {round!r}, step {step}") + place
     try:

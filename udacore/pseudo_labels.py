@@ -16,7 +16,8 @@ from udacore.models import use_domain
 from udacore.thresholds import Precision, ThresholdCounter, apply_thresholds, find_thresholds
 
 KEPT_BYTES = 256 * 2**20
-"""How much of the network's output is kept between the passes of one call; what does not fit is computed again."""
+"""How much of the network's output is kept between the passes of one call; what does
+not fit is computed again."""
 
 
 def make_thresholded_labels(
@@ -32,18 +33,20 @@ def make_thresholded_labels(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Label this rank's target images: pairs of (name, H W uint8 class ids, 255 where confidence is too low).
 
-    percent, cap, precision  rule of the thresholds, see `ThresholdCounter`; thresholds are found over the images of
-                             all ranks, so every rank must iterate
+    percent, cap, precision  rule of the thresholds, see `ThresholdCounter`; thresholds are found over the
+                             images of all ranks, so every rank must iterate
     flip                     average with the mirrored image
     size                     (width, height) of the network input; default: the round's own
     upsample                 what is enlarged, see `predict_probability`
-    label_size               "image": maps have the size of the image on disk (algorithms/proca 8), while thresholds are
-                             found at the size of the input; "input": both have the latter (algorithms/bdl 9)
+    label_size               "image": maps have the size of the image on disk (algorithms/proca 8), while
+                             thresholds are found at the size of the input; "input": both have the latter
+                             (algorithms/bdl 9)
 
-    There are two or three passes: one or two for the thresholds (the second is left out if every class reaches the cap),
-    one for the labels. The network's own output, before it is enlarged, is kept up to `KEPT_BYTES`; images beyond that
-    are seen anew in each pass. So memory does not depend on their number: that, two maps of K H W float32, and about
-    10 MB of counts. The thresholds are recorded as `threshold/<class>`.
+    There are two or three passes: one or two for the thresholds (the second is left out if every class
+    reaches the cap), one for the labels. The network's own output, before it is enlarged, is kept up to
+    `KEPT_BYTES`; images beyond that are seen anew in each pass. So memory does not depend on their number:
+    that, two maps of K H W float32, and about 10 MB of counts. The thresholds are recorded as
+    `threshold/<class>`.
     """
     network = _Network(round.model, flip)
 
@@ -80,8 +83,8 @@ class _Recalled:
 
 @attrs.define
 class _Network:
-    """The model, and its logits of the images seen so far as long as there is room. Images come singly, so that a label
-    does not depend on which others shared a batch, nor on the number of processes."""
+    """The model, and its logits of the images seen so far as long as there is room. Images come singly, so
+    that a label does not depend on which others shared a batch, nor on the number of processes."""
 
     model: Any
     flip: bool

@@ -14,9 +14,11 @@ def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> flo
     """Factor on the base rate for optimiser step `step` (0 for the first) of a round of `steps`.
 
     poly      (1 - (t - lag) / horizon) ^ power            (algorithms/proca 7, algorithms/fada 6)
-    cosine    lowest + (1 - lowest) * (1 + cos(pi * (t - lag) / horizon)) / 2, and `lowest` from the horizon on
+    cosine    lowest + (1 - lowest) * (1 + cos(pi * (t - lag) / horizon)) / 2, and
+              `lowest` from the horizon on
     step      factor ^ (number of `at` reached)
-    linear    1 until `from`, then straight to 0 `over` steps later; with `stairs`, the rate of each so many steps is that of their first
+    linear    1 until `from`, then straight to 0 `over` steps later; with `stairs`, the rate of each so many
+              steps is that of their first
     exp       factor ^ t
     inv       (1 + factor * t) ^ -power
     epoch     steps of one epoch, for counts written `20 epochs`
@@ -58,7 +60,8 @@ def _share_left(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> 
 
 
 def count_steps(count: int | str, epoch: int) -> int:
-    """Optimiser steps that a count means; `epoch` is the number of steps in one epoch. The form was checked before.
+    """Optimiser steps that a count means; `epoch` is the number of steps in one epoch.
+    The form was checked before.
 
     >>> count_steps("2 epochs", 50), count_steps(7, 50)
     (100, 7)

@@ -1,7 +1,7 @@
 """The core's own method: cross-entropy on the source, self-training where a round has pseudo labels.
 
-It answers wherever a method is silent, and is the baseline when chosen by its name. A plugin like any other: it uses
-nothing that a stranger could not.
+It answers wherever a method is silent, and is the baseline when chosen by its name. A plugin like any other:
+it uses nothing that a stranger could not.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def on_round_end() -> Mapping[str, float] | None:
 
 @hookimpl
 def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]]:
-    """The argmax of the probability where it reaches the class's threshold, by the core's `pseudo_labels` settings."""
+    """The argmax of the probability where it reaches the class's threshold, by the core's
+    `pseudo_labels` settings."""
     settings = round.pseudo_labels
     return make_thresholded_labels(round, percent=settings.percent, cap=settings.cap, flip=settings.flip, size=settings.size)

@@ -1,12 +1,13 @@
 """Class-wise confidence thresholds: exact quantiles over all pixels of a data set, in constant memory.
 
 For each class, of the confidences x_0 <= ... <= x_{L-1} of the L pixels predicted so, the threshold is
-min(x_k, cap) with k = round(L * percent), halves to even, at most L - 1; 0 where L = 0 (algorithms/proca 8, algorithms/bdl 9).
+min(x_k, cap) with k = round(L * percent), halves to even, at most L - 1; 0 where L = 0
+(algorithms/proca 8, algorithms/bdl 9).
 
-Nothing is sorted: the bits of a float that is not negative, read as an integer, have its order. A first pass counts
-by the upper 16 bits; each further pass counts the next 16 bits within the one bucket that holds x_k: one more pass for
-float32, three more for float64. All that reaches the cap is one bucket, since there x_k itself does not matter; further
-passes are needed only if some class ends below it.
+Nothing is sorted: the bits of a float that is not negative, read as an integer, have its order. A first pass
+counts by the upper 16 bits; each further pass counts the next 16 bits within the one bucket that holds x_k:
+one more pass for float32, three more for float64. All that reaches the cap is one bucket, since there x_k
+itself does not matter; further passes are needed only if some class ends below it.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ class ThresholdCounter:
     """Counts confidences over passes over the same images, and gives the thresholds.
 
     num_classes, percent, cap  see above; percent and cap lie in 0..1, and a cap of 1 caps nothing
-    precision                  in which the cap is held and confidences are compared: float32(0.9) is below 0.9, so a
-                               confidence of just that reaches the threshold in "float32" (algorithms/proca 8) and misses it
-                               in "float64" (algorithms/bdl 9)
+    precision                  in which the cap is held and confidences are compared: float32(0.9) is below
+                               0.9, so a confidence of just that reaches the threshold in "float32"
+                               (algorithms/proca 8) and misses it in "float64" (algorithms/bdl 9)
     device                     where the images are; about 10 MB are held there for 19 classes
 
-    Call `update` for each image, then `next_pass`; as long as that is true, `update` once more for each image; then
-    `thresholds`. `find_thresholds` does just that. Counts are summed over ranks, so all ranks call `next_pass` and
-    `thresholds` alike, be their share of the images empty or not.
+    Call `update` for each image, then `next_pass`; as long as that is true, `update` once more for each
+    image; then `thresholds`. `find_thresholds` does just that. Counts are summed over ranks, so all ranks
+    call `next_pass` and `thresholds` alike, be their share of the images empty or not.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class ThresholdCounter:
     def update(self, confidence: Tensor, prediction: Tensor) -> None:
         """Count pixels; a prediction 255 is left out.
 
-        confidence  float32 or float64, of one dtype in all calls. With precision "float32" float64 is rounded; with
-                    "float64" it is not, and takes up to four passes instead of two
+        confidence  float32 or float64, of one dtype in all calls. With precision "float32" float64 is
+                    rounded; with "float64" it is not, and takes up to four passes instead of two
         prediction  any integer dtype, of the same shape
 
         Raises TypeError if, with precision "float64", confidences are now float32 and now float64.
@@ -84,7 +85,8 @@ class ThresholdCounter:
             self._count(counts, label * _LOW + ((bits >> self._shift) & (_LOW - 1)), valid)
 
     def _begin(self, kind: torch.dtype) -> Tensor:
-        """The counts of the present pass; those of the first pass are made once the dtype of the confidences is known."""
+        """The counts of the present pass; those of the first pass are made once the dtype of
+        the confidences is known."""
         if self._counts is None:
             reaching = np.float64(self.cap) if kind == torch.float64 else np.float32(self.cap)
             if float(reaching) < self.cap:  # the lowest float that is not below the cap
@@ -110,7 +112,8 @@ class ThresholdCounter:
         if self._counts is self._high:
             self._high, self._rank = counts, self._ranks(counts)
             self._prefix, self._rank = _select(counts, self._rank)
-            # A class without pixels, or whose x_k reaches the cap, needs no further pass: -1 is the prefix of no confidence.
+            # A class without pixels, or whose x_k reaches the cap, needs no further pass: -1 is the
+            # prefix of no confidence.
             self._prefix = self._prefix.masked_fill((self._prefix == self._buckets - 1) | (self.pixels == 0), -1)
         else:
             low, self._rank = _select(counts, self._rank)
@@ -146,16 +149,19 @@ class ThresholdCounter:
 
 
 def _select(counts: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row of counts (K B): the bin that holds the element of that rank (K), and its rank within the bin."""
+    """For each row of counts (K B): the bin that holds the element of that rank (K),
+    and its rank within the bin."""
     total = counts.cumsum(1)
-    # Should a network on CUDA answer the second pass differently, the rank may lie outside what was counted again.
+    # Should a network on CUDA answer the second pass differently, the rank may lie
+    # outside what was counted again.
     bucket = (total <= rank[:, None]).sum(1).clamp(max=counts.shape[1] - 1)
     before = total.gather(1, bucket[:, None]) - counts.gather(1, bucket[:, None])
     return bucket, rank - before[:, 0]
 
 
 def find_thresholds(counter: ThresholdCounter, predictions: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> Tensor:
-    """Thresholds of what `predictions()` yields each time it is called: pairs of confidence and prediction."""
+    """Thresholds of what `predictions()` yields each time it is called: pairs of
+    confidence and prediction."""
     another = True
     while another:
         for confidence, prediction in predictions():

@@ -15,7 +15,8 @@ Size = tuple[int, int]
 
 
 def features(place: Place, size: Size, channels: int, seed: int) -> tuple[Tensor, Tensor]:
-    """1 A h w of a network half trained: a class's own vector under noise, rectified; and the labels, 1 h w."""
+    """1 A h w of a network half trained: a class's own vector under noise,
+    rectified; and the labels, 1 h w."""
     label = F.interpolate(place.random(1, K, 10, 10, seed=seed), size).argmax(1)
     classes = place.random(K, channels, seed=99)
     x = 0.25 * classes[label].permute(0, 3, 1, 2) + place.random(1, channels, *size, seed=seed + 1)

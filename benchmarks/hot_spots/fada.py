@@ -1,4 +1,5 @@
-"""FADA's hot spots: losses of the discriminator and of those who deceive it, and its own passes (algorithms/fada 12)."""
+"""FADA's hot spots: losses of the discriminator and of those who deceive it, and its own
+passes (algorithms/fada 12)."""
 
 from __future__ import annotations
 

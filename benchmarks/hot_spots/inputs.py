@@ -20,7 +20,8 @@ class Pair:
     """Two forms of one computation: each call computes it anew and returns what must be alike.
 
     size   what it is run on, in words
-    exact  a form to compare with in place of `plain`: the plain one in double precision, where float32 cancels in it
+    exact  a form to compare with in place of `plain`: the plain one in double precision,
+           where float32 cancels in it
     ties   share of whole numbers that may differ, where rounding makes classes equal and either may be taken
     """
 

@@ -1,4 +1,5 @@
-"""Hot spots around the steps: thresholds, pseudo labels, evaluation, labels and lists (algorithms/proca 6.3, 8, 9)."""
+"""Hot spots around the steps: thresholds, pseudo labels, evaluation, labels and lists
+(algorithms/proca 6.3, 8, 9)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The plain forms: what the published programs compute, without the shortcuts of this project (algorithms/proca 5, algorithms/fada 5).
+"""The plain forms: what the published programs compute, without the shortcuts of this project
+(algorithms/proca 5, algorithms/fada 5).
 
-They are here to be measured and compared with, and as a second statement of the arithmetic; nothing else uses them.
-Where the originals fail (no valid pixel, an absent class) these do not go.
+They are here to be measured and compared with, and as a second statement of the arithmetic; nothing else uses
+them. Where the originals fail (no valid pixel, an absent class) these do not go.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def adapt(leaves: Sequence[Tensor], label: Tensor, states: list[tuple[Tensor, Te
 
 
 def soft_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
-    """-s log softmax(z) with `soft` filled up with zeros to the channels of the logits, all of it as tensors."""
+    """-s log softmax(z) with `soft` filled up with zeros to the channels of the
+    logits, all of it as tensors."""
     soft = torch.cat([soft, torch.zeros_like(soft)], 1)
     return (-soft * logits.log_softmax(1)).sum(1).mean()
 
@@ -123,7 +125,8 @@ def counts(prediction: Tensor, label: Tensor, num_classes: int) -> NDArray[np.in
 
 
 def pseudo_label(logits: Tensor, size: tuple[int, int], limits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Probabilities of all classes go to the host; NumPy finds the classes, and a loop applies the thresholds."""
+    """Probabilities of all classes go to the host; NumPy finds the classes, and
+    a loop applies the thresholds."""
     probability = F.interpolate(logits, size, mode="bilinear", align_corners=True).softmax(1).cpu().numpy()
     prediction, confidence = probability.argmax(1), probability.max(1)
     label = prediction.copy()

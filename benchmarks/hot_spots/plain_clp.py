@@ -1,4 +1,5 @@
-"""PLCA in the plain form: every similarity of all pixels with all others as a matrix (algorithms/clp 5, 9.1)."""
+"""PLCA in the plain form: every similarity of all pixels with all others as a matrix
+(algorithms/clp 5, 9.1)."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def aggregate(x: Tensor, kind: str, alpha: float = 0.5) -> Tensor:
 
 
 def association(source: Tensor, target: Tensor, label: Tensor, kind: str, alpha: float | None = 0.5) -> Tensor:
-    """The association loss: two matrices of scores, the cycles by their largest entries, binary cross-entropy with target 1."""
+    """The association loss: two matrices of scores, the cycles by their largest entries, binary
+    cross-entropy with target 1."""
     target = target if alpha is None else aggregate(target, kind, alpha)
     x, y, label = source.flatten(2), target.flatten(2), label.flatten(1)
     there = similarity(x, y, kind)
@@ -47,6 +49,7 @@ def association(source: Tensor, target: Tensor, label: Tensor, kind: str, alpha:
 
 
 def predict(features: Tensor, kernel: Tensor) -> Tensor:
-    """Aggregated inference: probabilities N K h w of features N A h w under a head of one 1 x 1 kernel K A 1 1."""
+    """Aggregated inference: probabilities N K h w of features N A h w under a head of
+    one 1 x 1 kernel K A 1 1."""
     probability = F.conv2d(aggregate(features, "cos"), kernel).softmax(1)
     return aggregate(probability, "kl")

@@ -13,7 +13,8 @@ THRESHOLD, SIDES = 0.5, (4, 8)
 
 
 def selected_terms(logits: Tensor, valid: Tensor) -> Tensor:
-    """A level as published: a softmax for the mask, a cross-entropy with its own, and the terms picked out."""
+    """A level as published: a softmax for the mask, a cross-entropy with its
+    own, and the terms picked out."""
     confidence, label = logits.detach().softmax(1).max(1)
     mask = (confidence > THRESHOLD).to(logits.dtype) * valid
     terms = F.cross_entropy(logits, label, reduction="none") * mask
@@ -25,7 +26,8 @@ def bce(p: Tensor, t: Tensor) -> Tensor:
 
 
 def plain(logits: Tensor) -> Tensor:
-    """Three softmaxes of the full size: pixels' mask and cross-entropy, and the mean prediction; a pool for each side."""
+    """Three softmaxes of the full size: pixels' mask and cross-entropy, and the mean
+    prediction; a pool for each side."""
     valid = torch.ones_like(logits[:, 0])
     pixel = selected_terms(logits, valid).mean()
     squares = [selected_terms(F.avg_pool2d(logits, side), F.max_pool2d(valid, side)) for side in SIDES]

@@ -25,7 +25,8 @@ def render_module(name: str) -> str:
 def public_names(module: ModuleType) -> dict[str, str]:
     """Each public name of a module, constants with the text that follows their assignment.
 
-    What `__all__` lists; without it the functions and classes defined here, and the constants that are explained.
+    What `__all__` lists; without it the functions and classes defined here, and the
+    constants that are explained.
     """
     comments = {key[1]: "\n".join(text) for key, text in ModuleAnalyzer.for_module(module.__name__).find_attr_docs().items() if not key[0]}
     if hasattr(module, "__all__"):

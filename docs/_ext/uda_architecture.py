@@ -1,6 +1,7 @@
 """The map of the code: one line a file, from the docstrings of the modules.
 
-`python docs/_ext/uda_architecture.py` compares docs/architecture.md with the code; `--write` brings the page up to date.
+`python docs/_ext/uda_architecture.py` compares docs/architecture.md with the code; `--write`
+brings the page up to date.
 """
 
 from __future__ import annotations

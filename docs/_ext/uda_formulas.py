@@ -1,7 +1,8 @@
-"""Sphinx extension: formulas become SVG while the pages are built, so that a page needs neither a script nor a network.
+"""Sphinx extension: formulas become SVG while the pages are built, so that a page needs
+neither a script nor a network.
 
-MathJax, from the package `sphinx-mathjax-offline`, runs in V8, from the package `mini-racer`. A formula that MathJax does
-not understand is a warning, and so an error in `make docs`.
+MathJax, from the package `sphinx-mathjax-offline`, runs in V8, from the package `mini-racer`. A formula that
+MathJax does not understand is a warning, and so an error in `make docs`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def engine() -> MiniRacer:
 
 @functools.cache
 def to_svg(text: str, display: bool) -> str:
-    """A formula in LaTeX as an SVG element with the formula as its name, for readers that speak. Raises ValueError for one that is wrong."""
+    """A formula in LaTeX as an SVG element with the formula as its name, for readers that speak. Raises
+    ValueError for one that is wrong."""
     svg = str(engine().call("render", text, display))
     if ERROR in svg:
         raise ValueError(html.unescape(svg.split(ERROR)[1].split('"')[0]))

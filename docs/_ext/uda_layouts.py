@@ -1,7 +1,8 @@
-"""The files that a method's authors released, key by key: from the layouts that the plugins ship, and lists of the authors' keys.
+"""The files that a method's authors released, key by key: from the layouts that the plugins ship, and
+lists of the authors' keys.
 
-The lists were taken from the authors' networks; reference vectors of a plugin use them too. Each key goes through the
-layout while the page is made, and one that the layout does not know is an error.
+The lists were taken from the authors' networks; reference vectors of a plugin use them too. Each key goes
+through the layout while the page is made, and one that the layout does not know is an error.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ LISTS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     },
     "pycda-whole": {"PSPNet on ResNet-101, 19 classes": {"": "pycda/layout.resnet101_ppm"}},
 }
-"""Name of a layout -> what a file holds -> the entry that a list belongs to, with a point, or "" where its keys begin with the entry -> the list."""
+"""Name of a layout -> what a file holds -> the entry that a list belongs to, with a point, or "" where its
+keys begin with the entry -> the list."""
 
 
 @attrs.frozen
@@ -110,7 +112,8 @@ def fold(rows: Iterable[tuple[str, str, tuple[int, ...]]]) -> list[tuple[str, st
 
 
 def _join(keys: Iterable[str]) -> str:
-    """`layer3.0.conv1`, `layer3.1.conv1` as `layer3.{0,1}.conv1`; a row of more than two numbers as `{0..22}`."""
+    """`layer3.0.conv1`, `layer3.1.conv1` as `layer3.{0,1}.conv1`; a row of more than
+    two numbers as `{0..22}`."""
     columns = [list(dict.fromkeys(parts)) for parts in zip(*(key.split(".") for key in keys), strict=True)]
     return ".".join(column[0] if len(column) == 1 else _numbers(column) for column in columns)
 

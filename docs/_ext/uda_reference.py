@@ -1,8 +1,9 @@
 """Sphinx extension: the reference pages, made from the code while the documentation is built.
 
-A line `<!-- generate: KIND ARGUMENT -->` in a page is replaced by Markdown: `hooks`, `settings SECTION`, `plugin NAME`,
-`commands`, `api MODULE`, `results METHOD`, `summary`, `layout NAME`. Roles `{hook}`, `{setting}` and Sphinx's `{option}` link to
-what stands there; a name that does not exist is a warning, and so an error in `make docs`.
+A line `<!-- generate: KIND ARGUMENT -->` in a page is replaced by Markdown: `hooks`, `settings SECTION`,
+`plugin NAME`, `commands`, `api MODULE`, `results METHOD`, `summary`, `layout NAME`. Roles `{hook}`,
+`{setting}` and Sphinx's `{option}` link to what stands there; a name that does not exist is a warning, and so
+an error in `make docs`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ TITLES = {
 
 
 def render_results(method: str) -> str:
-    """The rows of a method and its control beside source-only and oracle, then round by round; without a name the whole file."""
+    """The rows of a method and its control beside source-only and oracle, then round by round;
+    without a name the whole file."""
     text = re.sub(r"^!\[.*\n\n", "", RESULTS.read_text(), flags=re.MULTILINE)  # images lie beside that file
     if not method:
         return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE)

@@ -53,7 +53,8 @@ def render_section(section: str) -> str:
 
 
 def render_plugin(name: str) -> str:
-    """A plugin's hooks, presets with their rounds, and settings; a note if it is not installed where the pages are built."""
+    """A plugin's hooks, presets with their rounds, and settings; a note if it is not installed
+    where the pages are built."""
     if name not in {plugin.name for plugin in list_plugins()}:
         return f":::{{note}}\nThe plugin `{name}` was not installed where these pages were built: `pip install udacore-{name}`.\n:::"
     method = load_plugin(name)

@@ -1,7 +1,8 @@
-"""The corpus of bad input: each case is a row of a command, its exit code and the words that its message must hold.
+"""The corpus of bad input: each case is a row of a command, its exit code and the words
+that its message must hold.
 
-`refused` runs one command and checks what all of them have in common: one line on stderr, no traceback, nothing
-on stdout, no line longer than 400 characters, and no file changed but those that a case allows.
+`refused` runs one command and checks what all of them have in common: one line on stderr, no traceback,
+nothing on stdout, no line longer than 400 characters, and no file changed but those that a case allows.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ Refused = Callable[..., str]
 
 LONGEST_LINE = 400
 MEMORY = 6 * 2**30
-"""Bytes of address space beyond which a process of its own is refused memory; torch's libraries take about 3 GiB."""
+"""Bytes of address space beyond which a process of its own is refused memory; torch's
+libraries take about 3 GiB."""
 
 GTA5 = (
     "gta5-cityscapes source.root=gta5 target.root=cityscapes evaluate.target.root=cityscapes"
@@ -69,10 +71,11 @@ def data(folder: Path) -> Path:
 
 @pytest.fixture
 def refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """`refused(command, code, *said, writes=())`: run a command that must fail and return its error without `error: `.
+    """`refused(command, code, *said, writes=())`: run a command that must fail and return its
+    error without `error: `.
 
-    command  words after `uda`: one text that a shell would split, or a sequence; `{GTA5}` and `{STREETS}` stand for
-             the runs above
+    command  words after `uda`: one text that a shell would split, or a sequence; `{GTA5}` and `{STREETS}`
+             stand for the runs above
     code     exit code
     said     words that the message must hold, each of them
     writes   patterns of files, relative to the working folder, that may appear or change
@@ -104,7 +107,8 @@ def refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
 
 
 def one_error(err: str) -> str:
-    """The error that a command printed: its last line, or the last lines where several problems are listed."""
+    """The error that a command printed: its last line, or the last lines where
+    several problems are listed."""
     assert "Traceback" not in err
     lines = err.splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]

@@ -1,4 +1,5 @@
-"""What users get wrong: one line that names the thing, the right exit code, and nothing written that was not asked for."""
+"""What users get wrong: one line that names the thing, the right exit code, and nothing
+written that was not asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Files of any shape: links, pipes, odd names and other formats are counted once, passed over by name, or refused in a line."""
+"""Files of any shape: links, pipes, odd names and other formats are counted once, passed over by
+name, or refused in a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A plugin can end a run, but it cannot make one lie: what a hook gives is checked, and what breaks its contract is named."""
+"""A plugin can end a run, but it cannot make one lie: what a hook gives is checked, and what
+breaks its contract is named."""
 
 from __future__ import annotations
 

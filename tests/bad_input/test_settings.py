@@ -1,4 +1,5 @@
-"""What would end a run after its last step, or take another thing for what was meant: refused before anything is done."""
+"""What would end a run after its last step, or take another thing for what was meant: refused
+before anything is done."""
 
 from __future__ import annotations
 

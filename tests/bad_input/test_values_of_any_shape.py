@@ -1,4 +1,5 @@
-"""Values of any shape, in every place of a configuration: accepted, or refused in one line; never a traceback."""
+"""Values of any shape, in every place of a configuration: accepted, or refused in one
+line; never a traceback."""
 
 from __future__ import annotations
 

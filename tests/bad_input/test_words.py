@@ -1,4 +1,5 @@
-"""Words of the command line: empty ones, those that can name no file, and those that a terminal would obey."""
+"""Words of the command line: empty ones, those that can name no file, and those
+that a terminal would obey."""
 
 from __future__ import annotations
 

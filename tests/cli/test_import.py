@@ -1,4 +1,5 @@
-"""`uda import`: files in exactly the layout of the authors' program (algorithms/proca 12) become checkpoints of ours."""
+"""`uda import`: files in exactly the layout of the authors' program (algorithms/proca 12)
+become checkpoints of ours."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ SIZE = (130, 66)
 
 
 def release(name: str, classes: int = 19, *, prefix: str = "module.", momentum: bool = False) -> dict[str, Any]:
-    """What the authors' program saves for a network of ours: two parts under DistributedDataParallel, two SGD optimisers, the iteration."""
+    """What the authors' program saves for a network of ours: two parts under DistributedDataParallel, two
+    SGD optimisers, the iteration."""
     model = build_segmenter(ModelConfig(name=name), classes)  # type: ignore[arg-type]
     parts = {"feature_extractor": ("backbone.", "backbone."), "classifier": ("classifier.", "")}
     saved: dict[str, Any] = {"iteration": 90000}
@@ -120,7 +122,8 @@ def test_a_release_is_scored_as_the_authors_network_would_be(tmp_path: Path, cap
 
 
 def confusion(saved: dict[str, Any], root: Path, names: list[str]) -> np.ndarray:
-    """Truth x prediction, counted by a few lines of torch with torchvision's ResNet: nothing of ours but the data."""
+    """Truth x prediction, counted by a few lines of torch with torchvision's ResNet:
+    nothing of ours but the data."""
     from torchvision.models import resnet101
 
     network = resnet101(weights=None, replace_stride_with_dilation=[False, True, True])

@@ -15,7 +15,8 @@ from udacore.errors import DataError
 
 @attrs.frozen(kw_only=True)
 class MemoryTable:
-    """Random images; the label of image i holds class i % `classes` in its left half. `broken` ones raise DataError."""
+    """Random images; the label of image i holds class i % `classes` in its left half.
+    `broken` ones raise DataError."""
 
     count: int = 7
     height: int = 12

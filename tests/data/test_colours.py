@@ -1,4 +1,5 @@
-"""Labels as colours and in one channel, arrays and TIFFs as images and labels, and the data sets made of them."""
+"""Labels as colours and in one channel, arrays and TIFFs as images and labels,
+and the data sets made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An image is read as it looks, whatever its format, depth, colour model and orientation; or it is refused by name."""
+"""An image is read as it looks, whatever its format, depth, colour model and
+orientation; or it is refused by name."""
 
 from __future__ import annotations
 

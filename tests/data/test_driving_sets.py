@@ -1,4 +1,5 @@
-"""Data sets of streets beyond those of the presets: miniatures in their formats are read by the records, label for label."""
+"""Data sets of streets beyond those of the presets: miniatures in their formats are read by the
+records, label for label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Lists in the forms that are in circulation: plain names, prefixes, tab-separated pairs, files in packages, exceptions."""
+"""Lists in the forms that are in circulation: plain names, prefixes, tab-separated pairs,
+files in packages, exceptions."""
 
 from __future__ import annotations
 

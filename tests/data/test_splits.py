@@ -1,4 +1,5 @@
-"""Foggy Cityscapes, test splits, and data sets of one part: what is asked for is read, or the words say what there is."""
+"""Foggy Cityscapes, test splits, and data sets of one part: what is asked for is read, or the
+words say what there is."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ def test_a_missing_root_names_folders_with_names_like_it(tmp_path: Path) -> None
 
 
 def _to_train_ids(root: Path) -> None:
-    """Rename each labelIds file to labelTrainIds and write its train ids into it, as Cityscapes' scripts would."""
+    """Rename each labelIds file to labelTrainIds and write its train ids into it, as
+    Cityscapes' scripts would."""
     table = np.full(256, 255, np.uint8)
     table[[CITYSCAPES_IDS[name] for name in CLASSES19]] = range(19)
     for path in list(root.rglob("*_labelIds.png")):

@@ -1,4 +1,5 @@
-"""Large images as many samples: windows, what counts once, and a score that is that of the image put together."""
+"""Large images as many samples: windows, what counts once, and a score that is
+that of the image put together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Frozen parts and tensors: filled from files of their own, never trained, in no checkpoint, and verified on resume."""
+"""Frozen parts and tensors: filled from files of their own, never trained, in no
+checkpoint, and verified on resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Several processes are one: equal weights, exact shares of evaluation and labels, the outcome of one process."""
+"""Several processes are one: equal weights, exact shares of evaluation and
+labels, the outcome of one process."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def source_loss(step):
 def target_loss(step):
     return {} if step.target is None else {"pseudo_label": loss(step.model, step.target.image, step.target.pseudo_label)}
 """
-"""Every pixel counts alike, ignored ones too: a mean over valid pixels is taken on each rank, so it depends on how images are dealt out."""
+"""Every pixel counts alike, ignored ones too: a mean over valid pixels is taken on each rank, so it
+depends on how images are dealt out."""
 
 PLAIN: dict[str, Any] = {
     "rounds": {
@@ -90,7 +92,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def pair(make_workshop: Callable[[], Any]) -> Any:
-    """The workshop in which two processes have done the plain run, and one process the same, under `two` and `one`."""
+    """The workshop in which two processes have done the plain run, and one process the
+    same, under `two` and `one`."""
     workshop = make_workshop()
     changes = {**PLAIN, "plugin": str(workshop.write_method(EVEN))}
     done = workshop.call(workshop.write(changes, "two"), processes=2)
@@ -107,7 +110,8 @@ def test_no_thread_of_the_processes_talk_outlives_the_run(pair: Any) -> None:
 
 
 def test_two_processes_come_to_the_result_of_one_with_the_same_global_batch(pair: Any) -> None:
-    """Batch norm over both ranks, gradients averaged: in double precision only the order of sums differs (weights are near 1)."""
+    """Batch norm over both ranks, gradients averaged: in double precision only the order of sums
+    differs (weights are near 1)."""
     one, two = model_of(pair.path / "one", "0-source"), model_of(pair.path / "two", "0-source")
     largest = max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
     assert largest < 1e-9
@@ -224,7 +228,8 @@ def on_round_end(round):
 
 
 def test_a_buffer_that_differs_between_three_processes_is_named(workshop: Any) -> None:
-    """A method that forgot `all_sum`; until there, three ranks have shared 4 steps, 5 images and 3 per step."""
+    """A method that forgot `all_sum`; until there, three ranks have shared 4
+    steps, 5 images and 3 per step."""
     config = workshop.write({"plugin": str(workshop.write_method(UNEQUAL)), "batch": 3, "rounds": {"source": {"steps": 4}}})
     done = workshop.call(config, processes=3)
     assert done.returncode == 1

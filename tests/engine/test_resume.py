@@ -164,7 +164,8 @@ def test_other_settings_are_refused_in_one_line_and_free_ones_are_not(undisturbe
 
 
 def crash_at(step: int, loss: str = "source_loss") -> str:
-    """A method that ends the run like a kill would, in the middle of a step, as long as the file `crash` lies beside it."""
+    """A method that ends the run like a kill would, in the middle of a step, as long as the
+    file `crash` lies beside it."""
     return f"""
 from functools import partial
 from pathlib import Path
@@ -204,7 +205,8 @@ def test_every_kind_of_update_resumes_exactly(workshop: Any, settings: dict[str,
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_keeps_the_old_checkpoint(workshop: Any) -> None:
-    """Files may grow to 1.2 MB: the round's model fits, the checkpoint under way with its optimiser does not."""
+    """Files may grow to 1.2 MB: the round's model fits, the checkpoint under way
+    with its optimiser does not."""
     changes = {"rounds": {"source": {"steps": 4, "draws": ["source"], "evaluate": {}}, "more": {"steps": 9, "draws": ["source"]}}, "save_every": 5}
     config = workshop.write(changes)
     limit = 1_200_000

@@ -1,7 +1,7 @@
 """Run folders that udacore 0.1.0 wrote still resume, evaluate, predict and compare.
 
-`run_of_0_1_0` was made by that version: `uda run tiny.yaml name=finished`, and once more as `killed`, which died in round
-`adapt` at step 2.
+`run_of_0_1_0` was made by that version: `uda run tiny.yaml name=finished`, and once more as `killed`, which
+died in round `adapt` at step 2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What is known before the first step is said before the first step, and the folder of somebody else is left alone."""
+"""What is known before the first step is said before the first step, and the folder of
+somebody else is left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One update: which parameters move, by which gradients, and what a method is told that breaks the contract."""
+"""One update: which parameters move, by which gradients, and what a method is told
+that breaks the contract."""
 
 from __future__ import annotations
 
@@ -179,7 +180,8 @@ def test_a_loss_trains_its_own_part_only_though_its_graph_runs_through_others() 
 
 
 def test_adversarial_training_is_bit_equal_to_switching_requires_grad() -> None:
-    """The order of AdaptSegNet: both losses of the segmenter with the discriminator held still, then the discriminator's."""
+    """The order of AdaptSegNet: both losses of the segmenter with the discriminator held still,
+    then the discriminator's."""
 
     def source(step: Step) -> dict[str, Tensor]:
         assert step.source is not None

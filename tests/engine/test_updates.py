@@ -1,4 +1,5 @@
-"""The update of a part: gradients clipped by their norm, and under fp16 scaled losses and updates that are left out."""
+"""The update of a part: gradients clipped by their norm, and under fp16 scaled losses and
+updates that are left out."""
 
 from __future__ import annotations
 

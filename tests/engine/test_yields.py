@@ -1,4 +1,5 @@
-"""Losses one after another: each yield is scaled, recorded and carried back, and its graph is gone before the hook goes on."""
+"""Losses one after another: each yield is scaled, recorded and carried back, and its graph is gone
+before the hook goes on."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def free_port() -> int:
 
 @pytest.mark.parametrize(("rank", "rendezvous"), CASES)
 def test_a_run_goes_on_by_itself_when_a_rank_is_killed(workshop: Any, rank: int, rendezvous: str) -> None:
-    """Under either rendezvous the second attempt meets in a store that still holds the addresses of the first."""
+    """Under either rendezvous the second attempt meets in a store that still
+    holds the addresses of the first."""
     place = ["--standalone"] if rendezvous == "standalone" else [f"--master-port={free_port()}"]
     config = workshop.write({**CHANGES, "plugin": str(workshop.write_method(DYING.format(rank=rank)))})
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2", *place]

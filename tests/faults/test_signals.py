@@ -1,4 +1,5 @@
-"""A signal outside of the steps ends a run with a line that says what was saved; TensorBoard holds each point once."""
+"""A signal outside of the steps ends a run with a line that says what was saved;
+TensorBoard holds each point once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What needs a CUDA device: the same numbers as on the CPU, and a run that repeats itself bit for bit.
 
-Not part of the ordinary tests (the name is not collected): `make gpu-check`, or `pytest tests/gpu/check_cuda.py`.
-What it found is in `benchmarks/SPEED-cuda.md`.
+Not part of the ordinary tests (the name is not collected): `make gpu-check`, or `pytest
+tests/gpu/check_cuda.py`. What it found is in `benchmarks/SPEED-cuda.md`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ IMAGE = torch.ones(1, 3, 2, 2)
 
 
 class Plain(nn.Module):
-    """A forward without `domain`, with layers of both domains that add 0 for the source and 1 for the target."""
+    """A forward without `domain`, with layers of both domains that add 0 for the
+    source and 1 for the target."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""A teacher follows the network by the rule, keeps its weights in buffers, and shares what it is told to share."""
+"""A teacher follows the network by the rule, keeps its weights in buffers, and shares
+what it is told to share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Networks of timm under our heads: their maps, their sizes, their weights, and runs of every method on one."""
+"""Networks of timm under our heads: their maps, their sizes, their weights, and
+runs of every method on one."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ RESNET, VGG, SMALL = (ModelConfig(name=name) for name in ("deeplab-resnet101", "
 
 
 def compact(model: nn.Module) -> dict[str, Tensor]:
-    """A state of the right keys and shapes whose tensors are one number each on disk, different for each key."""
+    """A state of the right keys and shapes whose tensors are one number each on
+    disk, different for each key."""
     shapes = model.state_dict()
     return {key: torch.tensor(float(number)).to(value.dtype).expand(value.shape) for number, (key, value) in enumerate(shapes.items())}
 

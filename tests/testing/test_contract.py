@@ -1,4 +1,5 @@
-"""The contract finds each fault that it is there for, in words that say what to change, and passes what is sound."""
+"""The contract finds each fault that it is there for, in words that say what to
+change, and passes what is sound."""
 
 from __future__ import annotations
 

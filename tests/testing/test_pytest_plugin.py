@@ -1,4 +1,5 @@
-"""The fixtures of `udacore.testing.pytest_plugin`, in a pytest of their own: there when asked for, and only then."""
+"""The fixtures of `udacore.testing.pytest_plugin`, in a pytest of their own: there when
+asked for, and only then."""
 
 from __future__ import annotations
 

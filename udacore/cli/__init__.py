@@ -1,4 +1,5 @@
-"""The command line. Each command is a module that is imported when it is used, so `uda --help` does not load torch.
+"""The command line. Each command is a module that is imported when it is used, so `uda
+--help` does not load torch.
 
 `main` is the one place where an error that a user should read becomes a line on stderr and an exit code.
 """
@@ -104,7 +105,8 @@ def uda() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 usage or configuration, 3 data, 4 plugin.
 
-    An error that the user can mend is one line on stderr; any other keeps its traceback and ends the process with 1.
+    An error that the user can mend is one line on stderr; any other keeps its traceback and
+    ends the process with 1.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
@@ -153,7 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave_output() -> None:
-    """Drop what is left in a stdout that takes no more: it would be tried again, and be a traceback, when Python ends."""
+    """Drop what is left in a stdout that takes no more: it would be tried again, and be a
+    traceback, when Python ends."""
     with contextlib.suppress(OSError):
         number = sys.stdout.fileno()
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)

@@ -63,7 +63,8 @@ def note_partial(method: Method, words: Sequence[str]) -> list[str]:
 
 
 def open_run(run_or_config: str, overrides: tuple[str, ...], plugin: str | None, checkpoint: Path | None) -> tuple[Method, Config, Path | None]:
-    """Method and configuration of a finished run, or of a preset or file that goes with a checkpoint; and the run's folder, if it is one.
+    """Method and configuration of a finished run, or of a preset or file that goes with a checkpoint; and the
+    run's folder, if it is one.
 
     Raises ConfigError where it is neither, and what `read_run` raises.
     """

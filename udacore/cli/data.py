@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Entry:
-    """A data set that is looked at: which files, in which role and classes, and where the configuration names it."""
+    """A data set that is looked at: which files, in which role and classes, and where
+    the configuration names it."""
 
     files: DataConfig
     space: str
@@ -87,7 +88,8 @@ def check(plugin: str | None, words: tuple[str, ...], dataset: str | None, root:
 
 
 def read_entry(dataset: str, root: str | None, words: Sequence[str]) -> Entry:
-    """One data set as `--dataset`, `--root` and `key=value` describe it; ConfigError for what does not fit."""
+    """One data set as `--dataset`, `--root` and `key=value` describe it;
+    ConfigError for what does not fit."""
     record = get_dataset(dataset)
     given: dict[str, Any] = {"dataset": dataset} if root is None else {"dataset": dataset, "root": root}
     for word in words:
@@ -103,7 +105,8 @@ def read_entry(dataset: str, root: str | None, words: Sequence[str]) -> Entry:
 
 
 def list_entries(config: Config) -> list[Entry]:
-    """Every data set that the rounds draw from or are scored on; the same one in several rounds is looked at once."""
+    """Every data set that the rounds draw from or are scored on; the same one in several
+    rounds is looked at once."""
     found: dict[str, Entry] = {}
     for name, entry in _all_entries(config):
         key = repr(attrs.evolve(entry, used=""))

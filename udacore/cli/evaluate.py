@@ -58,7 +58,8 @@ def evaluate(
 
 
 def show_table(rows: Iterable[tuple[int | None, Result]], as_json: bool) -> None:
-    """Results of a folder of checkpoints as CSV, a line as soon as it is known, or as JSON; the best of them on stderr.
+    """Results of a folder of checkpoints as CSV, a line as soon as it is known, or as
+    JSON; the best of them on stderr.
 
     Fractions are not rounded; what does not count is empty.
     """

@@ -25,7 +25,8 @@ SMALLEST = (48, 40)
 
 
 class Form(_Type):
-    """A data set of which miniatures can be made. Records are imported when a word or the help asks for them."""
+    """A data set of which miniatures can be made. Records are imported when a
+    word or the help asks for them."""
 
     name = "form"
 
@@ -84,7 +85,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def list_forms() -> dict[str, tuple[str, str]]:
-    """Name for `--like` -> data set, and `module:function` that writes a miniature of it; by the records that are installed."""
+    """Name for `--like` -> data set, and `module:function` that writes a miniature of it; by the
+    records that are installed."""
     found: dict[str, tuple[str, str]] = {}
     for dataset in list_datasets():
         try:

@@ -33,7 +33,8 @@ class FileWord(_Type):
 
 
 def read_file_word(word: str, place: str) -> Path:
-    """The path that a word means; `place` says in a message where the word stands. ConfigError as for `FileWord`."""
+    """The path that a word means; `place` says in a message where the word stands.
+    ConfigError as for `FileWord`."""
     path = expand(refuse_empty(word, place))
     try:
         os.lstat(path)
@@ -46,12 +47,14 @@ def read_file_word(word: str, place: str) -> Path:
 
 
 def refuse_empty(word: str, place: str) -> str:
-    """The word; ConfigError if it is empty: a slip, such as an unset variable, and no way to ask for a default."""
+    """The word; ConfigError if it is empty: a slip, such as an unset variable, and no
+    way to ask for a default."""
     if not word.strip():
         raise ConfigError(f"{place}: an empty word was given; write what is meant, or leave the word out")
     return word
 
 
 def say(text: object = "", *, err: bool = False) -> None:
-    """Print text for people, line by line: what a terminal would obey, such as ESC in the name of a file, is spelt out."""
+    """Print text for people, line by line: what a terminal would obey, such as ESC in the
+    name of a file, is spelt out."""
     click.echo("\n".join(spell_out(line) for line in str(text).split("\n")), err=err)

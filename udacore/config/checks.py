@@ -55,7 +55,8 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     """All problems of a round, with paths that begin with its name.
 
     names   all rounds in order
-    broken  settings that could not be read, of which `config` has the defaults: what depends on them is not checked
+    broken  settings that could not be read, of which `config` has the defaults: what
+            depends on them is not checked
     """
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
@@ -73,7 +74,8 @@ TIMM_ONLY = ("head", "width", "out_indices", "options")
 
 
 def check_network(config: RoundConfig, first: bool) -> Iterator[Problem]:
-    """Settings of timm's networks stand beside one of these, and each network begins with weights that it can have."""
+    """Settings of timm's networks stand beside one of these, and each network begins with
+    weights that it can have."""
     model, is_timm = config.model, config.model.name.startswith(TIMM)
     for name in () if is_timm else TIMM_ONLY:
         if getattr(model, name) != getattr(ModelConfig(), name):
@@ -152,7 +154,8 @@ def check_parts(config: RoundConfig) -> Iterator[Problem]:
 
 
 def check_frozen(config: RoundConfig, part: str) -> Iterator[Problem]:
-    """A frozen part is a child of the model that has a file of its own, and that nothing trains or fills otherwise."""
+    """A frozen part is a child of the model that has a file of its own, and that nothing
+    trains or fills otherwise."""
     settings, path = config.parts[part], f"parts.{part}"
     if not settings.frozen:
         if settings.dtype is not None:
@@ -169,7 +172,8 @@ def check_frozen(config: RoundConfig, part: str) -> Iterator[Problem]:
 
 
 def check_decay(path: str, settings: PartConfig) -> Iterator[Problem]:
-    """A pattern with `{depth}` says how the rate falls from each depth to the next lower one, and no other does."""
+    """A pattern with `{depth}` says how the rate falls from each depth to the next
+    lower one, and no other does."""
     for pattern, own in settings.groups.items():
         decay = own.get("decay") if isinstance(own, Mapping) else None
         if DEPTH in pattern and decay is None:
@@ -181,7 +185,8 @@ def check_decay(path: str, settings: PartConfig) -> Iterator[Problem]:
 
 
 PLAIN_NUMBERS = ("weight_decay", "momentum", "dampening", "lr_factor")
-"""Options that are one number wherever torch has them; it does not look at those of a group before the first step."""
+"""Options that are one number wherever torch has them; it does not look at those of a
+group before the first step."""
 
 
 def check_optimizer_options(path: str, settings: PartConfig) -> Iterator[Problem]:
@@ -276,5 +281,6 @@ def _check_earlier(name: str, earlier: Sequence[str], names: Sequence[str]) -> I
 
 
 def is_path(word: str) -> bool:
-    """Whether a word is meant as a file or folder: it has a slash or a suffix, or something of that name exists."""
+    """Whether a word is meant as a file or folder: it has a slash or a suffix, or
+    something of that name exists."""
     return names_package(word) or "/" in word or "\\" in word or bool(Path(word).suffix) or word.startswith("~") or exists(word)

@@ -21,7 +21,8 @@ class Count:
     unit: Literal["steps", "epochs"]
 
     def steps(self, epoch: int) -> int:
-        """The count in optimiser steps, where an epoch has `epoch` of them; a part of an epoch is one step at least.
+        """The count in optimiser steps, where an epoch has `epoch` of them; a part of an
+        epoch is one step at least.
 
         >>> parse_count("2.5 epochs").steps(10)
         25

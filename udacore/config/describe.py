@@ -29,7 +29,8 @@ class Setting:
 
 
 def settings_table(cls: type, prefix: str = "") -> list[Setting]:
-    """Every setting of a settings class with its dotted name; what a mapping's user names himself is written NAME."""
+    """Every setting of a settings class with its dotted name; what a mapping's user names
+    himself is written NAME."""
     rows = []
     for name, field in field_names(cls).items():
         kind, path = field_types(cls)[field.name], join(prefix, name)
@@ -67,7 +68,8 @@ def default_text(field: attrs.Attribute[Any]) -> str:
 def describe_config(config: Config) -> str:
     """The complete configuration as a file to start from, with help, type and default above each key.
 
-    What the rounds have in common stands at the top, the rest under `rounds`; `load_config` makes an equal `Config` of it.
+    What the rounds have in common stands at the top, the rest under `rounds`; `load_config`
+    makes an equal `Config` of it.
     """
     plain = {name: to_plain(entry) for name, entry in config.rounds.items()}
     shared = common(list(plain.values()))
@@ -166,10 +168,11 @@ def _entry_class(kind: Any) -> Any:
 
 
 def _flag(path: str, cls: type) -> Setting:
-    return Setting(path, "true", "off", (cls.__doc__ or "").strip().partition("\n")[0])
+    return Setting(path, "true", "off", " ".join((cls.__doc__ or "").partition("\n\n")[0].split()))
 
 
 def _order(value: Any) -> Any:
-    """The keys of nested mappings: equal mappings may still differ in their order, which counts for transforms."""
+    """The keys of nested mappings: equal mappings may still differ in their order,
+    which counts for transforms."""
     return [(key, _order(inner)) for key, inner in value.items()] if isinstance(value, Mapping) else None
 

@@ -15,7 +15,8 @@ from udacore.config.schema import Config
 
 
 class Dumper(yaml.SafeDumper):
-    """Safe YAML whose words and numbers are quoted wherever YAML 1.1 or `files.Loader` would take a text for something else."""
+    """Safe YAML whose words and numbers are quoted wherever YAML 1.1 or `files.Loader` would take a
+    text for something else."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
         first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *Loader.yaml_implicit_resolvers.get(first, [])]
@@ -41,7 +42,8 @@ def to_plain(value: Any) -> Any:
 
 
 def to_yaml(data: Any, flow: bool = False) -> str:
-    """Plain data as YAML, keys in their order, the innermost mappings and lists (with `flow` all of it) on one line."""
+    """Plain data as YAML, keys in their order, the innermost mappings and lists (with
+    `flow` all of it) on one line."""
     style = {"default_flow_style": True, "width": 10**9} if flow else {"default_flow_style": None, "width": 120}
     return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, **style))
 

@@ -1,4 +1,5 @@
-"""Configuration files: YAML read safely, `extends`, presets inside packages, and `a.b=c` from the command line.
+"""Configuration files: YAML read safely, `extends`, presets inside packages, and
+`a.b=c` from the command line.
 
 Everything here is plain data; `convert.py` gives it types and `resolve.py` gives it meaning.
 """
@@ -50,7 +51,8 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_document(self, node: yaml.Node) -> Any:
-        """As PyYAML's, but anchors that contain themselves, or each other very often, are an error: nothing that reads the data would end."""
+        """As PyYAML's, but anchors that contain themselves, or each other very often, are an error:
+        nothing that reads the data would end."""
         if _count_values(node, {}) > MOST_VALUES:
             raise yaml.constructor.ConstructorError(None, None, f"more than {MOST_VALUES} values, with all aliases written out", node.start_mark)
         return self.construct_object(node, deep=True)
@@ -107,7 +109,8 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def merge(base: Any, over: Any) -> Any:
-    """`over` laid on `base`: mappings key by key in the order of `base`, everything else replaced; neither is changed.
+    """`over` laid on `base`: mappings key by key in the order of `base`, everything else
+    replaced; neither is changed.
 
     A null replaces too: it removes an entry or brings back a default when the data gets its types.
     """
@@ -120,7 +123,8 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def locate(argument: str, packages: Sequence[str], folder: Path | None = None) -> Path | Traversable:
-    """A file (relative to `folder`, or `package:path`), if it exists or ends with .yaml or .yml; else the preset of that name."""
+    """A file (relative to `folder`, or `package:path`), if it exists or ends with .yaml or .yml; else
+    the preset of that name."""
     if not argument.strip():
         raise ConfigError("an empty word names no configuration")
     path = find_place(argument)
@@ -136,13 +140,15 @@ def locate(argument: str, packages: Sequence[str], folder: Path | None = None) -
 
 
 def read_file(argument: str, packages: Sequence[str]) -> dict[str, Any]:
-    """The plain data of a file or preset, laid over what it `extends` (a file beside it, or a preset's name)."""
+    """The plain data of a file or preset, laid over what it `extends` (a file beside
+    it, or a preset's name)."""
     found = locate(argument, packages)
     return _read(found, packages if is_file(find_place(argument)) else split_preset(argument, packages)[1], ())
 
 
 def read_yaml_text(file: Path | Traversable, where: str) -> str:
-    """The text of a YAML file. ConfigError if it cannot be read, or is larger than 4 MiB; then nothing is read."""
+    """The text of a YAML file. ConfigError if it cannot be read, or is larger than 4
+    MiB; then nothing is read."""
     try:
         size = file.stat().st_size if isinstance(file, Path) else 0
         if size > LARGEST_FILE:
@@ -174,7 +180,8 @@ def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, .
         raise ConfigError(f"{file}: {EXTENDS}: must be a file or the name of a preset, got {show(base)}")
     folder = file.parent if isinstance(file, Path) else None
     packages = _from_owner(file, packages)
-    # A method's preset may extend the core's of the same name, also through others of the core: one in the chain is not meant.
+    # A method's preset may extend the core's of the same name, also through others of the core: one in
+    # the chain is not meant.
     chain = (*above, identity)
     others = [name for name in packages if base not in list_presets(name) or _identity(find_preset(base, [name])) not in chain]
     is_elsewhere = any(base in list_presets(name) for name in others)
@@ -189,7 +196,8 @@ def _read(file: Path | Traversable, packages: Sequence[str], above: tuple[str, .
 
 
 def _from_owner(file: Path | Traversable, packages: Sequence[str]) -> Sequence[str]:
-    """The packages that a file may mean: a preset knows those of its own package and of the ones behind it, so the core's knows no method's."""
+    """The packages that a file may mean: a preset knows those of its own package and of the ones behind
+    it, so the core's knows no method's."""
     name, identity = file.name.removesuffix(".yaml"), _identity(file)
     for place, package in enumerate(packages):
         if name in list_presets(package) and _identity(find_preset(name, [package])) == identity:
@@ -215,7 +223,8 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
 
 
 def override(data: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
-    """`data` with `value` laid over what stands at the path; `true` and null on the way give way to mappings."""
+    """`data` with `value` laid over what stands at the path; `true` and null on the
+    way give way to mappings."""
     head, *rest = keys
     name = next((key for key in data if str(key) == head), head)  # a label map has numbers as keys
     result = dict(data)

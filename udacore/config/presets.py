@@ -1,4 +1,5 @@
-"""Presets inside packages: the core's, those of the run's method, and `plugin/preset` of any installed method."""
+"""Presets inside packages: the core's, those of the run's method, and `plugin/preset`
+of any installed method."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _OF_PLUGIN = re.compile(r"([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)")
 
 
 def list_presets(package: str) -> list[str]:
-    """The names of the presets that a package brings in its folder `presets`, sorted; empty if it has none."""
+    """The names of the presets that a package brings in its folder `presets`,
+    sorted; empty if it has none."""
     try:
         folder = resources.files(package) / "presets"
     except (ModuleNotFoundError, TypeError):
@@ -38,7 +40,8 @@ def find_preset(name: str, packages: Sequence[str]) -> Traversable:
 
 
 def plugin_of(name: str) -> str | None:
-    """The installed method of which `plugin/preset` names a preset; None if the text means nothing of the kind."""
+    """The installed method of which `plugin/preset` names a preset; None if the text
+    means nothing of the kind."""
     match = _OF_PLUGIN.fullmatch(name)
     return match[1] if match and match[1] in {entry.name for entry in metadata.entry_points(group=GROUP)} else None
 
@@ -46,7 +49,8 @@ def plugin_of(name: str) -> str | None:
 def split_preset(name: str, packages: Sequence[str]) -> tuple[str, Sequence[str]]:
     """`plugin/preset` as the preset's name and the packages in which it, and what it extends, is looked for.
 
-    Other names come back as they are. ConfigError if the method has no such preset; the method is not imported.
+    Other names come back as they are. ConfigError if the method has no such preset;
+    the method is not imported.
     """
     plugin = plugin_of(name)
     if plugin is None:
@@ -59,7 +63,8 @@ def split_preset(name: str, packages: Sequence[str]) -> tuple[str, Sequence[str]
 
 
 def package_of(module: str) -> str | None:
-    """The package in which a module lies, which is not imported; None if there is none, or it cannot be found."""
+    """The package in which a module lies, which is not imported; None if there is
+    none, or it cannot be found."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

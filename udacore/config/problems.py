@@ -35,7 +35,8 @@ class Problem:
 
 
 def raise_problems(problems: Sequence[Problem], where: str = "") -> None:
-    """Raise one ConfigError that lists all problems: one line for one, else a line with their number and one for each."""
+    """Raise one ConfigError that lists all problems: one line for one, else a line with their
+    number and one for each."""
     lines = list(dict.fromkeys(str(problem) for problem in problems))
     if len(lines) == 1:
         raise ConfigError(f"{where}: {lines[0]}" if where else lines[0])

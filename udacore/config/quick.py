@@ -21,11 +21,12 @@ Size = tuple[int, int]
 
 
 def make_quick(config: Config, divisor: int) -> Config:
-    """The rehearsal of a complete configuration; its name ends with `-quick`, and `quick` records the divisor.
+    """The rehearsal of a complete configuration; its name ends with `-quick`, and
+    `quick` records the divisor.
 
-    Steps, and the counts of schedules, evaluations, checkpoints and log lines are divided by `divisor` and rounded up.
-    All sizes in pixels shrink by one factor, so that the longest side is 256 at most; each data set gives 8 images, or
-    a batch. What an evaluation left to the size of its images is scored at 256 x 128.
+    Steps, and the counts of schedules, evaluations, checkpoints and log lines are divided by `divisor` and
+    rounded up. All sizes in pixels shrink by one factor, so that the longest side is 256 at most; each data
+    set gives 8 images, or a batch. What an evaluation left to the size of its images is scored at 256 x 128.
     """
     rounds = {name: _Quick(divisor, _largest(config)).round(round) for name, round in config.rounds.items()}
     return attrs.evolve(

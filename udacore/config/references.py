@@ -1,7 +1,7 @@
 """The values of `weights`, `initial`, `labels` and `images`, parsed in one place.
 
-`weights: round source` and `target.labels: make` are texts in a file. Everything that acts on them takes the values
-of this module, so that no two readers can disagree on a blank or a default.
+`weights: round source` and `target.labels: make` are texts in a file. Everything that acts on them takes the
+values of this module, so that no two readers can disagree on a blank or a default.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def weights_of(config: RoundConfig, part: str, first: bool) -> Weights:
 
 
 def initial_of(config: RoundConfig, part: str) -> InitialWeights:
-    """What `initial` means for a part: ImageNet's weights for the segmenter by default, as built for others."""
+    """What `initial` means for a part: ImageNet's weights for the segmenter by
+    default, as built for others."""
     default = "imagenet" if part == SEGMENTER else "random"
     if isinstance(config.initial, Mapping):
         return parse_initial(config.initial.get(part, default))
@@ -132,7 +133,8 @@ def initial_of(config: RoundConfig, part: str) -> InitialWeights:
 
 
 def list_weights(config: RoundConfig, first: bool) -> Iterator[tuple[str, Weights | InitialWeights]]:
-    """Setting and value of all weights that a round names; of `initial` those for parts that begin with it."""
+    """Setting and value of all weights that a round names; of `initial` those for
+    parts that begin with it."""
     if isinstance(config.weights, Mapping):
         yield from ((f"weights.{part}", parse_weights(word)) for part, word in config.weights.items())
     else:

@@ -36,8 +36,8 @@ def load_config(
     packages         where presets are looked for, in this order: the method's package, then `udacore`
     method_settings  the plugin's settings class; None: the method has no settings
 
-    Top-level values that a round may choose are laid under each round's own; the result has every round complete, its
-    `method` an object of the settings class. Raises ConfigError, which lists all problems.
+    Top-level values that a round may choose are laid under each round's own; the result has every round
+    complete, its `method` an object of the settings class. Raises ConfigError, which lists all problems.
     """
     changes = [parse_override(text) for text in overrides]
     argument = default_preset(packages, changes) if argument is None else argument
@@ -51,7 +51,8 @@ def load_config(
 def partial_overrides(
     argument: str | None, overrides: Sequence[str] = (), *, packages: Sequence[str] = (CORE,)
 ) -> list[str]:
-    """A line for each override at the top level that reaches only some rounds, since others have values of their own there.
+    """A line for each override at the top level that reaches only some rounds, since others have
+    values of their own there.
 
     Arguments as those of `load_config`, whose ConfigErrors it raises.
     """
@@ -74,10 +75,11 @@ def partial_overrides(
 
 
 def peek_plugin(argument: str | None, overrides: Sequence[str] = ()) -> str | None:
-    """The plugin that the overrides or the file name, before anything else is looked at; None if neither does.
+    """The plugin that the overrides or the file name, before anything else is
+    looked at; None if neither does.
 
-    Files that a file `extends` are asked too. Of presets only `plugin/preset` says which plugin is meant: where the others
-    lie depends on the plugin.
+    Files that a file `extends` are asked too. Of presets only `plugin/preset` says which plugin is meant:
+    where the others lie depends on the plugin.
     """
     for keys, value in reversed([parse_override(text) for text in overrides]):
         if keys == ("plugin",) and value is not None:
@@ -105,7 +107,8 @@ def _plugin_name(value: Any, where: str) -> str:
 
 
 def default_preset(packages: Sequence[str], changes: Sequence[Override] = ()) -> str:
-    """The method's own preset for the embedded domains; a method without one gets a source round and one of adaptation."""
+    """The method's own preset for the embedded domains; a method without one gets a source
+    round and one of adaptation."""
     plugin = next((value for keys, value in reversed(changes) if keys == ("plugin",)), None)
     own = [package for package in packages if package != CORE]
     if any(STREETS in list_presets(package) for package in own):
@@ -208,7 +211,8 @@ class _Resolver:
 
 
 def _lift(problems: Sequence[Problem], given: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
-    """The same fault in every round, from a value that stands above the rounds, is told once and of its place."""
+    """The same fault in every round, from a value that stands above the rounds, is
+    told once and of its place."""
     count = Counter((problem.path.split(".", 2)[2], problem.text) for problem in problems)
     for problem in problems:
         path = problem.path.split(".", 2)[2]  # behind rounds.NAME
@@ -230,7 +234,8 @@ def _leaves(keys: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _sets(data: Any, keys: Sequence[str], value: Any) -> bool:
-    """Whether plain data has a value of its own at the path, so that what is laid under it there changes nothing."""
+    """Whether plain data has a value of its own at the path, so that what is laid
+    under it there changes nothing."""
     for key in keys:
         if not isinstance(data, Mapping):
             return True  # a plain value, or null, replaces all that lies under it
@@ -255,7 +260,8 @@ def _shadowed(data: Mapping[str, Any], changes: Sequence[Override], texts: Seque
 
 
 def _unknown_names(data: Mapping[str, Any], changes: Sequence[Override]) -> Iterator[Problem]:
-    """Overrides deep inside a round, a part or an evaluation set that no file names: a slip, not a new one."""
+    """Overrides deep inside a round, a part or an evaluation set that no file
+    names: a slip, not a new one."""
     rounds = data.get("rounds") if isinstance(data.get("rounds"), Mapping) else {}
     owners = [data, *(own for own in dict(rounds or {}).values() if isinstance(own, Mapping))]
     known: dict[str, list[str]] = {"rounds": [str(name) for name in rounds or {}]}

@@ -1,7 +1,8 @@
-"""Every setting of a run, with its default and one line of help. Does not import torch, so `uda config` is quick.
+"""Every setting of a run, with its default and one line of help. Does not import torch,
+so `uda config` is quick.
 
-`RoundConfig` is what a round may choose for itself; values at the top level of a file are the defaults of all rounds.
-`Config` adds what holds for the whole run.
+`RoundConfig` is what a round may choose for itself; values at the top level of a file are the defaults of all
+rounds. `Config` adds what holds for the whole run.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class TargetConfig(DataConfig):
 
 @attrs.frozen(kw_only=True)
 class PixelConfig:
-    """From 8-bit colours to the numbers a network expects: (x * scale / 255 - mean) / std in the given order."""
+    """From 8-bit colours to the numbers a network expects: (x * scale / 255 -
+    mean) / std in the given order."""
 
     order: Literal["rgb", "bgr"] = option("rgb", "order of the channels; mean and std follow it")
     scale: float = option(1.0, "value of full brightness: 1 or 255", above=0)
@@ -172,7 +174,8 @@ class ScheduleConfig:
 
 
 COUNTS = ("horizon", "from_", "over", "stairs", "warmup")
-"""Settings of a schedule that count steps, or epochs in words; `at` has several, and `lag` is in steps alone."""
+"""Settings of a schedule that count steps, or epochs in words; `at` has several, and
+`lag` is in steps alone."""
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,8 @@ from udacore.options import option
 Size = tuple[int, int]
 Range = tuple[float, float]
 LONGEST_SIDE = 2**15
-"""Pixels of the longest side that a size may have; an image of this size alone takes 3 GiB, its float input 13 GiB."""
+"""Pixels of the longest side that a size may have; an image of this size alone takes 3
+GiB, its float input 13 GiB."""
 
 
 def _check_order(name: str, ends: tuple[float, float]) -> None:
@@ -65,7 +66,8 @@ class Crop:
 
 @attrs.frozen(kw_only=True)
 class Rotate:
-    """Turn about the centre by a random angle, the size kept; corners that come in get `fill`, labels 255 (PyCDA)."""
+    """Turn about the centre by a random angle, the size kept; corners that come in get
+    `fill`, labels 255 (PyCDA)."""
 
     range: Range = option((-10.0, 10.0), "smallest and largest angle, in degrees, counter-clockwise", at_least=-180, at_most=180)
     interpolation: Literal["bicubic", "bilinear"] = option("bilinear", "for the image")
@@ -115,7 +117,8 @@ class Blur:
 
 @attrs.frozen(kw_only=True)
 class Zoom:
-    """A random window enlarged, or the image made smaller on grey; output keeps the input's size (streets)."""
+    """A random window enlarged, or the image made smaller on grey; output keeps
+    the input's size (streets)."""
 
     range: Range = option((0.75, 1.6), "smallest and largest factor, drawn log-uniformly", above=0, at_most=100)
     fill: int = option(118, "grey value outside the image; labels get 255", at_least=0, at_most=255)

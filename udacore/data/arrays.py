@@ -19,7 +19,8 @@ def is_array(path: Path) -> bool:
 
 
 def load_array(path: Path, what: str) -> NDArray[Any]:
-    """The array, mapped and not read. DataError, naming the file, if it is missing, broken, or holds objects."""
+    """The array, mapped and not read. DataError, naming the file, if it is missing,
+    broken, or holds objects."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
@@ -44,7 +45,8 @@ def array_size(path: Path, what: str) -> tuple[int, int]:
 def read_image_array(
     path: Path, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """An image H W or H W 3 of 8 or 16 bits as RGB uint8 H W 3; of 16 bits the high byte. DataError for another array.
+    """An image H W or H W 3 of 8 or 16 bits as RGB uint8 H W 3; of 16 bits the high byte.
+    DataError for another array.
 
     rows, columns  (begin, end) of the part that is read; None: all
     """
@@ -61,7 +63,8 @@ def read_image_array(
 
 
 def read_label_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
-    """A label H W of integers; `mapped`: its pixels are read as they are asked for. DataError for another array."""
+    """A label H W of integers; `mapped`: its pixels are read as they are asked for.
+    DataError for another array."""
     array = load_array(path, "label")
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise DataError(f"label {path} is an array of {array.dtype} {array.shape}, expected integers H W")

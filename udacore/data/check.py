@@ -32,7 +32,8 @@ class DataReport:
     where      the folder, or what stands for it
     images     number of images; `expected` that of the complete set, if it is one
     sizes      'width x height' -> images
-    encodings  how labels are stored -> labels: Pillow's mode (P palette, L grey), for SYNTHIA the type of the ids decoded
+    encodings  how labels are stored -> labels: Pillow's mode (P palette, L grey), for SYNTHIA
+               the type of the ids decoded
     decoded    labels (or images) that were decoded
     pixels     pixels of each class in the decoded labels; the last entry counts the ignored ones
     holding    decoded labels that hold the class
@@ -103,12 +104,14 @@ def check_data(
     full: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
-    """Look at a data set: counts, pairs, the size of every image and label, encodings, and the classes of 20 labels (all if `full`).
+    """Look at a data set: counts, pairs, the size of every image and label, encodings, and the classes of
+    20 labels (all if `full`).
 
     labels    False looks at images only, and opens no label
     progress  called with (files done, files to do)
 
-    Never raises for what is wrong with files: that is what the report is for. ConfigError if the label space does not fit.
+    Never raises for what is wrong with files: that is what the report is for. ConfigError if the
+    label space does not fit.
     """
     report = DataReport(dataset=config.dataset, domain=domain, where=_where(config), classes=space.classes)
     config, tiled = attrs.evolve(config, tile=TileConfig()), config

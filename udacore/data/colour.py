@@ -71,7 +71,8 @@ def streets_jitter(image: Array, draw: StreetsDraw) -> NDArray[np.float32]:
 
 
 def normalize(image: Array, pixels: PixelConfig) -> NDArray[np.float32]:
-    """From H W 3 (RGB, uint8 or float32 on 0..255) to float32 3 H W: (x / 255 * scale - mean) / std in the order of `pixels`.
+    """From H W 3 (RGB, uint8 or float32 on 0..255) to float32 3 H W: (x / 255 * scale - mean) / std
+    in the order of `pixels`.
 
     Mean and standard deviation are given in that order too. 8-bit colours go through a table of 256 entries.
     """

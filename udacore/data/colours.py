@@ -27,9 +27,11 @@ _ROWS = 512  # at a time, so that a large label takes no several times its memor
 
 @attrs.frozen
 class ColourLabels:
-    """Reads a label whose colours stand for raw ids: (colour, raw id) in pairs, of one colour the last counts.
+    """Reads a label whose colours stand for raw ids: (colour, raw id) in pairs, of
+    one colour the last counts.
 
-    Called with a path it gives uint8 H W. DataError, with the number of pixels, for a colour that is not listed.
+    Called with a path it gives uint8 H W. DataError, with the number of pixels, for a
+    colour that is not listed.
     """
 
     pairs: tuple[tuple[Colour, int], ...]
@@ -53,7 +55,8 @@ class ColourLabels:
 
 @attrs.frozen
 class ChannelLabels:
-    """Reads a label whose ids lie in one channel of an RGB or RGBA image: uint8 H W. DataError for other images."""
+    """Reads a label whose ids lie in one channel of an RGB or RGBA image: uint8 H W.
+    DataError for other images."""
 
     channel: str
 
@@ -86,7 +89,8 @@ def parse_colour(text: str, where: str) -> Colour:
 
 
 def given_colours(label_colours: Mapping[str, str | int]) -> tuple[tuple[Colour, int], ...]:
-    """The colours of the setting with their raw ids. ConfigError for what is no colour, for one given twice, for too many."""
+    """The colours of the setting with their raw ids. ConfigError for what is no colour, for one
+    given twice, for too many."""
     pairs = tuple(
         (parse_colour(text, "label_colours"), FIRST + place) for place, text in enumerate(label_colours)
     )
@@ -100,7 +104,8 @@ def given_colours(label_colours: Mapping[str, str | int]) -> tuple[tuple[Colour,
 
 
 def given_ids(label_colours: Mapping[str, str | int], space: LabelSpace) -> dict[int, int]:
-    """{raw id: train id} of the colours of the setting; 255 stays 255. ConfigError for a class that the space lacks."""
+    """{raw id: train id} of the colours of the setting; 255 stays 255. ConfigError for a
+    class that the space lacks."""
     return {
         FIRST + place: IGNORE if given == IGNORE else class_index(space, given, "label_colours")
         for place, given in enumerate(label_colours.values())

@@ -1,6 +1,7 @@
 """Decoding of images to RGB: bit depth, colour model, transparency and EXIF orientation.
 
-What cannot be shown without a guess, such as floats of unknown range, is refused by name. See docs/data.md, "Images".
+What cannot be shown without a guess, such as floats of unknown range, is refused by name.
+See docs/data.md, "Images".
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def as_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    """The image as it looks, RGB uint8 H W 3: of several pages the first, transparent pixels on white, upright.
+    """The image as it looks, RGB uint8 H W 3: of several pages the first, transparent
+    pixels on white, upright.
 
     Raises UnreadableError for pixels that have no agreed look, and what Pillow raises for a broken file.
     """
@@ -70,7 +72,8 @@ def as_rgb(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """The high bytes of a 16-bit grey image, which Pillow would cut at 255 and so make white; others as they are."""
+    """The high bytes of a 16-bit grey image, which Pillow would cut at 255 and so make
+    white; others as they are."""
     if not picture.mode.startswith("I;16") and not (picture.mode == "I" and picture.format == "PNG"):
         return picture
     values = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
@@ -91,7 +94,8 @@ def _on_white(picture: Image.Image) -> Image.Image:
 def as_ids(picture: Image.Image) -> NDArray[np.uint8]:
     """The numbers that a label holds, H W uint8: palette indices or grey values, as stored.
 
-    Raises UnreadableError, which says what the file holds, for anything but one number of at most 8 bits a pixel.
+    Raises UnreadableError, which says what the file holds, for anything but one
+    number of at most 8 bits a pixel.
     """
     if picture.format == "JPEG":
         raise UnreadableError("a JPEG, whose compression changes ids")

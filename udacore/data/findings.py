@@ -41,7 +41,8 @@ class RawIds:
             self.first.setdefault(int(each), where)
 
     def left_out(self) -> list[str]:
-        """A line for each id, but 255, that no class stands for, and that is not a rare one; the most frequent first."""
+        """A line for each id, but 255, that no class stands for, and that is not a rare one;
+        the most frequent first."""
         total = max(int(self.counts.sum()), 1)
         ids = [each for each in np.flatnonzero(self.counts) if each != IGNORE and self.table[each] == IGNORE]
         ids = [each for each in ids if self.counts[each] / total >= _LEAST]
@@ -51,7 +52,8 @@ class RawIds:
         ]
 
     def mask_hint(self, classes: Sequence[str]) -> str:
-        """A line if the labels look like a mask of 0 and 255 for two classes, of which 255 would be ignored; else empty."""
+        """A line if the labels look like a mask of 0 and 255 for two classes, of which 255
+        would be ignored; else empty."""
         found = np.flatnonzero(self.counts).tolist()
         if found != [0, IGNORE] or len(classes) != 2 or self.table[IGNORE] != IGNORE:
             return ""

@@ -1,7 +1,8 @@
-"""Geometric transforms of an image and its label: resize, crop, flip. Pure functions; every random choice is an argument.
+"""Geometric transforms of an image and its label: resize, crop, flip. Pure functions; every
+random choice is an argument.
 
-Images are uint8 or float32 H W 3 (RGB, 0..255), labels uint8 H W, sizes (width, height), all in pixels. A label whose
-size differs from its image's (an overlay) is brought to a new size straight from its own.
+Images are uint8 or float32 H W 3 (RGB, 0..255), labels uint8 H W, sizes (width, height), all in pixels. A
+label whose size differs from its image's (an overlay) is brought to a new size straight from its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def size_of(array: Array) -> Size:
 
 
 def resize_image(image: Array, size: Size, interpolation: Interpolation = "bicubic") -> Array:
-    """The image at `size` by Pillow, which widens the kernel when shrinking; uint8 is rounded, float32 is not."""
+    """The image at `size` by Pillow, which widens the kernel when shrinking; uint8 is
+    rounded, float32 is not."""
     if size_of(image) == size:
         return image
     if image.dtype == np.uint8:
@@ -38,7 +40,8 @@ def resize_image(image: Array, size: Size, interpolation: Interpolation = "bicub
 
 
 def resize_label(label: Array, size: Size) -> Array:
-    """The label (uint8 or bool; or float32 numbers) at `size` by Pillow's nearest rule, to the pixel as the published programs have it."""
+    """The label (uint8 or bool; or float32 numbers) at `size` by Pillow's nearest rule, to the pixel as
+    the published programs have it."""
     if size_of(label) == size:
         return label
     resized = _as_picture(label).resize(size, FILTERS["nearest"])
@@ -55,13 +58,15 @@ def resize(image: Array, label: Array | None, size: Size, interpolation: Interpo
 
 
 def scaled_size(image: Array, factor: float) -> Size:
-    """(width, height) of the image times `factor`, cut to whole pixels, at least 1 (algorithms/fada 7.2, algorithms/proca 6.4)."""
+    """(width, height) of the image times `factor`, cut to whole pixels, at least 1
+    (algorithms/fada 7.2, algorithms/proca 6.4)."""
     width, height = size_of(image)
     return max(int(width * factor), 1), max(int(height * factor), 1)
 
 
 def short_side_size(image: Array, length: int) -> Size:
-    """(width, height) whose shorter side is `length`, the aspect kept and the longer side cut to whole pixels (algorithms/clp 8.2)."""
+    """(width, height) whose shorter side is `length`, the aspect kept and the longer side cut to whole
+    pixels (algorithms/clp 8.2)."""
     width, height = size_of(image)
     if width < height:
         return length, int(length * height / width)
@@ -108,7 +113,8 @@ def pad_and_crop(
 
 
 def rotate_image(image: Array, angle: float, interpolation: Interpolation = "bilinear", fill: tuple[int, int, int] = (0, 0, 0)) -> Array:
-    """The image turned by `angle` degrees counter-clockwise about its centre by Pillow, at its own size, with `fill` in the corners.
+    """The image turned by `angle` degrees counter-clockwise about its centre by Pillow, at its own size,
+    with `fill` in the corners.
 
     A corner is what turning a full mask by the nearest rule leaves empty (algorithms/pycda 6.4).
     """
@@ -122,7 +128,8 @@ def rotate_image(image: Array, angle: float, interpolation: Interpolation = "bil
 
 
 def rotate_label(label: Array, angle: float, fill: int = IGNORE) -> Array:
-    """The label (uint8 or bool; or float32 numbers) turned as `rotate_image` turns an image, by the nearest rule, with `fill` in the corners."""
+    """The label (uint8 or bool; or float32 numbers) turned as `rotate_image` turns an image, by the
+    nearest rule, with `fill` in the corners."""
     turned = _as_picture(label).rotate(angle, FILTERS["nearest"], fillcolor=fill)
     return np.asarray(turned).astype(label.dtype, copy=False)
 

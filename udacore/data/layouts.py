@@ -19,7 +19,8 @@ LABEL_SUFFIXES = (".png",)
 
 
 def find_root(config: DataConfig) -> Path:
-    """The folder of the data set: `root`, else $UDACORE_DATA/<dataset>, else datasets/<dataset>. DataError if it is not there."""
+    """The folder of the data set: `root`, else $UDACORE_DATA/<dataset>, else datasets/<dataset>.
+    DataError if it is not there."""
     data = os.environ.get("UDACORE_DATA")
     if config.root is not None:
         root, hint = find_place(config.root), ""
@@ -33,7 +34,8 @@ def find_root(config: DataConfig) -> Path:
 
 
 def find_layout(config: DataConfig) -> Layout:
-    """The folders for a data set on disk. DataError if the root, or the folder of images below it, is missing."""
+    """The folders for a data set on disk. DataError if the root, or the folder of
+    images below it, is missing."""
     record = get_dataset(config.dataset)
     if record.find_files is None:
         raise ValueError(f"data set {config.dataset!r} has no files")
@@ -65,7 +67,8 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def describe_place(path: Path) -> str:
-    """Words on what lies where a missing folder was looked for, from the nearest folder above it that exists."""
+    """Words on what lies where a missing folder was looked for, from the nearest
+    folder above it that exists."""
     above = next((each for each in path.parents if is_folder(each)), None)
     if above is None:
         return ""
@@ -82,10 +85,11 @@ def prefixes_of(*folders: str) -> frozenset[str]:
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...], *, after: tuple[str, ...] = ()) -> dict[str, str]:
-    """Key (path below `folder` without suffix, `/` between) -> path of each file with one of the suffixes, sorted by key.
+    """Key (path below `folder` without suffix, `/` between) -> path of each file with one of the
+    suffixes, sorted by key.
 
-    Files with the suffixes `after` count where there is no other by their name. Hidden files are left out. DataError
-    where two files have one key, a name is not UTF-8, or the folder may not be read.
+    Files with the suffixes `after` count where there is no other by their name. Hidden files are left out.
+    DataError where two files have one key, a name is not UTF-8, or the folder may not be read.
     """
     found: dict[str, str] = {}
     later: dict[str, str] = {}
@@ -115,7 +119,8 @@ def describe_passed_over(folder: Path, suffixes: tuple[str, ...]) -> str:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """(path below `folder`, full path) of each file that is not hidden; links are followed, no folder is seen twice.
+    """(path below `folder`, full path) of each file that is not hidden; links are
+    followed, no folder is seen twice.
 
     Folders come before links to folders, so that a link to a folder above, or beside, adds nothing.
     """

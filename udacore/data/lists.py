@@ -27,9 +27,11 @@ class Entry:
 
 
 def read_list(where: str) -> list[tuple[str, str | None]]:
-    """(image, label or None) for each line of a list file: `image` or `image<TAB>label`; empty lines and `#` lines are skipped.
+    """(image, label or None) for each line of a list file: `image` or `image<TAB>label`; empty lines
+    and `#` lines are skipped.
 
-    `where` is a path, or `package:path` for a file in an importable package. DataError if there is none, or it is empty.
+    `where` is a path, or `package:path` for a file in an importable package. DataError if there
+    is none, or it is empty.
     """
     try:
         place = find_place(where)
@@ -56,7 +58,8 @@ def _stem(name: str) -> str:
 
 
 def _find_key(name: str, available: dict[str, str], layout: Layout) -> str | None:
-    """The key that a list's name means: as it stands, or without leading folders such as `RGB/`, `images/`, `train/`.
+    """The key that a list's name means: as it stands, or without leading folders such as
+    `RGB/`, `images/`, `train/`.
 
     Lists of Cityscapes, which name its own images or only city and frame, hold for its foggy images too.
     """
@@ -81,7 +84,8 @@ def _is_own(key: str, layout: Layout) -> bool:
 def choose_entries(config: DataConfig, layout: Layout) -> list[Entry]:
     """The images that `list`, `except` and `count` leave, in the list's order; without a list all, sorted.
 
-    DataError if the folder is empty, a listed image is missing or listed twice, or `except` names none of them.
+    DataError if the folder is empty, a listed image is missing or listed twice, or
+    `except` names none of them.
     """
     pictures = list_files(layout.images, IMAGE_SUFFIXES, after=layout.more_images)
     available = {key: path for key, path in pictures.items() if _is_own(key, layout)}
@@ -150,7 +154,8 @@ def _hint(layout: Layout) -> str:
 
 
 def find_labels(entries: list[Entry], layout: Layout) -> tuple[str, ...]:
-    """The label's file for each entry. DataError, naming the first pair and the number, where labels are missing."""
+    """The label's file for each entry. DataError, naming the first pair and the number,
+    where labels are missing."""
     folder = next((each for each in layout.labels if each.is_dir()), None)
     if folder is None and any(entry.label is None for entry in entries):
         said = f"no folder of labels {' or '.join(str(each) for each in layout.labels)}"

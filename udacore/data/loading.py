@@ -1,7 +1,7 @@
 """Batches: the endless stream of a domain for training, and a pass over each image at a round's end.
 
-A sample depends on (seed, round, domain, position in the stream) alone: not on the number of worker processes, not on
-the number of ranks, and not on where a resumed run began.
+A sample depends on (seed, round, domain, position in the stream) alone: not on the number of worker
+processes, not on the number of ranks, and not on where a resumed run began.
 """
 
 from __future__ import annotations
@@ -83,17 +83,20 @@ def stream_batches(
     pin: bool = False,
     share: Share | None = None,
 ) -> Generator[SourceBatch | TargetBatch, None, None]:
-    """The micro-batches of one domain for this rank, from optimiser step `start` to the one before `steps`, on the CPU.
+    """The micro-batches of one domain for this rank, from optimiser step `start` to the one
+    before `steps`, on the CPU.
 
     entry   its `sampler` and `transform` are used
     space   label space, for class statistics
-    batch   images of an optimiser step, over all ranks and micro-batches; may exceed the data set, whose epochs then end within it
+    batch   images of an optimiser step, over all ranks and micro-batches; may exceed the data set, whose
+            epochs then end within it
     pin     in page-locked memory, for copies to CUDA
     share   (rank, number of ranks); default: this process's
 
-    A target has pseudo labels if `table` has labels, which for a target only come from an overlay. All ranks call this
-    or none. Raises ConfigError if the batch cannot be dealt out, the sampler needs labels that are missing, or images of one
-    batch differ in size; DataError, naming the file, on iteration. Closing the generator ends the workers.
+    A target has pseudo labels if `table` has labels, which for a target only come from an overlay. All ranks
+    call this or none. Raises ConfigError if the batch cannot be dealt out, the sampler needs labels that are
+    missing, or images of one batch differ in size; DataError, naming the file, on iteration. Closing the
+    generator ends the workers.
     """
     key = StreamKey(seed=seed, round=round, domain=domain)
     split = Split(batch=batch, accumulation=accumulation, share=share or (ranks.rank(), ranks.size()))
@@ -123,7 +126,8 @@ def pass_batches(
     workers: int = 0,
     share: Share | None = None,
 ) -> Generator[PassBatch, None, None]:
-    """Each image of this rank's share (every n-th of the list) once, in list order, without random transform, on the CPU.
+    """Each image of this rank's share (every n-th of the list) once, in list order, without
+    random transform, on the CPU.
 
     steps   the round's transform: gives the default size and the interpolation
     size    (width, height) of image and label; default: that of the resize step, else each image's own size
@@ -229,7 +233,8 @@ class _Pictures(Dataset[PassBatch]):
 
 
 def _as_input(extra: NDArray[Any]) -> NDArray[Any]:
-    """A further map as a method sees it: numbers float32 H W, ids int64 H W, colours float32 3 H W from 0 to 1."""
+    """A further map as a method sees it: numbers float32 H W, ids int64 H W, colours
+    float32 3 H W from 0 to 1."""
     if extra.ndim == 3:
         return np.ascontiguousarray(extra.transpose(2, 0, 1), np.float32) / np.float32(255)
     return extra if extra.dtype == np.float32 else extra.astype(np.int64)

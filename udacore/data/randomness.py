@@ -26,7 +26,8 @@ class StreamKey:
         return np.random.SeedSequence([self.seed, *words, number])
 
     def generator(self, purpose: str, number: int) -> np.random.Generator:
-        """The generator for a purpose (`sample`, `epoch`, ...) and a number (a position, an epoch) of the stream."""
+        """The generator for a purpose (`sample`, `epoch`, ...) and a number (a
+        position, an epoch) of the stream."""
         return np.random.Generator(np.random.PCG64(self._entropy(purpose, number)))
 
     def legacy_seed(self, purpose: str) -> int:

@@ -1,7 +1,8 @@
 """Reading and writing of images and labels.
 
-Each kind of label has its own decoder, because the wrong one gives numbers that look like labels: OpenCV turns a
-palette PNG into colours, and Pillow keeps the high byte of a 16-bit PNG (algorithms/datasets 2 and 3).
+Each kind of label has its own decoder, because the wrong one gives numbers that look like labels: OpenCV
+turns a palette PNG into colours, and Pillow keeps the high byte of a 16-bit PNG
+(algorithms/datasets 2 and 3).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def _problem(path: Path, what: str, error: BaseException) -> DataError:
 
 
 def check_png(path: str | Path, what: str) -> None:
-    """DataError, naming the file, for a PNG of which a byte has changed since it was written, and for one that is gone."""
+    """DataError, naming the file, for a PNG of which a byte has changed since it was
+    written, and for one that is gone."""
     try:
         damage = find_png_damage(Path(path).read_bytes())
     except OSError as error:
@@ -73,7 +75,8 @@ def _kind(path: Path) -> str:
 
 @contextlib.contextmanager
 def quiet_tiff(path: Path) -> Iterator[None]:
-    """Keep what libtiff prints about odd tags, from C, away from stderr. Files of other formats are read as they are."""
+    """Keep what libtiff prints about odd tags, from C, away from stderr. Files of other
+    formats are read as they are."""
     if path.suffix.lower() not in (".tif", ".tiff"):
         yield
         return
@@ -91,7 +94,8 @@ def quiet_tiff(path: Path) -> Iterator[None]:
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """The image as it looks, RGB uint8 H W 3, upright as its EXIF orientation says.
 
-    DataError, naming the file, if it is missing, truncated, not an image, or holds pixels that have no agreed look.
+    DataError, naming the file, if it is missing, truncated, not an image, or holds pixels
+    that have no agreed look.
     """
     if is_array(Path(path)):
         return read_image_array(Path(path))
@@ -100,7 +104,8 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 
 def image_size(path: str | Path, *, what: str = "image") -> tuple[int, int]:
-    """(height, width) of the upright image from the header, without decoding. DataError as `read_image`, naming `what`."""
+    """(height, width) of the upright image from the header, without decoding. DataError as
+    `read_image`, naming `what`."""
     if is_array(Path(path)):
         return array_size(Path(path), what)
     with opened_image(Path(path), what) as picture:
@@ -139,7 +144,8 @@ def read_label(path: str | Path, kind: LabelKind | Callable[[Path], Any]) -> NDA
 def label_size(
     path: str | Path, read: Callable[[Path], Any], measure: Callable[[Path], tuple[int, int]] | None
 ) -> tuple[int, int]:
-    """(height, width) of a label that a function reads: by `measure`, or by reading it. DataError as `read_label`."""
+    """(height, width) of a label that a function reads: by `measure`, or by reading it.
+    DataError as `read_label`."""
     if measure is None:
         height, width = _read_by(read, Path(path)).shape
         return height, width
@@ -163,8 +169,8 @@ def _read_by(read: Callable[[Path], Any], path: Path) -> NDArray[Any]:
 
 
 def label_mode(path: str | Path) -> str:
-    """Pillow's word for the encoding of a label file: P palette, L grey, RGB, ..., or the type of an array. DataError if
-    it is missing or broken."""
+    """Pillow's word for the encoding of a label file: P palette, L grey, RGB, ..., or the type of an
+    array. DataError if it is missing or broken."""
     if is_array(Path(path)):
         return str(load_array(Path(path), "label").dtype)
     with opened_image(Path(path), "label") as picture:
@@ -213,7 +219,8 @@ def _read_synthia(path: Path) -> NDArray[Any]:
 
 
 def write_label(path: str | Path, label: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]]) -> None:
-    """Write train ids (uint8 H W) as an 8-bit palette PNG, atomically; `palette` has a colour for each id, others are black."""
+    """Write train ids (uint8 H W) as an 8-bit palette PNG, atomically; `palette` has a colour for
+    each id, others are black."""
     if label.dtype != np.uint8 or label.ndim != 2:
         raise TypeError(f"a label is uint8 H W, got {label.dtype} {label.shape}")
     colours = [part for colour in palette for part in colour]

@@ -1,7 +1,8 @@
 """The order of a domain's images: `sampler(position) -> index`, with random access.
 
-The index depends on the key of the stream (seed, round, domain) and the position alone, so that a resumed run, a worker
-and every rank see the same order. Streams are endless: a list that is shorter than the run begins anew.
+The index depends on the key of the stream (seed, round, domain) and the position alone, so that a resumed
+run, a worker and every rank see the same order. Streams are endless: a list that is shorter than the run
+begins anew.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def shuffle(count: int, key: StreamKey) -> Sampler:
 
 
 def rare_class_probability(pixels: NDArray[np.int64], temperature: float, possible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Probability (K) of each class: softmax((1 - share of the pixels) / temperature) over the possible ones (DAFormer, eq. 12)."""
+    """Probability (K) of each class: softmax((1 - share of the pixels) / temperature) over the possible
+    ones (DAFormer, eq. 12)."""
     share = pixels.sum(axis=0) / max(pixels.sum(), 1)
     score = np.where(possible, (1 - share) / temperature, -np.inf)
     weight = np.exp(score - score.max())
@@ -65,7 +67,8 @@ def rare_class_probability(pixels: NDArray[np.int64], temperature: float, possib
 
 
 def rare_class(pixels: NDArray[np.int64], key: StreamKey, config: SamplerConfig) -> Sampler:
-    """A class by `rare_class_probability`, then an image uniformly among those with `min_pixels` of it or more.
+    """A class by `rare_class_probability`, then an image uniformly among those with
+    `min_pixels` of it or more.
 
     pixels  F K, how many pixels of each class an image's label holds
     """
@@ -142,7 +145,8 @@ def class_balanced_sub_epochs(
 def class_balanced_list(
     presence: NDArray[np.bool_], seed: int, count: int, sub_epoch: int = 3000, label_to_file: Sequence[Sequence[int]] | None = None
 ) -> NDArray[np.int64]:
-    """The published list for `count` draws: `count // sub_epoch + 1` whole sub-epochs of file indices, int64."""
+    """The published list for `count` draws: `count // sub_epoch + 1` whole
+    sub-epochs of file indices, int64."""
     stretches = class_balanced_sub_epochs(presence, seed, sub_epoch, label_to_file)
     return np.concatenate([next(stretches).files for _ in range(count // sub_epoch + 1)])
 

@@ -25,11 +25,13 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def check_pairs(table: ImageTable) -> None:
-    """Decode a few images (and labels), compare the sizes of up to 500 pairs; cheap, and the same ones each time.
+    """Decode a few images (and labels), compare the sizes of up to 500 pairs; cheap, and
+    the same ones each time.
 
     DataError, naming the file: no images; an image or label that is broken; image and label of different size
-    (overlays and the known pairs of `Dataset.misaligned` excepted); ids that the data set does not have; no pixel of
-    any class in all labels looked at (pseudo labels may be all ignored), with a hint at what may be read wrongly.
+    (overlays and the known pairs of `Dataset.misaligned` excepted); ids that the data set does not have; no
+    pixel of any class in all labels looked at (pseudo labels may be all ignored), with a hint at what may be
+    read wrongly.
     """
     if not len(table):
         raise DataError(f"{table.dataset} ({table.domain}) has no images")
@@ -58,9 +60,11 @@ def check_pairs(table: ImageTable) -> None:
 
 
 def describe_orientations(table: ImageTable) -> str:
-    """A line on images that are turned by their EXIF orientation, among up to 500; empty where there are none.
+    """A line on images that are turned by their EXIF orientation, among up to 500;
+    empty where there are none.
 
-    Half a turn leaves the size as it is, so a label that was made for the image as stored cannot be told by it.
+    Half a turn leaves the size as it is, so a label that was made for the image as
+    stored cannot be told by it.
     """
     looked_at = spread(len(table), _HEADERS)
     turned = [index for index in looked_at if _orientation(table, index) != 1]
@@ -79,7 +83,8 @@ def _orientation(table: ImageTable, index: int) -> int:
 
 
 def _sample(count: int) -> list[int]:
-    """First, last and a few others, drawn by a generator of their own: evenly spread ones might all be alike."""
+    """First, last and a few others, drawn by a generator of their own: evenly spread
+    ones might all be alike."""
     if count <= _DECODED:
         return list(range(count))
     inner = np.random.default_rng(count).choice(np.arange(1, count - 1), _DECODED - 2, replace=False)

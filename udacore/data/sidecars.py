@@ -41,7 +41,8 @@ class Sidecar:
     windows: tuple[Window, ...] = ()
 
     def read(self, index: int) -> NDArray[Any]:
-        """float32 H W, uint8 H W, or RGB uint8 H W 3. DataError, naming the file, if it is missing, broken or of another kind.
+        """float32 H W, uint8 H W, or RGB uint8 H W 3. DataError, naming the file, if it is missing,
+        broken or of another kind.
 
         Of a window: these rows and columns; DataError for a file of another size than the whole image.
         """
@@ -66,7 +67,8 @@ class Sidecar:
 
 
 def read_floats(path: Path, what: str) -> NDArray[np.float32]:
-    """Numbers H W as float32, from an array or an image of one channel (8, 16 or 32 bits, or float). DataError for another file."""
+    """Numbers H W as float32, from an array or an image of one channel (8, 16 or 32 bits, or float).
+    DataError for another file."""
     if is_array(path):
         array = np.asarray(load_array(path, what))
     else:

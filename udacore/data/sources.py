@@ -59,7 +59,8 @@ class LabelFiles:
     strict   an id that is not known is an error on reading, not only in the checks
     overlay  the label or its image replaces a data set's own, so that their sizes may differ
     hint     words on what may be wrong where no class is found; empty for those of the encoding
-    measure  path -> (height, width) without decoding, for a `kind` that is a function; None: the file is decoded
+    measure  path -> (height, width) without decoding, for a `kind` that is a function;
+             None: the file is decoded
     """
 
     paths: tuple[str, ...]
@@ -82,7 +83,8 @@ class LabelFiles:
         return self.map_ids(index, self.raw(index))
 
     def map_ids(self, index: int, raw: NDArray[Any]) -> Label:
-        """Train ids of the ids of label `index`, or of a part of it; DataError if `strict` for unknown ones."""
+        """Train ids of the ids of label `index`, or of a part of it; DataError if
+        `strict` for unknown ones."""
         if self.strict:
             unknown = unknown_ids(raw, self.known)
             if unknown:
@@ -133,7 +135,8 @@ class Drawing:
     seed: int
 
     def render(self, index: int) -> tuple[Image, Label]:
-        """Image (RGB uint8 H W 3) and label (raw ids, uint8 H W), not to be written to; small ones are kept by this process."""
+        """Image (RGB uint8 H W 3) and label (raw ids, uint8 H W), not to be written to; small ones
+        are kept by this process."""
         is_small = self.size[0] * self.size[1] <= _SMALL
         return _render(self, index) if is_small else _render.__wrapped__(self, index)
 

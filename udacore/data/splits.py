@@ -45,8 +45,9 @@ def check_word(dataset: str, setting: str, given: str, possible: Sequence[str]) 
 def check_one_part(config: DataConfig, images: Path) -> None:
     """DataError if a data set of one part is asked for another: it would give all its images.
 
-    `train` stands for all of it, and in an evaluation set `val` too: these are the defaults, and presets name them. Where
-    a folder of images holds folders by the names of splits, `val` may be meant, so that it is refused there.
+    `train` stands for all of it, and in an evaluation set `val` too: these are the defaults, and presets name
+    them. Where a folder of images holds folders by the names of splits, `val` may be meant, so that it is
+    refused there.
     """
     split = config.split
     parts = [name for name in ("train", "val", "test") if config.dataset == "folder" and (images / name).is_dir()]
@@ -61,7 +62,8 @@ def check_one_part(config: DataConfig, images: Path) -> None:
 
 
 def describe_other_names(keys: Iterable[str], ending: str) -> str:
-    """Words on images none of which has a name that ends with `ending`: how many, the first, and for fog the densities."""
+    """Words on images none of which has a name that ends with `ending`: how many, the first,
+    and for fog the densities."""
     keys = sorted(keys)
     said = f"{len(keys)} other images, the first {keys[0]}"
     betas = sorted({found[1] for key in keys if (found := _BETA.search(key))}, key=lambda text: float(text.strip(".") or 0))
@@ -69,7 +71,8 @@ def describe_other_names(keys: Iterable[str], ending: str) -> str:
 
 
 def holds_train_ids(paths: Sequence[str], kind: object) -> bool:
-    """Whether labels of Cityscapes hold train ids in place of raw ids, by their names. DataError where some do."""
+    """Whether labels of Cityscapes hold train ids in place of raw ids, by their names.
+    DataError where some do."""
     if kind != "cityscapes":
         return False
     named = [path for path in paths if path.endswith(f"_{TRAIN_IDS}.png")]
@@ -80,5 +83,6 @@ def holds_train_ids(paths: Sequence[str], kind: object) -> bool:
 
 
 def from_train_ids(table: Label) -> Label:
-    """uint8[256]: Cityscapes' 19 train ids -> train ids of a label space, from `table`, which maps raw ids; 255 = ignore."""
+    """uint8[256]: Cityscapes' 19 train ids -> train ids of a label space, from `table`,
+    which maps raw ids; 255 = ignore."""
     return table_of({number: int(table[raw]) for number, raw in enumerate(CITYSCAPES_IDS.values())})

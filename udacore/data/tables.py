@@ -36,7 +36,8 @@ class ImageTable:
     dataset  which data set
     domain   source or target
     space    the label space of `read_label`
-    names    keys: path below the folder of images without suffix, as `00001` or `aachen/aachen_000000_000019_leftImg8bit`
+    names    keys: path below the folder of images without suffix, as `00001` or
+             `aachen/aachen_000000_000019_leftImg8bit`
     images   where images come from
     labels   where labels come from, or None
     extras   further maps of each image by name
@@ -63,11 +64,13 @@ class ImageTable:
         return self.images.read(index)
 
     def read_label(self, index: int) -> Label:
-        """Train ids of the label space, uint8 H W, 255 = ignore. DataError if there are no labels, or the file is missing or broken."""
+        """Train ids of the label space, uint8 H W, 255 = ignore. DataError if there are no labels, or the
+        file is missing or broken."""
         return self._labels().read(index)
 
     def read_pair(self, index: int) -> tuple[Image, Label]:
-        """Image and label. DataError, naming both, if they differ in size and are neither overlays nor known (`Dataset.misaligned`)."""
+        """Image and label. DataError, naming both, if they differ in size and are neither overlays nor
+        known (`Dataset.misaligned`)."""
         image, label = self.read_image(index), self.read_label(index)
         if not self.sizes_may_differ(index) and image.shape[:2] != label.shape:
             raise self.size_error(index, image.shape[:2], label.shape)
@@ -97,7 +100,8 @@ class ImageTable:
         return DataError(said if turn == 1 else f"{said}; the image is turned by its EXIF orientation ({turn}), the label is not")
 
     def source_hash(self) -> str:
-        """Key for caches: SHA-256 of names, classes, label map, and the bytes of up to 16 labels spread over the list."""
+        """Key for caches: SHA-256 of names, classes, label map, and the bytes of up to 16
+        labels spread over the list."""
         digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *self.names)).encode())
         if self.labels is not None:
             digest.update(self.labels.table.tobytes())
@@ -115,10 +119,11 @@ class ImageTable:
 
 
 def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels: bool) -> ImageTable:
-    """The table of a data set. With `labels=False` no folder of labels is looked at: a folder of images is enough.
+    """The table of a data set. With `labels=False` no folder of labels is looked at: a
+    folder of images is enough.
 
-    DataError if root, folder or files are missing, the folder is empty, or an image lacks its label; ConfigError if the
-    label space does not fit the data set.
+    DataError if root, folder or files are missing, the folder is empty, or an image lacks its label;
+    ConfigError if the label space does not fit the data set.
     """
     record = get_dataset(config.dataset)
     if record.open is not None:
@@ -199,7 +204,8 @@ def _check_table(table: object, dataset: str) -> ImageTable:
 def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
     """The table with its images replaced by those in `folder`, found by key or by base name in a flat folder.
 
-    DataError, with number and examples, where images are missing. Sizes may differ from the originals'; labels stay.
+    DataError, with number and examples, where images are missing. Sizes may differ from the
+    originals'; labels stay.
     """
     images = ImageFiles(_find_overlay(table.names, Path(folder), IMAGE_SUFFIXES, "image"), overlay=True)
     labels = None if table.labels is None else attrs.evolve(table.labels, overlay=True)
@@ -207,10 +213,12 @@ def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
 
 
 def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
-    """The table with labels (train ids, 255 = ignore) from `folder`, found by key or by base name in a flat folder.
+    """The table with labels (train ids, 255 = ignore) from `folder`, found by key or by
+    base name in a flat folder.
 
-    A base name is the image's own, as `aachen_000000_000019_leftImg8bit`. DataError, with number and examples, where
-    labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ from the images'.
+    A base name is the image's own, as `aachen_000000_000019_leftImg8bit`. DataError, with number and
+    examples, where labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ
+    from the images'.
     """
     paths = _find_overlay(table.names, Path(folder), LABEL_SUFFIXES, "label")
     known = known_ids(len(table.space) - 1)
@@ -219,7 +227,8 @@ def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
 
 
 def with_extras(table: ImageTable, extras: Mapping[str, ExtraConfig]) -> ImageTable:
-    """The table with further maps of each image. DataError, which names the setting, for a folder that is not there or lacks files."""
+    """The table with further maps of each image. DataError, which names the setting, for a folder that is
+    not there or lacks files."""
     windows = table.images.windows if isinstance(table.images, TiledImages) else ()
     names = [name.rpartition("@")[0] if windows else name for name in table.names]
     once = list(dict.fromkeys(names))  # of a large image there is one file for all windows

@@ -1,7 +1,7 @@
 """Large images as many samples: windows of one size at a regular step, which together cover an image.
 
-Of an evaluation set each pixel is scored once, in the window whose middle is nearest, as if the windows' predictions had
-been put together: the label of a window is 255 where another counts.
+Of an evaluation set each pixel is scored once, in the window whose middle is nearest, as if the windows'
+predictions had been put together: the label of a window is 255 where another counts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from udacore.labels import IGNORE, Label, remap
 
 @attrs.frozen
 class Window:
-    """A window of an image: which image, its whole size, rows and columns, and those of them that count once; (begin, end)."""
+    """A window of an image: which image, its whole size, rows and columns, and those of them that
+    count once; (begin, end)."""
 
     index: int
     whole: tuple[int, int]
@@ -67,7 +68,8 @@ class TiledImages:
     windows: tuple[Window, ...]
 
     def read(self, index: int) -> Image:
-        """The window; of an array in a file only these rows and columns are read, of other formats the whole image."""
+        """The window; of an array in a file only these rows and columns are read, of other
+        formats the whole image."""
         window, files = self.windows[index], self.images
         if isinstance(files, ImageFiles) and is_array(Path(files.paths[window.index])):
             return read_image_array(Path(files.paths[window.index]), window.rows, window.columns)
@@ -88,7 +90,8 @@ class TiledImages:
 
 @attrs.frozen(eq=False, kw_only=True)
 class TiledLabels:
-    """Windows of labels, with the fields and methods of `LabelFiles`; `once`: a pixel counts in one window only."""
+    """Windows of labels, with the fields and methods of `LabelFiles`; `once`: a pixel
+    counts in one window only."""
 
     labels: Labels
     windows: tuple[Window, ...]
@@ -111,7 +114,8 @@ class TiledLabels:
         return getattr(self.labels, "kind", None)
 
     def raw(self, index: int) -> NDArray[Any]:
-        """The ids of the window as stored. DataError as `LabelFiles.raw`, and for a label of another size than its image."""
+        """The ids of the window as stored. DataError as `LabelFiles.raw`, and for a label of
+        another size than its image."""
         return self._cut(index, self._raw(index))
 
     def read(self, index: int) -> Label:
@@ -164,9 +168,11 @@ def _whole_label(labels: Labels, index: int) -> NDArray[Any]:
 
 
 def find_windows(index: int, whole: tuple[int, int], tile: TileConfig, where: str) -> list[Window]:
-    """The windows of an image of size `whole` (height, width), row by row; the last of each ends with the image.
+    """The windows of an image of size `whole` (height, width), row by row; the last of
+    each ends with the image.
 
-    DataError, naming `where`, for an image that is smaller than a window; ConfigError for a step that leaves gaps.
+    DataError, naming `where`, for an image that is smaller than a window; ConfigError for
+    a step that leaves gaps.
     """
     assert tile.size is not None
     width, height = tile.size
@@ -186,7 +192,8 @@ def find_windows(index: int, whole: tuple[int, int], tile: TileConfig, where: st
 
 
 def _spans(whole: int, length: int, step: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """(begin, end) of each window along one side, and of what counts in it: overlaps are divided in the middle."""
+    """(begin, end) of each window along one side, and of what counts in it: overlaps
+    are divided in the middle."""
     begins = [*range(0, whole - length, step), whole - length]
     borders = [0, *((one + length + other) // 2 for one, other in itertools.pairwise(begins)), whole]
     return [

@@ -31,7 +31,8 @@ class Sample:
     """An image on its way.
 
     image  H W 3 RGB, uint8; float32 on 0..255 after `streets_jitter`
-    label  uint8 H W train ids, 255 = ignore, or None; may have a size of its own until the first geometric step
+    label  uint8 H W train ids, 255 = ignore, or None; may have a size of its own until
+           the first geometric step
     valid  bool H W, False where padding shows; None while there is none
     extra  further maps by name: float32 H W, uint8 H W, or RGB uint8 H W 3; their sizes as the label's
     """
@@ -45,7 +46,8 @@ class Sample:
 def apply_transforms(sample: Sample, steps: Mapping[str, Any], rng: Generator) -> Sample:
     """`sample` after all `steps` (name -> settings of `udacore.config.transforms`), in the mapping's order.
 
-    All random choices come from `rng`. A label that still has its own size at the end is brought to the image's.
+    All random choices come from `rng`. A label that still has its own size at the
+    end is brought to the image's.
     """
     for step in steps.values():
         sample = _apply(step, sample, rng)
@@ -182,7 +184,8 @@ def _(step: settings.StreetsJitter, sample: Sample, rng: Generator) -> Sample:
 def zoom(sample: Sample, factor: float, place: tuple[float, float], fill: int = 118) -> Sample:
     """A window of the image enlarged by `factor`, or the image made smaller on grey; the size stays.
 
-    place  where the window (factor > 1) or the smaller image (factor < 1) lies: shares of the free rows and columns, in [0, 1)
+    place  where the window (factor > 1) or the smaller image (factor < 1) lies: shares of the free
+           rows and columns, in [0, 1)
     """
     sample = _matched(sample)
     width, height = geometry.size_of(sample.image)

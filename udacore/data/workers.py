@@ -21,8 +21,8 @@ def load(made: Any, plans: Iterable[Any], workers: int, pin: bool = False) -> Ge
     """`made[plan]` for each plan, in order, prepared by `workers` processes (0: here). Closing it ends them.
 
     pin  tensors in page-locked memory
-    A UdaError of a worker is raised here as it was there; any other exception as a RuntimeError with the worker's traceback.
-    The global random states are left alone.
+    A UdaError of a worker is raised here as it was there; any other exception as a RuntimeError with the
+    worker's traceback. The global random states are left alone.
     """
     iterator = _started(_Reporting(made), plans, workers, pin)
     try:
@@ -36,7 +36,8 @@ def load(made: Any, plans: Iterable[Any], workers: int, pin: bool = False) -> Ge
 
 
 def _started(made: Dataset[Any], plans: Iterable[Any], workers: int, pin: bool) -> Iterator[Any]:
-    # Workers are copies of this process: where OpenCV's pool has threads, setting their number in the copy crashes.
+    # Workers are copies of this process: where OpenCV's pool has threads, setting their
+    # number in the copy crashes.
     threads = cv2.getNumThreads()
     if workers:
         cv2.setNumThreads(1)
@@ -78,8 +79,8 @@ class _Problem:
 
 @attrs.frozen(eq=False)
 class _Reporting(Dataset[Any]):
-    """Hands exceptions over as values. Thrown in a worker, a user's error would arrive wrapped in two tracebacks, and the
-    traceback of any other would keep the loader alive, and with it the workers."""
+    """Hands exceptions over as values. Thrown in a worker, a user's error would arrive wrapped in two
+    tracebacks, and the traceback of any other would keep the loader alive, and with it the workers."""
 
     made: Any
 
@@ -94,7 +95,8 @@ class _Reporting(Dataset[Any]):
 
 
 def _start_worker(number: int) -> None:
-    """In a worker: one thread, and a process group of its own, so that Ctrl-C and torchrun's signals reach the parent only."""
+    """In a worker: one thread, and a process group of its own, so that Ctrl-C and torchrun's
+    signals reach the parent only."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     if hasattr(os, "setpgrp"):

@@ -29,10 +29,12 @@ STEPS = 20
 
 
 def dry_run(config: Config, method: Method) -> str:
-    """Take 20 steps of every round in a temporary folder; a table of time a step, peak memory and time in all.
+    """Take 20 steps of every round in a temporary folder; a table of time a step,
+    peak memory and time in all.
 
-    Overlays that a round would have made are stood in for: pseudo labels by class 0, images by the round's own.
-    Evaluation and the hooks at a round's end are not timed. Weights are as built: what they hold changes no time.
+    Overlays that a round would have made are stood in for: pseudo labels by class 0, images by the round's
+    own. Evaluation and the hooks at a round's end are not timed. Weights are as built: what they hold changes
+    no time.
     """
     lines = [f"{'round':<20} {'steps':>8} {'ms/step':>9} {'peak memory':>12} {'time':>9}"]
     total = 0.0
@@ -56,7 +58,8 @@ def dry_run(config: Config, method: Method) -> str:
 
 
 def _try_round(session: Session, name: str, steps: int) -> tuple[float, float]:
-    """Seconds a step (the first two left out, if there are more) and peak memory in bytes of a round cut short."""
+    """Seconds a step (the first two left out, if there are more) and peak memory in
+    bytes of a round cut short."""
     short = stand_in(session, name)
     work = training.set_up(short.rounds[name])
     work.updater.round = attrs.evolve(work.updater.round, dry=True)

@@ -74,8 +74,8 @@ def _number(value: float) -> float | None:
 def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: int = 0) -> Scores:
     """Scores of the model on the whole set; every rank takes its share of the images, each counted once.
 
-    Raises UdaError where an output of the model is not finite, and DataError where there is no labelled pixel: a mean of
-    such numbers would say nothing.
+    Raises UdaError where an output of the model is not finite, and DataError where there is no labelled
+    pixel: a mean of such numbers would say nothing.
     """
     config, classes = data.config, len(data.space.classes)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=machine.device)
@@ -95,7 +95,8 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
 
 
 def find_entries_read(model: nn.Module, data: EvaluationSet, machine: Machine) -> set[str]:
-    """Names of the parameters and buffers that the prediction of this rank's first image reads; empty without an image."""
+    """Names of the parameters and buffers that the prediction of this rank's first image
+    reads; empty without an image."""
     pictures = _Pictures(data)
     if not len(pictures):
         return set()
@@ -108,7 +109,8 @@ def find_entries_read(model: nn.Module, data: EvaluationSet, machine: Machine) -
 
 
 def find_network(model: nn.Module, name: str | None) -> nn.Module:
-    """The child of this name, or for None the model. ConfigError for a child that is not there or is no segmenter."""
+    """The child of this name, or for None the model. ConfigError for a child that is not
+    there or is no segmenter."""
     if name is None:
         return model
     possible = {key: child for key, child in model.named_children() if hasattr(child, "num_classes") and hasattr(child, "align_corners")}
@@ -124,14 +126,16 @@ def has_begun(network: nn.Module) -> bool:
 
 
 def scored_network(model: nn.Module, name: str | None) -> nn.Module:
-    """The network that is scored: the model itself in place of a teacher that was never updated, which would be its copy."""
+    """The network that is scored: the model itself in place of a teacher that was never updated,
+    which would be its copy."""
     network = find_network(model, name)
     return network if has_begun(network) else model
 
 
 @contextmanager
 def watched_outputs(model: nn.Module) -> Iterator[Tensor]:
-    """A flag on the CPU or the device that is set once logits or features were not finite; nothing waits for it."""
+    """A flag on the CPU or the device that is set once logits or features were not
+    finite; nothing waits for it."""
     device = next((value.device for value in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     broken = torch.zeros((), dtype=torch.bool, device=device)
 
@@ -148,7 +152,8 @@ def watched_outputs(model: nn.Module) -> Iterator[Tensor]:
 
 
 def predict_under(protocol: EvaluationConfig, model: nn.Module, image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels N H W int64 of `size` (height, width), for images N 3 H W, in the way that a protocol prescribes."""
+    """Labels N H W int64 of `size` (height, width), for images N 3 H W, in the way
+    that a protocol prescribes."""
     return predict_label(
         model, image, size, align_corners=protocol.align_corners, upsample=protocol.upsample, scales=protocol.scales, flip=protocol.flip,
         window=_height_first(protocol.window), stride=_height_first(protocol.stride), head=protocol.head,

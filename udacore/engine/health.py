@@ -12,7 +12,8 @@ from udacore.errors import UdaError, list_names
 
 
 class Health:
-    """First bad step of each term, as tensors on the device; and which images each step saw, since the last look."""
+    """First bad step of each term, as tensors on the device; and which images each
+    step saw, since the last look."""
 
     def __init__(self) -> None:
         self._first_bad: dict[str, Tensor] = {}

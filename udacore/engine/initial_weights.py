@@ -1,4 +1,5 @@
-"""The model at the start of a round: built by the method, then filled with the weights that the round names."""
+"""The model at the start of a round: built by the method, then filled with the
+weights that the round names."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from udacore.plugins import label_errors
 
 
 def build_model(round: Round, info: RoundInfo) -> nn.Module:
-    """What the method builds, on the CPU, its random weights drawn from the run's seed and the round's name."""
+    """What the method builds, on the CPU, its random weights drawn from the
+    run's seed and the round's name."""
     session, config = round.session, round.config
     where = f"plugin {session.method.name!r}, build_model, round {round.name!r}"
     with torch.random.fork_rng(devices=[]), label_errors(session.method.name, "build_model", round.name, 0):
@@ -39,7 +41,8 @@ def build_model(round: Round, info: RoundInfo) -> nn.Module:
 
 
 def load_initial_weights(round: Round, model: nn.Module) -> Frozen:
-    """Fill each part as `weights` says; what no file holds stays as built and is listed in the log. Returns what is frozen."""
+    """Fill each part as `weights` says; what no file holds stays as built and is listed in the
+    log. Returns what is frozen."""
     name, config = round.name, round.config
     children = [child for child, _ in model.named_children()]
     for child in config.weights_except:
@@ -66,7 +69,8 @@ def load_initial_weights(round: Round, model: nn.Module) -> Frozen:
 
 
 def _fill_up(model: nn.Module, part: str, state: dict[str, Tensor], config: RoundConfig, frozen: Frozen) -> dict[str, Tensor]:
-    """A state_dict with the frozen tensors that it left out; what it holds is kept, and will be in this round's checkpoints."""
+    """A state_dict with the frozen tensors that it left out; what it holds is kept, and will be in
+    this round's checkpoints."""
     own = model.state_dict()
     mine = {name for name in frozen.entries if part_of(name, model, config) == part}
     frozen.entries -= mine & state.keys()

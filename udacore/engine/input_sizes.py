@@ -19,9 +19,11 @@ Size = tuple[int, int]
 
 
 def try_sizes(round: Round) -> None:
-    """ConfigError that names round and set where a network of timm takes no images of a size that it will be given.
+    """ConfigError that names round and set where a network of timm takes no images of a
+    size that it will be given.
 
-    Shapes alone are computed, so this costs neither time nor memory; a network that cannot do without values is not tried.
+    Shapes alone are computed, so this costs neither time nor memory; a network that cannot do
+    without values is not tried.
     """
     if not round.config.model.name.startswith(TIMM):
         return
@@ -46,7 +48,8 @@ def try_sizes(round: Round) -> None:
 
 
 def list_sizes(round: Round) -> Iterator[tuple[str, Size]]:
-    """Setting and size of the images of each domain that is drawn, after its transforms, and of each evaluation."""
+    """Setting and size of the images of each domain that is drawn, after its
+    transforms, and of each evaluation."""
     for domain, table in round.drawn().items():
         entry = round.config.source if domain == "source" else round.config.target
         sample = apply_transforms(Sample(image=table.read_image(0)), entry.transform, np.random.default_rng(0))

@@ -35,7 +35,8 @@ PUBLISHED = "gta5-cityscapes"
 
 
 def check_run(session: Session, *, anew: bool = True) -> None:
-    """ConfigError or DataError for what a later round would stumble over: weights, overlays, optimisers, subsets.
+    """ConfigError or DataError for what a later round would stumble over: weights,
+    overlays, optimisers, subsets.
 
     anew  the run begins again, whatever lies in its folder
     """
@@ -74,7 +75,8 @@ def try_optimizers(name: str, config: RoundConfig) -> None:
 
 
 def try_head(round: Round, data: EvaluationSet) -> None:
-    """ConfigError if the network or the output to be scored is none of the model's: else that would be said after the last step."""
+    """ConfigError if the network or the output to be scored is none of the model's: else that would be
+    said after the last step."""
     head, name = data.config.head, data.config.network
     if head in (None, "logits") and name is None:
         return
@@ -103,7 +105,8 @@ def prefix_errors(place: str) -> Iterator[None]:
 
 
 def log_hints(session: Session) -> None:
-    """Lines in the log: batches larger than a data set, and hooks of the method that this run will never call."""
+    """Lines in the log: batches larger than a data set, and hooks of the method that
+    this run will never call."""
     method, rounds = session.method, session.config.rounds.values()
     for name, round in session.rounds.items():
         config = round.config
@@ -131,10 +134,11 @@ def log_hints(session: Session) -> None:
 
 
 def describe_idle_method(config: Config, method: Method) -> str:
-    """A line if no round changes any of the settings that the method's own preset for the embedded domains changes.
+    """A line if no round changes any of the settings that the method's own preset for the
+    embedded domains changes.
 
-    Such settings are the switches of a method (an adversary that is on, a round that translates); without them its
-    hooks may give what the core gives. Empty for a method without such a preset or settings.
+    Such settings are the switches of a method (an adversary that is on, a round that translates); without
+    them its hooks may give what the core gives. Empty for a method without such a preset or settings.
     """
     if method.package is None or STREETS not in list_presets(method.package):
         return ""
@@ -153,7 +157,8 @@ def describe_idle_method(config: Config, method: Method) -> str:
 
 
 def changed_settings(config: Config) -> list[str]:
-    """Names of the method's settings that differ from their defaults in any round, in the order of the class."""
+    """Names of the method's settings that differ from their defaults in any
+    round, in the order of the class."""
     found: dict[str, None] = {}
     for settings in (round.method for round in config.rounds.values()):
         default = type(settings)()

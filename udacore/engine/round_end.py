@@ -113,9 +113,11 @@ def digest_entries(model: nn.Module) -> dict[str, str]:
 
 
 def changes_predictions(work: RoundInProgress, before: Mapping[str, str]) -> bool:
-    """Whether the end of a round changed what predictions read, on any rank: else some would evaluate and some not.
+    """Whether the end of a round changed what predictions read, on any rank: else some
+    would evaluate and some not.
 
-    What a method remembers in buffers, such as prototypes, is not read by a prediction: the score would be the same.
+    What a method remembers in buffers, such as prototypes, is not read by a prediction: the
+    score would be the same.
     """
     changed = {key for key, value in digest_entries(work.model).items() if before.get(key) != value}
     changed |= before.keys() - work.model.state_dict().keys()
@@ -142,7 +144,8 @@ def make_handle(work: RoundInProgress, source: str) -> RoundHandle:
 
 @contextlib.contextmanager
 def hook_at_end(work: RoundInProgress, hook: str) -> Iterator[None]:
-    """How a hook at the round's end runs: without gradient or trace, its errors labelled, with global random states of its own.
+    """How a hook at the round's end runs: without gradient or trace, its errors labelled, with global
+    random states of its own.
 
     Those do not depend on the steps before: a run that is resumed here has not taken them.
     """
@@ -153,7 +156,8 @@ def hook_at_end(work: RoundInProgress, hook: str) -> Iterator[None]:
 
 
 def make_labels(work: RoundInProgress) -> None:
-    """Have the method label the target's training images and write the maps; nothing if nobody asks or they are there."""
+    """Have the method label the target's training images and write the maps; nothing if
+    nobody asks or they are there."""
     session, name = work.session, work.name
     if not work.round.makes_labels:
         return
@@ -181,7 +185,8 @@ def make_labels(work: RoundInProgress) -> None:
 
 
 def note_labels(round: Round) -> None:
-    """What was recorded when the labels of a round that begins were made: metrics after that round's checkpoint would be cut off."""
+    """What was recorded when the labels of a round that begins were made: metrics after that round's
+    checkpoint would be cut off."""
     maker = round.maker
     manifest = read_manifest(maker.labels_folder) if maker else None
     if maker is not None and manifest is not None:
@@ -190,7 +195,8 @@ def note_labels(round: Round) -> None:
 
 
 def remove_damaged_files(session: Session) -> list[Round]:
-    """Remove what earlier rounds wrote and what changed on the disk since; returns the rounds that lack images then.
+    """Remove what earlier rounds wrote and what changed on the disk since; returns the
+    rounds that lack images then.
 
     Labels are made anew by `make_labels`, which finds the manifest gone. Images come from the end of a round.
     """

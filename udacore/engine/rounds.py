@@ -55,7 +55,8 @@ class Session:
         return RunFolder(self.folder)
 
     def check_data(self) -> None:
-        """Open every table of every round and try some pairs, so that a broken data set is found before the first step."""
+        """Open every table of every round and try some pairs, so that a broken data set is
+        found before the first step."""
         checked: set[int] = set()
         for round in self.rounds.values():
             share = round.config.accumulation * ranks.size()
@@ -139,7 +140,8 @@ class Round:
         return Pixels(**attrs.asdict(self.config.pixels))
 
     def info(self, steps: int = 0) -> RoundInfo:
-        """What the hooks are told of the round. `steps`: 0 for a model that is not trained, whose data is not open."""
+        """What the hooks are told of the round. `steps`: 0 for a model that is not
+        trained, whose data is not open."""
         config = self.config
         trains = tuple(config.parts) if config.trains is None else config.trains  # those of the model are known once it is built
         return RoundInfo(

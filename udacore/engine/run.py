@@ -33,7 +33,8 @@ def run(
 
     resume  go on where a killed run stopped: the outcome is bit-identical to that of an undisturbed one
     force   begin again in a folder that exists, or run a finished round again
-    anyway  resume even if data, versions, device or threads are no longer those of the beginning; env.json records both
+    anyway  resume even if data, versions, device or threads are no longer those of the
+            beginning; env.json records both
     only    the one round to run; it reads earlier ones from the folder and marks later ones stale
     notes   lines for the start of the log
 
@@ -126,7 +127,8 @@ def make_session(config: Config, method: Method, path: Path, machine: Machine) -
 
 @contextlib.contextmanager
 def open_tracker(session: Session, found: environment.Environment) -> Iterator[None]:
-    """Gives a session its voice in a prepared folder: files cut back to the newest checkpoint, environment noted."""
+    """Gives a session its voice in a prepared folder: files cut back to the newest
+    checkpoint, environment noted."""
     written = folder.resume_point(session.config, session.checkpoints)
     session.tracker = Tracker(session.folder, tensorboard=session.config.tensorboard, written=written)
     try:

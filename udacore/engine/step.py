@@ -87,7 +87,8 @@ class Updater:
         )  # fmt: skip
 
     def _run_hook(self, domain: str, step: Step, joint: PartLosses) -> None:
-        """Backward over the losses of one hook, of each yield by itself; under `update: joint` they are added to `joint`."""
+        """Backward over the losses of one hook, of each yield by itself; under `update: joint`
+        they are added to `joint`."""
         hook = f"{domain}_loss"
 
         @contextlib.contextmanager
@@ -111,9 +112,11 @@ class Updater:
                 del result, losses  # else the hook would go on while its last graph is still held here
 
     def _scale(self, result: object, domain: str, step: Step, where: str, said: set[str]) -> PartLosses:
-        """Losses by part, recorded, each divided by the number of micro-batches. `said`: names that the hook has used before."""
-        # The control multiplies by 0 and leaves nothing out, so that forwards move the same batch statistics. Losses are
-        # means over a micro-batch, so their sum over micro-batches is divided by the number of these.
+        """Losses by part, recorded, each divided by the number of micro-batches. `said`: names that
+        the hook has used before."""
+        # The control multiplies by 0 and leaves nothing out, so that forwards move the same batch statistics.
+        # Losses are means over a micro-batch, so their sum over micro-batches is divided by the number of
+        # these.
         weight = (0.0 if self.control and domain == "target" else 1.0) / self.config.accumulation
         losses: PartLosses = {}
         for term, given in name_losses(result, domain, where).items():
@@ -130,7 +133,8 @@ class Updater:
         return losses
 
     def _part_of_loss(self, term: str, value: Any, where: str) -> str:
-        """The part that a loss trains; PluginError for anything but a real scalar whose graph reaches that part."""
+        """The part that a loss trains; PluginError for anything but a real scalar whose
+        graph reaches that part."""
         where = f"{where}: loss {term!r}"
         part = term.partition("/")[0] if "/" in term else SEGMENTER
         if part not in self.parts:
@@ -144,8 +148,9 @@ class Updater:
         """Each part's sum into this part's parameters only; the graph is kept until the last part is done."""
         order = list(losses)
         if yielded and SEGMENTER in losses:
-            # The last pass frees what it goes through. The names of a hook that goes on may still hold the segmenter's graph,
-            # which is the large one and which a discriminator's pass never enters. Parts are apart, so the order changes nothing.
+            # The last pass frees what it goes through. The names of a hook that goes on may still hold the
+            # segmenter's graph, which is the large one and which a discriminator's pass never enters. Parts
+            # are apart, so the order changes nothing.
             order.append(order.pop(order.index(SEGMENTER)))
         for number, part in enumerate(order):
             terms = losses[part]
@@ -153,8 +158,8 @@ class Updater:
             if (scaler := self.parts[part].scaler) is not None:
                 total = scaler.multiply(total)
             place = f"the backward pass of part {part!r}"
-            # `inputs` keeps a discriminator's loss out of the segmenter's gradients, and the other way round, without a
-            # detach or a change of requires_grad in the method.
+            # `inputs` keeps a discriminator's loss out of the segmenter's gradients, and the other way round,
+            # without a detach or a change of requires_grad in the method.
             with label_errors(self.method, place, self.round.name, index, yielded), self._graph_advice(yielded):
                 torch.autograd.backward(total, inputs=self.parts[part].parameters, retain_graph=number < len(losses) - 1)
 

@@ -25,7 +25,8 @@ BOARD = "tensorboard/"
 """Begins the names of TensorBoard's files among the lengths that a checkpoint holds."""
 
 LOGGER = logging.getLogger("udacore")
-"""What a method has to say in words goes to a child of it, such as `logging.getLogger("udacore.fada").info(...)`."""
+"""What a method has to say in words goes to a child of it, such as
+`logging.getLogger("udacore.fada").info(...)`."""
 
 
 class Tracker:
@@ -35,7 +36,8 @@ class Tracker:
     """
 
     def __init__(self, folder: Path | None, *, tensorboard: bool, written: Mapping[str, int] | None = None) -> None:
-        """`folder`: None for nowhere; `written`: bytes of each file to keep, and under `steps` the steps of the run to keep."""
+        """`folder`: None for nowhere; `written`: bytes of each file to keep, and under `steps` the
+        steps of the run to keep."""
         self._main = ranks.is_main() and folder is not None
         self._files: dict[str, Any] = {}
         self._board: Any = None

@@ -44,7 +44,8 @@ class RoundInProgress:
     best: float | None = None
 
     def state(self, *, under_way: bool = False) -> RunState:
-        """What must survive a restart from here; optimisers and pending numbers only while steps are being taken."""
+        """What must survive a restart from here; optimisers and pending numbers only
+        while steps are being taken."""
         return RunState(
             round=self.name,
             step=self.step,
@@ -59,7 +60,8 @@ class RoundInProgress:
         )
 
     def restore(self, label: str) -> None:
-        """Go back to where the checkpoint of this name was written. DataError if it does not fit the round."""
+        """Go back to where the checkpoint of this name was written. DataError if
+        it does not fit the round."""
         path, state = self.session.checkpoints.path(label), self.session.checkpoints.load(label)
         if state.round != self.name or state.step > self.info.steps:
             there, here = f"step {state.step} of round {state.round!r}", f"the {self.info.steps} steps of round {self.name!r}"
@@ -98,7 +100,8 @@ def set_up(round: Round) -> RoundInProgress:
     known = round.info(round.steps)
     model = build_model(round, known)
     trains = trained_parts(model, config)
-    # A round whose steps are done gets its weights from its own checkpoint: those that it began with may be gone.
+    # A round whose steps are done gets its weights from its own checkpoint: those that it
+    # began with may be gone.
     info = attrs.evolve(known, trains=trains)
     if round.has_taken_steps:
         frozen = fill_frozen(model, config)
@@ -115,7 +118,8 @@ def set_up(round: Round) -> RoundInProgress:
         hooks=session.hooks, method=session.method.name, model=model, config=config, round=info, machine=machine,
         parts=make_parts(model, config, trains, machine.scale_on), seed=session.config.seed, epoch=round.epoch, control=session.config.control,
     )  # fmt: skip
-    # By the round's name, not by what ran before: a round that is run alone draws as it does in the whole run.
+    # By the round's name, not by what ran before: a round that is run alone draws as it
+    # does in the whole run.
     seed_everything(derive_seed(session.config.seed, round.name, "global"), machine.device)
     return RoundInProgress(round=round, info=info, model=model, updater=updater, sets=round.evaluation_sets(), frozen=frozen)
 
@@ -158,7 +162,8 @@ MicroBatches = tuple[list[SourceBatch | None], list[TargetBatch | None]]
 
 
 def micro_batches(work: RoundInProgress) -> Generator[MicroBatches, None, None]:
-    """For each step that is left, the micro-batches of both domains on the device; lists of None for a domain not drawn."""
+    """For each step that is left, the micro-batches of both domains on the device; lists of
+    None for a domain not drawn."""
     count, machine = work.config.accumulation, work.session.machine
     streams = {domain: _stream(work, domain) for domain in work.config.draws}
     try:
@@ -213,7 +218,8 @@ def last_good(work: RoundInProgress) -> str:
 
 
 def save_last(work: RoundInProgress) -> None:
-    """Write the checkpoint that a killed run goes on from, unless something was not finite since the last look."""
+    """Write the checkpoint that a killed run goes on from, unless something was not
+    finite since the last look."""
     work.updater.health.check(work.name, last_good(work))  # else weights that are not finite would replace sound ones
     work.session.checkpoints.save(LAST, work.state(under_way=True))
 

@@ -1,7 +1,7 @@
 """Imports of a plugin file from its own folder.
 
-Only the file itself, and what it imports from there, sees that folder: `sys.path` stays as it is, and the modules have
-private names, so that two files may each have a `helpers.py` beside them.
+Only the file itself, and what it imports from there, sees that folder: `sys.path` stays as it is, and the
+modules have private names, so that two files may each have a `helpers.py` beside them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from typing import Any
 
 PREFIX = "udacore_beside_"
 OURS = ("udacore", "torch", "torchvision", "numpy", "attr", "attrs", "pluggy", "click", "cv2", "PIL", "yaml", "packaging")
-"""What the core itself imports: a folder of such a name, as a checkout of torch, is not meant by a plugin's import."""
+"""What the core itself imports: a folder of such a name, as a checkout of torch, is not
+meant by a plugin's import."""
 
 
 class FileLoader(machinery.SourceFileLoader):
-    """Loads a file that may import what lies beside `folder`'s plugin; writes no byte code, since nothing is written outside a run's folder."""
+    """Loads a file that may import what lies beside `folder`'s plugin; writes no byte code, since nothing
+    is written outside a run's folder."""
 
     folder = ""
 
@@ -33,13 +35,15 @@ class FileLoader(machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module with an `import` of its own, now and whenever one of its functions imports something later."""
+        """Run the module with an `import` of its own, now and whenever one of its functions
+        imports something later."""
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": _Import(Path(self.folder or Path(self.path).parent))}
         super().exec_module(module)
 
 
 class _Import:
-    """What `import` does in a plugin file: the standard library first, then the files beside it, then what is installed."""
+    """What `import` does in a plugin file: the standard library first, then the files beside
+    it, then what is installed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +121,8 @@ def list_beside(folder: Path) -> list[str]:
 
 
 def read_beside(folder: Path) -> str:
-    """A digest of the files that were imported from a folder, as they are now: one that changed makes the plugin another."""
+    """A digest of the files that were imported from a folder, as they are now: one that changed
+    makes the plugin another."""
     digest = hashlib.sha256()
     root = _Import(folder).root
     for name in list_beside(folder):

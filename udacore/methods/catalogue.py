@@ -40,7 +40,8 @@ def _state(plugin: InstalledPlugin) -> str:
 
 
 def _is_found(entry: str) -> bool:
-    """Whether an import would find the outermost package of an entry point; what lies within it needs an import."""
+    """Whether an import would find the outermost package of an entry point; what lies
+    within it needs an import."""
     try:
         return importlib.util.find_spec(entry.partition(":")[0].strip().partition(".")[0]) is not None
     except (ImportError, ValueError):  # a name such as ".."

@@ -1,7 +1,7 @@
 """Finding and loading of methods; a fault in one is reported in one line.
 
-A method is an entry point of the group `udacore.plugins`, or a Python file. Listing reads metadata and imports
-nothing, so what is broken elsewhere never stops a run; only the method of the run is imported.
+A method is an entry point of the group `udacore.plugins`, or a Python file. Listing reads metadata and
+imports nothing, so what is broken elsewhere never stops a run; only the method of the run is imported.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def list_plugins() -> list[InstalledPlugin]:
         except Exception:  # unreadable metadata of a package that may have nothing to do with udacore
             continue
         for entry in entries:
-            # An editable install is seen twice if one works in its folder; the first on the path is what an import gets.
+            # An editable install is seen twice if one works in its folder; the first on the
+            # path is what an import gets.
             key = (entry.name, re.sub(r"[-_.]+", "-", owner).lower())
             if key not in found:
                 version, cores = str(distribution.version), _stated_cores(distribution.requires)
@@ -105,7 +106,8 @@ def list_plugins() -> list[InstalledPlugin]:
 
 
 def _stated_cores(requirements: list[str] | None) -> str:
-    """The range in `udacore>=0.1,<1` among a distribution's requirements; "" if there is none that can be read."""
+    """The range in `udacore>=0.1,<1` among a distribution's requirements; "" if there
+    is none that can be read."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     for text in requirements or ():
@@ -167,8 +169,8 @@ def look_up(name_or_file: str) -> None:
 def load_plugin(name_or_file: str) -> Method:
     """Import one method, installed or from a file, and check what can be checked without running it.
 
-    Raises PluginError (one line; the plugin's own exception, if any, as its cause) if it is unknown, claimed twice,
-    does not import, was written for other hooks, or has a `Settings` that is none.
+    Raises PluginError (one line; the plugin's own exception, if any, as its cause) if it is unknown, claimed
+    twice, does not import, was written for other hooks, or has a `Settings` that is none.
     """
     method = import_plugin(name_or_file)
     check_api(method)
@@ -267,7 +269,8 @@ def check_api(method: Method) -> None:
 
 
 def settings_class(method: Method) -> type[MethodSettings]:
-    """The method's `Settings`, or `MethodSettings` if it has none; raises PluginError if it is no such class."""
+    """The method's `Settings`, or `MethodSettings` if it has none; raises
+    PluginError if it is no such class."""
     settings = getattr(method.module, "Settings", None)
     if settings is None:
         return MethodSettings

@@ -1,6 +1,7 @@
 """`uda plugins new`: a complete package for a new method, from templates or from a method in one file.
 
-Templates are `string.Template` texts. What is written from templates alone passes its own tests, ruff and mypy as it is.
+Templates are `string.Template` texts. What is written from templates alone passes its own
+tests, ruff and mypy as it is.
 """
 
 from __future__ import annotations
@@ -77,9 +78,10 @@ class Request:
 def write_package(request: Request, parent: Path) -> list[Path]:
     """Write the package into `parent`/udacore-NAME and return its files, relative to `parent`.
 
-    Everything or nothing: the folder appears when it is complete. Raises ConfigError for a name of a bad form, one that is
-    taken by an installed plugin or by a folder, for a licence that SPDX does not know, an author's name of more than one
-    line, and a `file` that imports what lies beside it; what is wrong with its method is a PluginError.
+    Everything or nothing: the folder appears when it is complete. Raises ConfigError for a name of a bad
+    form, one that is taken by an installed plugin or by a folder, for a licence that SPDX does not know, an
+    author's name of more than one line, and a `file` that imports what lies beside it; what is wrong with its
+    method is a PluginError.
     """
     check_name(request.name)
     folder = parent / request.distribution
@@ -123,7 +125,8 @@ def check_name(name: str) -> None:
 
 
 def core_range(version: str) -> str:
-    """The range of cores that a package made with this one states: from this minor version, below the next major one.
+    """The range of cores that a package made with this one states: from this minor version,
+    below the next major one.
 
     >>> core_range("0.3.1")
     '>=0.3,<1'

@@ -14,10 +14,12 @@ from udacore.models.resnet import ResNet, ResNetSettings
 from udacore.models.vgg import VGG16
 
 RESNET101 = ResNetSettings()
-"""torchvision's ResNet-101 at output stride 8: stride on the 3x3, a dilated layer's first block at the dilation before."""
+"""torchvision's ResNet-101 at output stride 8: stride on the 3x3, a dilated layer's first
+block at the dilation before."""
 
 RESNET101_CAFFE = ResNetSettings(stride_in="1x1", first_dilations=(1, 1, 2, 4), ceil_mode=True)
-"""The Caffe form: stride on the 1x1, one dilation a layer, a pool that rounds up (algorithms/clp 4.1, algorithms/bdl 5.1)."""
+"""The Caffe form: stride on the 1x1, one dilation a layer, a pool that rounds up
+(algorithms/clp 4.1, algorithms/bdl 5.1)."""
 
 SMALL = ResNetSettings(
     block="basic",
@@ -26,7 +28,8 @@ SMALL = ResNetSettings(
     stem="3x3",
     first_dilations=(1, 1, 2, 4),
 )
-"""For the embedded domains: output stride 4, 264 k parameters with a head of 12 classes (algorithms/streets 4)."""
+"""For the embedded domains: output stride 4, 264 k parameters with a head of 12
+classes (algorithms/streets 4)."""
 
 SMALL_HEAD_DILATIONS = (1, 3, 6, 9)
 
@@ -42,7 +45,8 @@ def build_deeplab_resnet101(num_classes: int, norm: NormFactory) -> Segmenter:
 
 
 def build_deeplab_vgg16(num_classes: int, norm: NormFactory) -> Segmenter:
-    """DeepLab-V2 on VGG-16: features of 1024 channels at output stride 8; without batch norm, so `norm` has no effect."""
+    """DeepLab-V2 on VGG-16: features of 1024 channels at output stride 8; without batch
+    norm, so `norm` has no effect."""
     return _assemble(VGG16(), num_classes)
 
 
@@ -72,7 +76,8 @@ def build_segmenter(architecture: ModelConfig, num_classes: int, *, norm: NormFa
 
 
 def recognize_network(state: Mapping[str, Tensor]) -> tuple[str, int] | None:
-    """Name and number of classes of the network whose parameters a state_dict holds, by names and shapes; None: another."""
+    """Name and number of classes of the network whose parameters a state_dict holds, by
+    names and shapes; None: another."""
     outputs = state.get("classifier.conv2d_list.0.weight")
     if outputs is None or outputs.ndim != 4:
         return None

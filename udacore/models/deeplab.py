@@ -82,7 +82,8 @@ class Segmenter(nn.Module):
     def forward(self, image: Tensor, domain: str | None = None, head: str | None = None) -> Output:
         """Logits and features of an image N 3 H W, at the network's own resolution.
 
-        domain  'source' or 'target': which layers of domain-specific batch norm; None: as set around the call, else 'source'
+        domain  'source' or 'target': which layers of domain-specific batch norm; None: as set
+                around the call, else 'source'
         head    a further head to run; its output is `heads[head]`
 
         Raises ConfigError for a head that the model does not have.

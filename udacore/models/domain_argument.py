@@ -14,9 +14,9 @@ from udacore.models.normalization import DomainBatchNorm2d, use_domain
 def accept_domain(model: nn.Module) -> None:
     """Let a network be called with the keyword `domain`, whether its forward takes it or not.
 
-    A forward that does not take it never gets it; domain-specific batch norm in the network is switched instead, as
-    `udacore.models.use_domain` does. Submodules of the network's own class, such as a teacher that was copied from it, are
-    treated alike. Weights, parameters and buffers stay as they are.
+    A forward that does not take it never gets it; domain-specific batch norm in the network is switched
+    instead, as `udacore.models.use_domain` does. Submodules of the network's own class, such as a teacher
+    that was copied from it, are treated alike. Weights, parameters and buffers stay as they are.
     """
     for module in model.modules():
         if type(module) is type(model) and not _accepts_domain(module):
@@ -28,7 +28,8 @@ def accept_domain(model: nn.Module) -> None:
 
 
 def _accepts_domain(module: nn.Module) -> bool:
-    """Whether a call with `domain` is possible as it is, be it for the forward or for the hooks of an earlier visit."""
+    """Whether a call with `domain` is possible as it is, be it for the forward or for the
+    hooks of an earlier visit."""
     if any(hook is _drop or isinstance(getattr(hook, "__self__", None), _Switch) for hook in module._forward_pre_hooks.values()):
         return True
     try:
@@ -43,7 +44,8 @@ def _drop(module: nn.Module, arguments: Any, named: dict[str, Any]) -> tuple[Any
 
 
 class _Switch:
-    """Chooses the layers of a domain around a forward; calls may be nested, as of a network in its own teacher."""
+    """Chooses the layers of a domain around a forward; calls may be nested, as of a
+    network in its own teacher."""
 
     def __init__(self) -> None:
         self.open: list[AbstractContextManager[None] | None] = []

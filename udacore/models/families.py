@@ -106,7 +106,8 @@ def convert_backbone(state: State, family: str, backbone: nn.Module, where: str)
 
 
 def _vgg_key(key: str) -> str:
-    """`features.<j>.x` to `<index>.x`: the fourth pool, 23, is not there, so what follows moves down by one (algorithms/fada 4.1)."""
+    """`features.<j>.x` to `<index>.x`: the fourth pool, 23, is not there, so what follows moves down by
+    one (algorithms/fada 4.1)."""
     match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", key)
     if match is None:
         return key
@@ -115,7 +116,8 @@ def _vgg_key(key: str) -> str:
 
 
 def describe_expected(backbone: nn.Module | None) -> str:
-    """Which files fit a backbone, for messages; with the address of a family that is not fetched by itself."""
+    """Which files fit a backbone, for messages; with the address of a family
+    that is not fetched by itself."""
     if isinstance(backbone, TimmBackbone):
         return f"timm's weights of {backbone.recipe.name} (.safetensors or .pth) or a udacore checkpoint"
     accepted = accepted_families(backbone)
@@ -125,5 +127,6 @@ def describe_expected(backbone: nn.Module | None) -> str:
 
 
 def untouched_by_imagenet(backbone: nn.Module) -> tuple[str, ...]:
-    """Beginnings of keys that ImageNet weights do not fill: VGG's fc6 and fc7 keep their random start (algorithms/fada 4.1)."""
+    """Beginnings of keys that ImageNet weights do not fill: VGG's fc6 and fc7 keep their random
+    start (algorithms/fada 4.1)."""
     return ("29.", "31.") if isinstance(backbone, VGG16) else ()

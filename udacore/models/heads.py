@@ -88,13 +88,15 @@ class _Pyramid(nn.Module):
 
 
 class ContextFusion(nn.Module):
-    """DAFormer's context-aware fusion of the maps of all stages (Hoyer et al., CVPR 2022), without its classifier.
+    """DAFormer's context-aware fusion of the maps of all stages (Hoyer et al., CVPR
+    2022), without its classifier.
 
     channels  A_i of the maps, from the largest map to the smallest
     width     channels of each embedding and of what comes out
 
-    Keys are those of the authors' head: `embed_layers.<i>.proj`, `fuse_layer.aspp_modules.<j>`, `fuse_layer.bottleneck`.
-    Batch norm is trained over all processes, where the original keeps statistics for each.
+    Keys are those of the authors' head: `embed_layers.<i>.proj`, `fuse_layer.aspp_modules.<j>`,
+    `fuse_layer.bottleneck`. Batch norm is trained over all processes, where the original keeps statistics for
+    each.
     """
 
     def __init__(self, channels: Sequence[int], width: int, norm: NormFactory) -> None:
@@ -111,7 +113,8 @@ class ContextFusion(nn.Module):
 
 
 class PixelClassifier(nn.Module):
-    """Whole channels dropped with probability `dropout` in training, then a 1x1 convolution with bias (key `conv_seg`)."""
+    """Whole channels dropped with probability `dropout` in training, then a 1x1 convolution
+    with bias (key `conv_seg`)."""
 
     def __init__(self, channels: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()

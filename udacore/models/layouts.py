@@ -1,4 +1,5 @@
-"""Layouts of released checkpoints, and their conversion to our state_dicts. A layout is data; a method ships its own.
+"""Layouts of released checkpoints, and their conversion to our state_dicts. A layout is
+data; a method ships its own.
 
     FADA = Layout(
         name="fada",
@@ -36,9 +37,9 @@ class Layout:
     r"""How a released file is laid out.
 
     name      what it is called in messages
-    parts     entry of the file -> rules; the entry "" stands for the file itself, where it is a plain state_dict. A rule maps the
-              beginning of a key (a regular expression) to what takes its place (which may hold \1); the first that fits counts,
-              and a key that none fits is an error
+    parts     entry of the file -> rules; the entry "" stands for the file itself, where it is a plain
+              state_dict. A rule maps the beginning of a key (a regular expression) to what takes its place
+              (which may hold \1); the first that fits counts, and a key that none fits is an error
     optional  parts that a file may lack
     drop      beginnings of keys (regular expressions) that are known and of no use
     ignore    further entries of the file (glob patterns) that are known and not converted
@@ -60,7 +61,8 @@ class Layout:
 def join_files(files: Mapping[str, Any], layouts: Iterable[Layout]) -> Any:
     """What several files of one release hold together, as one checkpoint: entry -> state_dict.
 
-    files  name for messages -> what was read; a file is the entry whose rules know all its keys. A single one is returned as it is
+    files  name for messages -> what was read; a file is the entry whose rules know all its keys. A single
+           one is returned as it is
     Raises ConfigError where no layout has an entry for each file.
     """
     if len(files) == 1:
@@ -91,8 +93,9 @@ def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> 
     checkpoint  a file, or what was read from it
     `module.`, the mark of distributed training, is taken off a part only if all its keys have it.
 
-    Raises ConfigError for a file that cannot be read, entries that the layout requires and the file lacks, and keys that the layout
-    does not know: these are listed, never ignored. With `class_orders`, also for another number of classes.
+    Raises ConfigError for a file that cannot be read, entries that the layout requires and the file lacks,
+    and keys that the layout does not know: these are listed, never ignored. With `class_orders`, also for
+    another number of classes.
     """
     where = str(checkpoint) if isinstance(checkpoint, Path) else "checkpoint"
     content = read_file(checkpoint) if isinstance(checkpoint, Path) else checkpoint
@@ -120,7 +123,8 @@ def convert_checkpoint(checkpoint: Path | Mapping[str, Any], layout: Layout) -> 
 
 
 def _in_our_order(key: str, value: Tensor, layout: Layout, where: str) -> Tensor:
-    """The value with its classes in our order, if it has an axis of classes that the file orders otherwise."""
+    """The value with its classes in our order, if it has an axis of classes that
+    the file orders otherwise."""
     axis = next((axis for pattern, axis in layout.class_axes.items() if re.match(pattern, key)), None)
     if axis is None:
         return value
@@ -153,7 +157,8 @@ def recognize_layout(checkpoint: Path | Mapping[str, Any], layouts: Iterable[Lay
 
 
 def list_left(checkpoint: Mapping[str, Any], layout: Layout) -> list[str]:
-    """What a layout knows of a checkpoint and does not convert: further entries, and dropped keys as `entry.key`."""
+    """What a layout knows of a checkpoint and does not convert: further entries, and
+    dropped keys as `entry.key`."""
     whole = set(layout.parts) == {""}
     further = [str(entry) for entry in checkpoint if _known(str(entry), layout.ignore) and (whole or entry not in layout.parts)]
     dropped = [

@@ -1,7 +1,7 @@
 """The variants of batch normalisation that methods use.
 
-All forms hold the keys `weight`, `bias`, `running_mean` and `running_var`, so weights pass from one to another; the
-domain-specific form holds them once for each domain and takes a plain set for both.
+All forms hold the keys `weight`, `bias`, `running_mean` and `running_var`, so weights pass from one to
+another; the domain-specific form holds them once for each domain and takes a plain set for both.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ _KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """A fixed affine map, the same in training and evaluation: y = x s + (bias - mean s), s = weight (var + eps)^-1/2.
+    """A fixed affine map, the same in training and evaluation: y = x s + (bias - mean s), s =
+    weight (var + eps)^-1/2.
 
-    Four buffers and no parameter. `eps=0` is the form of the FADA family (algorithms/fada 4.2); on ResNet-101 the two differ by about
-    4e-4, relatively.
+    Four buffers and no parameter. `eps=0` is the form of the FADA family (algorithms/fada 4.2); on ResNet-101
+    the two differ by about 4e-4, relatively.
     """
 
     weight: Tensor
@@ -68,13 +69,16 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose batch is that of all processes, on any device (`nn.SyncBatchNorm` takes CUDA tensors only).
+    """`nn.BatchNorm2d` whose batch is that of all processes, on any device (`nn.SyncBatchNorm`
+    takes CUDA tensors only).
 
-    In training every process must call it, and each must run backward. With one process it is `nn.BatchNorm2d`.
+    In training every process must call it, and each must run backward. With one
+    process it is `nn.BatchNorm2d`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """N A h w to the same shape and dtype. In training ConfigError for one value a channel, which has no variance."""
+        """N A h w to the same shape and dtype. In training ConfigError for one value a
+        channel, which has no variance."""
         if ranks.size() == 1 or not self.training:
             if self.training and x.numel() == x.shape[1]:
                 raise ConfigError("batch norm cannot be trained on one image whose map is 1 x 1; take larger crops or more images at a time")
@@ -97,7 +101,8 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance of each channel of `x` (N A h w) over the batches of all ranks, and the number of values.
+    """Mean and biased variance of each channel of `x` (N A h w) over the batches of all ranks,
+    and the number of values.
 
     Float32 at least, without gradient: A, A and 1 numbers. Every rank must call it.
     """
@@ -114,9 +119,11 @@ def joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _SyncNormalize(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) * weight + bias, where mean and variance depend on the x of all ranks.
+    """(x - mean) / sqrt(variance + eps) * weight + bias, where mean and variance
+    depend on the x of all ranks.
 
-    Written by hand so that backward keeps x alone; built of tensor operations it would keep three maps of that size.
+    Written by hand so that backward keeps x alone; built of tensor operations it would keep
+    three maps of that size.
     """
 
     @staticmethod
@@ -158,7 +165,8 @@ class StoredBatchNorm2d(nn.BatchNorm2d):
 
 
 class LiveBatchNorm2d(SyncBatchNorm2d):
-    """Batch statistics in training, stored ones in evaluation; weight and bias are never trained (algorithms/bdl 5.1).
+    """Batch statistics in training, stored ones in evaluation; weight and bias are never
+    trained (algorithms/bdl 5.1).
 
     They are buffers, so that no switching of `requires_grad` and no weight decay reaches them.
     """
@@ -172,9 +180,11 @@ class LiveBatchNorm2d(SyncBatchNorm2d):
 
 
 class DomainBatchNorm2d(nn.Module):
-    """Its own layer for each domain: `norm_layers.0` for the source, `norm_layers.1` for the target (algorithms/clp 4.2).
+    """Its own layer for each domain: `norm_layers.0` for the source, `norm_layers.1` for the
+    target (algorithms/clp 4.2).
 
-    `current` names the domain in use, 'source' unless `use_domain` chose another. A plain layer's weights load into both.
+    `current` names the domain in use, 'source' unless `use_domain` chose another. A plain
+    layer's weights load into both.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -198,9 +208,11 @@ class DomainBatchNorm2d(nn.Module):
 
 @contextmanager
 def use_domain(model: Callable[..., object], name: str) -> Iterator[None]:
-    """Within the block the domain-specific layers of `model` are those of domain `name`; afterwards what they were before.
+    """Within the block the domain-specific layers of `model` are those of domain `name`;
+    afterwards what they were before.
 
-    A model without such layers is left alone, and so is a function that stands for one. Raises ValueError where `name` is neither 'source' nor 'target'.
+    A model without such layers is left alone, and so is a function that stands for one. Raises ValueError
+    where `name` is neither 'source' nor 'target'.
     """
     if name not in DOMAINS:
         raise ValueError(f"domain {name!r}{near_matches(name, DOMAINS)}")

@@ -1,4 +1,5 @@
-"""ResNet with torchvision's keys, without average pool and fc, and with the switches by which segmentation networks differ."""
+"""ResNet with torchvision's keys, without average pool and fc, and with the switches by which
+segmentation networks differ."""
 
 from __future__ import annotations
 
@@ -15,12 +16,13 @@ Place = Literal["1x1", "3x3"]
 
 @attrs.frozen(kw_only=True)
 class ResNetSettings:
-    """The numbers of a ResNet. One entry for each layer, `layer1` first; defaults: ResNet-101 at output stride 8 (algorithms/proca 4.1).
+    """The numbers of a ResNet. One entry for each layer, `layer1` first; defaults: ResNet-101 at output
+    stride 8 (algorithms/proca 4.1).
 
     block            kind of block: bottleneck (output 4 x width) or basic (output = width)
     blocks, widths   number of blocks, and their width
-    stem             7x7: conv 7x7 / 2, pool / 2; deep: three 3x3 of 64, 64, 128 channels, pool / 2; 3x3: conv 3x3 / 2 of the
-                     first width, no pool
+    stem             7x7: conv 7x7 / 2, pool / 2; deep: three 3x3 of 64, 64, 128 channels, pool / 2; 3x3: conv
+                     3x3 / 2 of the first width, no pool
     strides          stride of the first block
     dilations        dilation of the blocks
     first_dilations  dilation of the first block (a basic one: of its first convolution)
@@ -171,7 +173,8 @@ class ResNet(nn.Module):
         return nn.Sequential(OrderedDict((str(number), kind(place)) for number, place in enumerate(places)))
 
     def stages(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Outputs of `layer1`, `layer2` ... for an image N 3 H W, each after its last ReLU: N channels[i] h w."""
+        """Outputs of `layer1`, `layer2` ... for an image N 3 H W, each after its last
+        ReLU: N channels[i] h w."""
         x = image
         for conv, bn in self._stem:
             x = self.relu(self.get_submodule(bn)(self.get_submodule(conv)(x)))

@@ -19,21 +19,23 @@ _DROPS_PATHS = ("DropPath", "StochasticDepth")
 class Teacher(nn.Module):
     """A moving average of `model`, to be made a child of it in `build_model` and updated in a loss hook.
 
-        model.teacher = Teacher(model, settings.alpha)      # in build_model, before parts that it shall not copy
+        model.teacher = Teacher(model, settings.alpha)      # in build_model, before
+        parts that it shall not copy
         if step.micro == 0:                                 # in source_loss or target_loss
             step.model.teacher.update(step.model)
         logits = step.model.teacher(image, domain="target").logits
 
     model       the network as built; its weights are loaded later, and the first update copies them
     alpha       what the teacher keeps of itself in an update, from 0 to 1
-    statistics  own: those of batch norm are copied once, and then the teacher's forwards move them; copied: after each
-                update they are the network's
-    shared      names of children that the teacher uses as they are, such as a frozen backbone: no copy, no memory
+    statistics  own: those of batch norm are copied once, and then the teacher's forwards move them; copied:
+                after each update they are the network's
+    shared      names of children that the teacher uses as they are, such as a frozen
+                backbone: no copy, no memory
 
-    All weights are buffers: no optimiser sees them, they are saved, resumed and moved with the model, and a file without them does
-    for a start. `updates` counts the updates, also over later rounds that go on with the teacher. The teacher is in the mode of
-    the model, but its dropout is always off. Its forward keeps no gradient.
-    Raises ValueError for an alpha outside of 0 to 1 and a shared child that is not there.
+    All weights are buffers: no optimiser sees them, they are saved, resumed and moved with the model, and a
+    file without them does for a start. `updates` counts the updates, also over later rounds that go on with
+    the teacher. The teacher is in the mode of the model, but its dropout is always off. Its forward keeps no
+    gradient. Raises ValueError for an alpha outside of 0 to 1 and a shared child that is not there.
     """
 
     network: nn.Module
@@ -85,9 +87,11 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the weights to alpha x teacher + (1 - alpha) x model, in place, where alpha is at most 1 - 1 / (updates + 1).
+        """Move the weights to alpha x teacher + (1 - alpha) x model, in place, where alpha is
+        at most 1 - 1 / (updates + 1).
 
-        So the first update copies the model, parameters and buffers alike. ValueError if a weight is not in the model.
+        So the first update copies the model, parameters and buffers alike. ValueError if a
+        weight is not in the model.
         """
         alpha = min(1 - 1 / (self.count + 1), self.alpha)
         if self.count == 0:
@@ -102,7 +106,8 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def fill(self, model: nn.Module) -> None:
-        """Copy the parameters and buffers of the model, without counting an update. ValueError if one is not in the model."""
+        """Copy the parameters and buffers of the model, without counting an update. ValueError if
+        one is not in the model."""
         weights = {**dict(model.named_buffers(remove_duplicate=False)), **dict(model.named_parameters(remove_duplicate=False))}
         own, theirs = self._pairs(weights)
         missing = [name for name in dict(self.network.named_buffers()) if name not in weights]
@@ -130,7 +135,8 @@ class Teacher(nn.Module):
 
 
 def _remembered(network: nn.Module, shared: Sequence[str]) -> nn.Module:
-    """The network, its parameters buffers, tied ones still tied; shared children are plain attributes, in no state_dict."""
+    """The network, its parameters buffers, tied ones still tied; shared children are plain
+    attributes, in no state_dict."""
     for name in shared:
         child = network._modules.pop(name)
         object.__setattr__(network, name, child)

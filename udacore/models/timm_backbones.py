@@ -1,4 +1,5 @@
-"""Backbones of the library timm: any network with `features_only`, convolutional or transformer, under our heads."""
+"""Backbones of the library timm: any network with `features_only`, convolutional or
+transformer, under our heads."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Recipe:
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
     def create(self, **more: Any) -> Any:
-        """The network, its weights drawn from torch's generator unless `more` says otherwise. Raises what timm raises."""
+        """The network, its weights drawn from torch's generator unless `more` says otherwise.
+        Raises what timm raises."""
         chosen = {"out_indices": self.out_indices} if self.out_indices else {}
         return import_timm(self.name).create_model(self.name, features_only=True, **chosen, **self.options, **more)
 
@@ -77,9 +79,9 @@ def import_timm(name: str) -> Any:
 def build_timm(architecture: ModelConfig, num_classes: int, norm: NormFactory) -> Segmenter:
     """The segmenter that a name `timm:NET` means, with random weights drawn from torch's generator.
 
-    Head `aspp` is DeepLab-V2's sum of dilated convolutions and `linear` a 1x1 convolution, both on the last map, or on
-    the chosen ones side by side; `daformer` is DAFormer's fusion of all maps from stride 4 on, with its classifier.
-    Raises ConfigError for a name, an option or a map that timm does not have.
+    Head `aspp` is DeepLab-V2's sum of dilated convolutions and `linear` a 1x1 convolution, both on the last
+    map, or on the chosen ones side by side; `daformer` is DAFormer's fusion of all maps from stride 4 on,
+    with its classifier. Raises ConfigError for a name, an option or a map that timm does not have.
     """
     recipe = choose_maps(architecture)
     net = _try(recipe)
@@ -114,7 +116,8 @@ def choose_maps(architecture: ModelConfig) -> Recipe:
 
 
 def _find_recipe(plain: Recipe) -> tuple[Recipe, list[Mapping[str, Any]]]:
-    """The first form of a recipe that the network takes, and what timm says of its maps; nothing is allocated."""
+    """The first form of a recipe that the network takes, and what timm says of its
+    maps; nothing is allocated."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         for dynamic in _DYNAMIC[:-1]:
             recipe = attrs.evolve(plain, options={**dynamic, **plain.options})
@@ -141,7 +144,8 @@ def _try(recipe: Recipe) -> Any:
 
 
 def _default_maps(strides: list[int], head: str | None) -> tuple[int, ...]:
-    """For daformer the maps from stride 4 on, of a transformer of one stride four that are spread evenly; else the last."""
+    """For daformer the maps from stride 4 on, of a transformer of one stride four that are
+    spread evenly; else the last."""
     last = len(strides) - 1
     if head != "daformer":
         return (last,)
@@ -151,7 +155,8 @@ def _default_maps(strides: list[int], head: str | None) -> tuple[int, ...]:
 
 
 def use_norm(net: nn.Module, norm: NormFactory) -> None:
-    """Put our batch norm in place of a network's, with the same keys; an activation that timm joined to it comes after it."""
+    """Put our batch norm in place of a network's, with the same keys; an activation that timm
+    joined to it comes after it."""
     for parent in list(net.modules()):
         for name, old in list(parent.named_children()):
             if isinstance(old, nn.BatchNorm2d):

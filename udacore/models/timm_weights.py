@@ -1,4 +1,5 @@
-"""Weights of timm's networks: through timm's and torch's caches, or from a file as timm's authors publish it."""
+"""Weights of timm's networks: through timm's and torch's caches, or from a file as
+timm's authors publish it."""
 
 from __future__ import annotations
 
@@ -18,10 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def read_pretrained(backbone: TimmBackbone, where: str | None, state: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """The entries of `backbone.net` in timm's weights: those it fetches, or the `state` of a file that lies at `where`.
+    """The entries of `backbone.net` in timm's weights: those it fetches, or the `state` of a
+    file that lies at `where`.
 
-    timm's own conversion is used: names of older files, position embeddings of another number of patches. ConfigError
-    for weights that cannot be had, do not fit, or leave a random weight of the network as it was.
+    timm's own conversion is used: names of older files, position embeddings of another number of patches.
+    ConfigError for weights that cannot be had, do not fit, or leave a random weight of the network as it was.
     """
     recipe, said = backbone.recipe, where or f"initial: timm: {TIMM}{backbone.recipe.name}"
     overlay = {} if state is None else {"pretrained_cfg_overlay": {"state_dict": dict(state)}}
@@ -49,7 +51,8 @@ def read_pretrained(backbone: TimmBackbone, where: str | None, state: Mapping[st
 
 
 def describe_file(name: str) -> str:
-    """Which file timm's weights of a network are, its digest as far as its name tells, and the ways out where it cannot be had."""
+    """Which file timm's weights of a network are, its digest as far as its name tells, and the ways
+    out where it cannot be had."""
     found = find_config(name)
     address = found.get("url") or ""
     if found.get("hf_hub_id"):
@@ -67,6 +70,7 @@ def describe_file(name: str) -> str:
 
 
 def find_config(name: str) -> dict[str, Any]:
-    """What timm knows of a network's weights: `url` or `hf_hub_id`, `license`, `input_size`; empty if nothing."""
+    """What timm knows of a network's weights: `url` or `hf_hub_id`, `license`,
+    `input_size`; empty if nothing."""
     found = import_timm(name).get_pretrained_cfg(name)
     return {} if found is None else dict(found.to_dict())

@@ -1,4 +1,5 @@
-"""State_dicts inside checkpoints and behind prefixes of DistributedDataParallel, torch.compile or trainers."""
+"""State_dicts inside checkpoints and behind prefixes of DistributedDataParallel,
+torch.compile or trainers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ KEYS = ("state_dict", "model", "model_state_dict", "model_state", "net", "networ
 """Entries under which programs keep the weights of a network."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""What wrappers put before every key: DistributedDataParallel, torch.compile, and trainers that hold the network."""
+"""What wrappers put before every key: DistributedDataParallel, torch.compile, and
+trainers that hold the network."""
 
 
 def unwrap(content: object, where: str) -> tuple[dict[str, Tensor], list[str]]:
@@ -49,7 +51,8 @@ def unwrap(content: object, where: str) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _find_stranger(content: object) -> str | None:
-    """The first entry that makes no state_dict of a mapping that holds tensors, in words; None if it holds none."""
+    """The first entry that makes no state_dict of a mapping that holds tensors, in
+    words; None if it holds none."""
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         return None
     for key, value in content.items():

@@ -11,13 +11,16 @@ _LAYERS: tuple[tuple[int, int], ...] = (
     *((512, 1), (512, 1), (512, 1), (512, 2), (512, 2), (512, 2), (1024, 4), (1024, 4)),
 )
 _CLASSIFIER = 29
-"""Index from which convolutions stand for the classifier's fc6 and fc7; ImageNet weights do not reach them."""
+"""Index from which convolutions stand for the classifier's fc6 and fc7; ImageNet
+weights do not reach them."""
 
 
 class VGG16(nn.Sequential):
-    """N 3 H W to N 1024 h w, h = floor(floor(floor(H/2)/2)/2). Keys: `<index>.weight`, `<index>.bias` in one sequence.
+    """N 3 H W to N 1024 h w, h = floor(floor(floor(H/2)/2)/2). Keys: `<index>.weight`,
+    `<index>.bias` in one sequence.
 
-    Convolutions 0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 23, 25, 27 are VGG's own; 29 and 31 take the place of fc6 and fc7.
+    Convolutions 0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 23, 25, 27 are VGG's own; 29 and 31 take
+    the place of fc6 and fc7.
     """
 
     channels = (1024,)
@@ -31,7 +34,8 @@ class VGG16(nn.Sequential):
                 continue
             conv = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation)
             if len(layers) < _CLASSIFIER:
-                # torchvision's start; torch's default lets the signal die out over thirteen layers without batch norm.
+                # torchvision's start; torch's default lets the signal die out over thirteen
+                # layers without batch norm.
                 nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
             layers += [conv, nn.ReLU(inplace=True)]

@@ -61,14 +61,17 @@ def load_initial(
     """Fill the segmenter with initial weights, in place.
 
     model         a module whose children `backbone` and `classifier` are those of `build_segmenter`
-    source        imagenet (torchvision's file, fetched once into TORCH_HOME), timm (its weights, through its caches), random
-                  (as built), or a file: ImageNet weights of a family that fits, or a udacore checkpoint
+    source        imagenet (torchvision's file, fetched once into TORCH_HOME), timm (its weights, through its
+                  caches), random (as built), or a file: ImageNet weights of a family that fits, or a udacore
+                  checkpoint
     architecture  which network it is
-    sha256        digest of the file, or its first digits; by default those in the file's name, as in `-63fe2227.pth`
+    sha256        digest of the file, or its first digits; by default those in the file's
+                  name, as in `-63fe2227.pth`
 
     leave         children that stay as built though a udacore checkpoint holds them, such as `classifier`
 
-    Raises ConfigError for a file that is missing, of another family, or has keys too many or too few, and what `read_state` raises.
+    Raises ConfigError for a file that is missing, of another family, or has keys too many or too few, and
+    what `read_state` raises.
     """
     if source == "random":
         return Loaded(where="random")
@@ -104,14 +107,16 @@ def load_initial(
 
 
 def _load_timm(backbone: TimmBackbone, where: str | None, state: State | None) -> Loaded:
-    """Fill the network of timm; the neck stays as built. `state`: of the file at `where`; None: timm's own weights."""
+    """Fill the network of timm; the neck stays as built. `state`: of the file at `where`;
+    None: timm's own weights."""
     origin = where or f"timm:{backbone.recipe.name}"
     loaded = load_state(backbone.net, read_pretrained(backbone, where, state), where=origin)
     return attrs.evolve(loaded, family="timm", missing=(*loaded.missing, *backbone.neck.state_dict()))
 
 
 def load_children(model: nn.Module, state: State, *, where: str) -> Loaded:
-    """`load_state` for a state that holds only some direct children of `model`, each whole; the others stay as built."""
+    """`load_state` for a state that holds only some direct children of `model`, each whole;
+    the others stay as built."""
     held = {_child(key) for key in state}
     rest = {key: value for key, value in model.state_dict().items() if _child(key) not in held}
     loaded = load_state(model, {**rest, **state}, where=where)
@@ -119,13 +124,16 @@ def load_children(model: nn.Module, state: State, *, where: str) -> Loaded:
 
 
 def load_state(model: nn.Module, state: State, *, where: str) -> Loaded:
-    """Load a state_dict in place: parameters strictly by name and shape, buffers with the shape that was saved.
+    """Load a state_dict in place: parameters strictly by name and shape, buffers
+    with the shape that was saved.
 
-    Batch-norm layers of one mode take the entries of another. Buffers that the state lacks stay as built and are listed, and so
-    are entries of children that the model does not have. `where` names the source in messages.
+    Batch-norm layers of one mode take the entries of another. Buffers that the state lacks stay as built and
+    are listed, and so are entries of children that the model does not have. `where` names the source in
+    messages.
 
-    Raises ConfigError, one line, if a parameter is missing, has another shape or kind of number, the statistics of a layer have
-    another shape, or an entry of a child that the model has is unknown to it: that is another architecture.
+    Raises ConfigError, one line, if a parameter is missing, has another shape or kind of number, the
+    statistics of a layer have another shape, or an entry of a child that the model has is unknown to it: that
+    is another architecture.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     unequal = find_unequal(model, state)
@@ -150,10 +158,11 @@ def _child(key: str) -> str:
 
 
 def read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """The state_dict in a file, never unpickled; without the entries and prefixes that wrappers put around it.
+    """The state_dict in a file, never unpickled; without the entries and prefixes
+    that wrappers put around it.
 
-    Raises ConfigError for a file that is missing or has another SHA-256, DataError for one that is damaged, holds tensors that
-    are sparse, quantized or without values, or holds no state_dict.
+    Raises ConfigError for a file that is missing or has another SHA-256, DataError for one that is damaged,
+    holds tensors that are sparse, quantized or without values, or holds no state_dict.
     """
     state, taken_off = unwrap(read_file(path, sha256), str(path))
     if taken_off:
@@ -180,7 +189,8 @@ def read_file(path: Path, sha256: str | None = None) -> Any:
 
 
 def imagenet_url(name: str) -> str | None:
-    """Where ImageNet weights of a network are fetched from, or None; the file's name holds the first digits of its SHA-256."""
+    """Where ImageNet weights of a network are fetched from, or None; the file's name holds the
+    first digits of its SHA-256."""
     # As long to import as torch itself, and only needed here.
     from torchvision.models import ResNet101_Weights, VGG16_Weights
 

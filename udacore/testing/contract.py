@@ -27,20 +27,25 @@ class MethodContract:
         class TestContract(MethodContract):
             method = "my-method"
 
-    Nothing is downloaded and no accelerator is needed. The rounds of the method's preset `streets` (of a method without one: of the
-    method that it builds on, else of the core's `streets-adapt`) are tried on four images of 64 x 32 pixels of each embedded
-    domain, two steps a round, about 20 seconds of a core that has nothing else to do in all. Each test is one check; a failure is one
-    line that says what was seen, where, and what to change. No check depends on another: what is broken in one way fails for that,
-    whatever else is wrong. An exception of the method itself keeps its traceback. At last the terminal shows which preset was tried,
-    and which settings and losses of the method no check has reached.
+    Nothing is downloaded and no accelerator is needed. The rounds of the method's preset `streets` (of a
+    method without one: of the method that it builds on, else of the core's `streets-adapt`) are tried on four
+    images of 64 x 32 pixels of each embedded domain, two steps a round, about 20 seconds of a core that has
+    nothing else to do in all. Each test is one check; a failure is one line that says what was seen, where,
+    and what to change. No check depends on another: what is broken in one way fails for that, whatever else
+    is wrong. An exception of the method itself keeps its traceback. At last the terminal shows which preset
+    was tried, and which settings and losses of the method no check has reached.
 
-    method     name of the entry point; path of a .py file, relative to the file of the test class; a `Method`; or the module or object
-               that holds the hooks (an object must be found under its module and name: the runs take place in processes of their own)
-    preset     name of a preset, or a file (beside the test class), whose rounds are tried, if it is not `streets`
-    overrides  changes to it as on the command line, such as `("method.width=8",)`, for networks that would be slow
+    method     name of the entry point; path of a .py file, relative to the file of the test class; a
+               `Method`; or the module or object that holds the hooks (an object must be found under its
+               module and name: the runs take place in processes of their own)
+    preset     name of a preset, or a file (beside the test class), whose rounds are
+               tried, if it is not `streets`
+    overrides  changes to it as on the command line, such as `("method.width=8",)`, for
+               networks that would be slow
     image_size (width, height) of the images, for methods that need larger ones; called `picture` until 0.3
-    exempt     name of a check (that of the test without `test_`) -> why it cannot hold for this method. The check is skipped and the reason
-               is shown; a name that is no check and an empty reason are errors
+    exempt     name of a check (that of the test without `test_`) -> why it cannot hold for this method. The
+               check is skipped and the reason is shown; a name that is no check and an empty reason are
+               errors
     """
 
     method: ClassVar[Any] = None
@@ -121,7 +126,8 @@ def _check(check: Callable[[Any], object], on_trial: Any) -> None:
 
 
 def _show(config: pytest.Config, line: str) -> None:
-    """A line on the terminal, whatever pytest was told to show of skipped tests; the summary of several workers shows it with -rs."""
+    """A line on the terminal, whatever pytest was told to show of skipped tests; the summary of several
+    workers shows it with -rs."""
     reporter, capture = (config.pluginmanager.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
     if reporter is not None:
         with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():

@@ -20,7 +20,8 @@ class DeathError(Exception):
 
 @contextmanager
 def dying_before_labels(round: str, die: Callable[[], object] | None = None) -> Iterator[None]:
-    """While this is open, that round dies after its end was saved, when its pseudo labels are asked for, as `dying_in` does."""
+    """While this is open, that round dies after its end was saved, when its pseudo labels are asked
+    for, as `dying_in` does."""
     make = round_end.make_labels
 
     def dying(work: RoundInProgress) -> None:
@@ -61,7 +62,8 @@ def dying_in(round: str, die: Callable[[], object] | None = None, *, step: int |
 
 
 def find_differences(one: Path, other: Path) -> list[str]:
-    """What differs between two run folders that should be alike: weights, metrics, written labels and images."""
+    """What differs between two run folders that should be alike: weights, metrics,
+    written labels and images."""
     found = [path.name for path in sorted((one / "checkpoints").glob("[0-9]*.pt")) if not _has_same_model(path, other / "checkpoints" / path.name)]
     files = [one / "metrics.jsonl", *sorted((one / "rounds").rglob("*.png"))]
     return found + [str(path.relative_to(one)) for path in files if path.read_bytes() != (other / path.relative_to(one)).read_bytes()]

@@ -25,11 +25,13 @@ def make_pseudo_labels(round):
         yield name, rng.permutation(label.reshape(-1)).reshape(label.shape)
 ''',
 }
-"""What each changes: every loss on the target multiplied by 0, or the pixels of each pseudo label put into a random order."""
+"""What each changes: every loss on the target multiplied by 0, or the pixels of each pseudo label
+put into a random order."""
 
 
 def write_mutant(folder: Path, module: str, kind: Literal["zeroed", "shuffled"]) -> Path:
-    """A plugin file in `folder` with the hooks and settings of the installed `module`, but for one that is broken."""
+    """A plugin file in `folder` with the hooks and settings of the installed `module`,
+    but for one that is broken."""
     path = folder / f"{kind}.py"
     head = f'"""{module}, {kind}."""\nimport numpy as np\nimport {module} as method\nfrom {module} import *\nfrom udacore import hookimpl\n'
     path.write_text(head + MUTANTS[kind])

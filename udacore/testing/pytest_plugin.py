@@ -1,11 +1,11 @@
 """Pytest fixtures: miniature data sets and the command line.
 
-Loaded only when asked for: `pytest_plugins = ["udacore.testing.pytest_plugin"]` in the conftest.py beside the configuration of pytest, or
-`pytest -p udacore.testing.pytest_plugin`.
+Loaded only when asked for: `pytest_plugins = ["udacore.testing.pytest_plugin"]` in the conftest.py beside the
+configuration of pytest, or `pytest -p udacore.testing.pytest_plugin`.
 
     def test_my_method_runs(run_uda, tiny_gta5, tiny_cityscapes):
-        done = run_uda("run", "--plugin", "my-method", "gta5-cityscapes", f"source.root={tiny_gta5}", f"target.root={tiny_cityscapes}", "--dry-run")
-        assert done.code == 0, done.err
+        done = run_uda("run", "--plugin", "my-method", "gta5-cityscapes", f"source.root={tiny_gta5}",
+        f"target.root={tiny_cityscapes}", "--dry-run") assert done.code == 0, done.err
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import pytest
 def tiny_streets(tmp_path: Path) -> Path:
     """The embedded domains as files, 64 x 32: `<root>/{source,target}/{train,val}/{images,labels}/00000.png`.
 
-    Four images to train on and two to evaluate of each domain; labels are class ids of `streets`, 255 = ignore. A root for
-    `dataset: folder` is one of the four folders, such as `<root>/source/train`.
+    Four images to train on and two to evaluate of each domain; labels are class ids of `streets`, 255 =
+    ignore. A root for `dataset: folder` is one of the four folders, such as `<root>/source/train`.
     """
     from udacore.testing.formats import write_streets
 
@@ -41,7 +41,8 @@ def tiny_streets(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_gta5(tmp_path: Path) -> Path:
-    """A root for `dataset: gta5`: three images of about 191 x 105 in three sizes, labels as palette PNG of raw ids."""
+    """A root for `dataset: gta5`: three images of about 191 x 105 in three sizes,
+    labels as palette PNG of raw ids."""
     from udacore.testing.formats import write_gta5
 
     root = tmp_path / "tiny-gta5"
@@ -51,7 +52,8 @@ def tiny_gta5(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_synthia(tmp_path: Path) -> Path:
-    """A root for `dataset: synthia`: three images of 128 x 76 below `RAND_CITYSCAPES`, labels in 16-bit RGB (class, instance, 0)."""
+    """A root for `dataset: synthia`: three images of 128 x 76 below `RAND_CITYSCAPES`, labels in 16-bit
+    RGB (class, instance, 0)."""
     from udacore.testing.formats import write_synthia
 
     root = tmp_path / "tiny-synthia"
@@ -61,7 +63,8 @@ def tiny_synthia(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_cityscapes(tmp_path: Path) -> Path:
-    """A root for `dataset: cityscapes`: three images of 128 x 64 to train on, two to evaluate, in cities of their own, with `gtFine`."""
+    """A root for `dataset: cityscapes`: three images of 128 x 64 to train on, two to evaluate, in cities
+    of their own, with `gtFine`."""
     from udacore.testing.formats import write_cityscapes
 
     root = tmp_path / "tiny-cityscapes"
@@ -89,7 +92,8 @@ class RunUda:
         """Carry out `uda WORDS`; each word is turned into text.
 
         process    in a process of its own: twice as slow to begin with, and nothing is shared with the test
-        processes  number of processes that train together, started by torchrun; more than one implies `process`
+        processes  number of processes that train together, started by torchrun;
+                   more than one implies `process`
         timeout    seconds after which such a process is ended; subprocess.TimeoutExpired
         """
         texts = [str(word) for word in words]
@@ -117,10 +121,12 @@ class RunUda:
 
 @pytest.fixture
 def run_uda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunUda:
-    """The command line: `run_uda("run", "--plugin", "my-method", "steps=2")` gives `.code`, `.out`, `.err` and `.folder`.
+    """The command line: `run_uda("run", "--plugin", "my-method", "steps=2")` gives `.code`,
+    `.out`, `.err` and `.folder`.
 
-    The folder is empty at first and the same for all calls of a test: what one call left behind (`runs/...`), the next one finds.
-    Caches lie elsewhere, and `$UDACORE_DATA` is not looked at. In this process by default; see `RunUda.__call__`.
+    The folder is empty at first and the same for all calls of a test: what one call left behind (`runs/...`),
+    the next one finds. Caches lie elsewhere, and `$UDACORE_DATA` is not looked at. In this process by
+    default; see `RunUda.__call__`.
     """
     folder = tmp_path / "uda"
     folder.mkdir()

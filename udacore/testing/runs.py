@@ -54,7 +54,8 @@ def train(method: Any, config: Config, *, resume: bool = False) -> FinishedRun:
 
 
 def score(method: Any, config: Config, checkpoint: Path, *, round: str) -> list[Result]:
-    """The scores of a file of weights on the evaluation sets of a round, as `uda eval --checkpoint` gives them."""
+    """The scores of a file of weights on the evaluation sets of a round, as `uda eval
+    --checkpoint` gives them."""
     return score_checkpoint(config, load_method(method), folder=None, only=round, checkpoint=checkpoint)
 
 

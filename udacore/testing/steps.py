@@ -38,10 +38,11 @@ def take_steps(
 
     method   name of an entry point, path of a .py file, `Method`, or the module that holds the hooks
     config   settings of the round: `method`, `update`, `draws`, `accumulation`, `parts`, `trains`
-    source   for each step a batch, a batch for each micro-batch, or None where the round does not draw the source
+    source   for each step a batch, a batch for each micro-batch, or None where the round
+             does not draw the source
     target   the same for the target; as many steps as `source`
-    round    what the hooks see as `step.round`; default: a first round of that configuration. Where `config.trains`
-             is not set, its parts are trained
+    round    what the hooks see as `step.round`; default: a first round of that configuration. Where
+             `config.trains` is not set, its parts are trained
     control  multiply the losses of the target by 0, as a matched control does
     first    index of the first step: rates follow the schedule from there
 
@@ -66,7 +67,8 @@ def take_steps(
 
 
 def make_optimizers(model: nn.Module, config: RoundConfig, trains: Sequence[str] | None = None) -> Mapping[str, Optimizer]:
-    """The optimiser of each trained part, its groups at the rates of the first step; each group keeps `lr_factor`.
+    """The optimiser of each trained part, its groups at the rates of the first step; each
+    group keeps `lr_factor`.
 
     Parameters of parts that are not trained stop asking for gradients. Raises ConfigError as a run would.
     """

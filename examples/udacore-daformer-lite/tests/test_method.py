@@ -1,4 +1,5 @@
-"""What is particular to this method: the teacher, what is pasted, how much labels count, and the loss on the mixture."""
+"""What is particular to this method: the teacher, what is pasted, how much labels count, and
+the loss on the mixture."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def with_teacher(*weight: float, teacher: tuple[float, ...] = ()) -> nn.Module:
 
 
 def step(model: nn.Module, *, micro: int = 0, source: bool = True, size: int = 8, **settings: Any) -> Step:
-    """White target images; source images twice as bright, their upper half of class 2, the lower half ignored."""
+    """White target images; source images twice as bright, their upper half of
+    class 2, the lower half ignored."""
     label = torch.full((2, size, 8), 2)
     label[:, size // 2 :] = IGNORE
     valid = torch.ones(2, 8, 8, dtype=torch.bool)
@@ -139,7 +141,8 @@ def test_random_numbers_belong_to_the_image_not_to_its_place() -> None:
 
 
 def test_the_loss_is_that_of_the_mixture_written_out() -> None:
-    """The one class of the source is pasted: half of the pixels have its image and label with weight 1, half the teacher's label."""
+    """The one class of the source is pasted: half of the pixels have its image and label with weight 1,
+    half the teacher's label."""
     model = with_teacher(0.5, 0.0, -0.5, 0.0)
     given = step(model, threshold=0.3, weight=2.0)
     small = torch.ones(2, 1, 4, 4)

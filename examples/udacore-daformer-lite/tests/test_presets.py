@@ -1,4 +1,5 @@
-"""The presets of the real data sets train on miniatures of them, with a small network: optimiser, sampler and crops fit."""
+"""The presets of the real data sets train on miniatures of them, with a small network:
+optimiser, sampler and crops fit."""
 
 from __future__ import annotations
 

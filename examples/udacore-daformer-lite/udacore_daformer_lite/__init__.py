@@ -1,9 +1,10 @@
-"""DAFormer's training without its network: a teacher's labels on target images, into which source classes are pasted.
+"""DAFormer's training without its network: a teacher's labels on target images, into which
+source classes are pasted.
 
-A moving average of the network, the teacher, labels the target image. Half of the classes of a source image are cut
-out and pasted onto it, image and label alike, and the network learns from the mixture. What comes from the teacher
-counts as much as the teacher is sure: by the share of pixels whose probability reaches a threshold. The source is drawn
-by the rarity of its classes, which is the core's sampler `rare_class`.
+A moving average of the network, the teacher, labels the target image. Half of the classes of a source image
+are cut out and pasted onto it, image and label alike, and the network learns from the mixture. What comes
+from the teacher counts as much as the teacher is sure: by the share of pixels whose probability reaches a
+threshold. The source is drawn by the rarity of its classes, which is the core's sampler `rare_class`.
 
 Letters: N images, K classes, H x W the image's size in pixels.
 """
@@ -95,7 +96,8 @@ def target_loss(step: Step) -> Losses:
 
 
 class Pseudo(NamedTuple):
-    """What the teacher says: `label` N H W, how much each pixel counts (`weight` N H W), and the share of `sure` pixels."""
+    """What the teacher says: `label` N H W, how much each pixel counts (`weight` N H W), and
+    the share of `sure` pixels."""
 
     label: Tensor
     weight: Tensor
@@ -104,7 +106,8 @@ class Pseudo(NamedTuple):
 
 @torch.no_grad()
 def pseudo_labels(teacher: nn.Module, image: Tensor, valid: Tensor, settings: Settings) -> Pseudo:
-    """Labels of the target for images N 3 H W; 255 where not `valid`. The share of sure pixels is that of all ranks."""
+    """Labels of the target for images N 3 H W; 255 where not `valid`. The share of sure
+    pixels is that of all ranks."""
     height, width = image.shape[-2:]
     logits = teacher(image, domain="target").logits
     confidence, label = upsample(logits, (height, width), bool(teacher.align_corners)).softmax(1).max(1)
@@ -115,7 +118,8 @@ def pseudo_labels(teacher: nn.Module, image: Tensor, valid: Tensor, settings: Se
 
 
 def quality(confidence: Tensor, valid: Tensor, threshold: float) -> Tensor:
-    """Share of the valid pixels, over the whole batch and all ranks, whose confidence reaches the threshold; 0 without any."""
+    """Share of the valid pixels, over the whole batch and all ranks, whose confidence reaches the
+    threshold; 0 without any."""
     counts = ranks.all_sum(torch.stack([((confidence >= threshold) & valid).sum(), valid.sum()]).float())
     return counts[0] / counts[1].clamp(min=1)
 
@@ -124,13 +128,15 @@ def quality(confidence: Tensor, valid: Tensor, threshold: float) -> Tensor:
 
 
 def generators(generator: Generator, names: tuple[str, ...]) -> list[Generator]:
-    """Random numbers for each image, whatever its place in the batch and on whichever rank: one draw, and its name."""
+    """Random numbers for each image, whatever its place in the batch and on whichever
+    rank: one draw, and its name."""
     draw = int(torch.randint(2**31, (), generator=generator))
     return [Generator().manual_seed(zlib.crc32(f"{draw} {name}".encode())) for name in names]
 
 
 def class_masks(label: Tensor, classes: int, share: float, chance: list[Generator]) -> Tensor:
-    """Pixels (N H W bool) of randomly chosen classes of each label (N H W): `share` of those that it holds, rounded up."""
+    """Pixels (N H W bool) of randomly chosen classes of each label (N H W): `share` of those
+    that it holds, rounded up."""
     masks = []
     for one, generator in zip(label, chance, strict=True):
         index = one.clamp(max=classes)  # 255 is one more class, which is never chosen
@@ -162,7 +168,8 @@ def augment(image: Tensor, settings: Settings, chance: list[Generator]) -> Tenso
 
 
 def jitter(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    """Change a normalised image 3 H W: 0 leaves it, -1 takes contrast or colour away; brightness is in standard deviations."""
+    """Change a normalised image 3 H W: 0 leaves it, -1 takes contrast or colour away; brightness
+    is in standard deviations."""
     mean = image.mean()
     image = mean + (image - mean) * (1 + contrast) + brightness
     grey = image.mean(0, keepdim=True)

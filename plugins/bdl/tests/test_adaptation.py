@@ -1,8 +1,9 @@
 """Adaptation, not just more training: a short BDL run beats its matched control, and two mutants do not.
 
-The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then
-adaptation and one self-training round. Steps are limited, never seconds. The translation is left out: 100 steps of it
-gave images that gained nothing on one of two seeds; benchmarks/streets.py runs it at full length.
+The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all,
+then adaptation and one self-training round. Steps are limited, never seconds. The translation is left out:
+100 steps of it gave images that gained nothing on one of two seeds; benchmarks/streets.py runs it at full
+length.
 """
 
 from __future__ import annotations

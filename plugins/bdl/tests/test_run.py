@@ -1,4 +1,5 @@
-"""All rounds of the preset for the embedded domains, cut to a few steps and images; and of a published one on miniature real data."""
+"""All rounds of the preset for the embedded domains, cut to a few steps and images; and of a published
+one on miniature real data."""
 
 from __future__ import annotations
 

@@ -1,16 +1,17 @@
 """BDL, bidirectional learning of image translation and segmentation.
 
-Translators (a CycleGAN) make labelled source images look like the target; a segmenter learns from them, from an
-adversarial loss on its class maps of the target, and from its own confident predictions there. In the other direction
-the segmenter judges the translators: an image, its translation and its reconstruction must score alike.
+Translators (a CycleGAN) make labelled source images look like the target; a segmenter learns from them, from
+an adversarial loss on its class maps of the target, and from its own confident predictions there. In the
+other direction the segmenter judges the translators: an image, its translation and its reconstruction must
+score alike.
 
 Yunsheng Li, Lu Yuan, Nuno Vasconcelos: Bidirectional Learning for Domain Adaptation of Semantic Segmentation.
 CVPR 2019, arXiv 1904.10620.
 
-Rounds: `source`, then in turns `translate-k` (`translate`, trains the parts `translators` and `critics` with the
-segmenter as perceptual network, and writes the translated source at its end), `adapt-k` (`lambda_adv`, the part
-`discriminator`) and `self-training-k` (pseudo labels too). The hooks look at the settings and at what is drawn, never
-at a round's name.
+Rounds: `source`, then in turns `translate-k` (`translate`, trains the parts `translators` and `critics` with
+the segmenter as perceptual network, and writes the translated source at its end), `adapt-k` (`lambda_adv`,
+the part `discriminator`) and `self-training-k` (pseudo labels too). The hooks look at the settings and at
+what is drawn, never at a round's name.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ CITATION = """
 
 @hookimpl
 def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo) -> nn.Module:
-    """The segmenter, with `translators`, `critics` and `pools`, or with the `discriminator` of its class maps, or neither."""
+    """The segmenter, with `translators`, `critics` and `pools`, or with the `discriminator`
+    of its class maps, or neither."""
     model = build_network(settings, architecture, len(round.classes))
     if settings.translate:
         add_translation(model, settings)
@@ -73,7 +75,8 @@ def source_loss(step: Step) -> Losses:
 
 @hookimpl
 def target_loss(step: Step) -> Losses:
-    """The adversarial loss on the class map, cross-entropy on pseudo labels, and the discriminator's own loss.
+    """The adversarial loss on the class map, cross-entropy on pseudo labels, and the
+    discriminator's own loss.
 
     In a translation round: the terms that begin with target images, and both critics'.
     """
@@ -98,7 +101,8 @@ def _enlarged_logits(step: Step, image: Tensor, domain: str) -> Tensor:
 
 
 def _adversarial_losses(step: Step, logits: Tensor) -> dict[str, Tensor]:
-    """One forward of the discriminator on the target serves both sides: each loss changes its own part only."""
+    """One forward of the discriminator on the target serves both sides: each loss
+    changes its own part only."""
     score = step.model.discriminator(logits.softmax(1))
     to_source = domain_loss(score, SOURCE)
     step.record("unweighted_adversarial", to_source)
@@ -128,7 +132,8 @@ def _translate_target(step: Step) -> dict[str, Tensor]:
 
 @hookimpl
 def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
-    """Translate every source image, at the size of the round's resize step, if this round trained translators.
+    """Translate every source image, at the size of the round's resize step, if this
+    round trained translators.
 
     A matched control never looks at the target: there the images are written as they are, at the same size.
     """
@@ -148,7 +153,8 @@ def _leave(image: Tensor) -> Tensor:
 
 @hookimpl
 def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]]:
-    """The argmax where its probability reaches the median of its class, but at most `cap`; maps of the input's size."""
+    """The argmax where its probability reaches the median of its class, but at most `cap`;
+    maps of the input's size."""
     return make_thresholded_labels(
         round,
         percent=round.settings.fraction,

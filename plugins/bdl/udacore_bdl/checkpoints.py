@@ -8,8 +8,8 @@ DEEPLAB = Layout(
     name="bdl-deeplab",
     parts={"": {r"(?=(conv1|bn1|layer[1-4])\.)": "backbone.", r"layer5\.": "classifier."}},
 )
-"""DeepLab of both sources, of the steps of self-training, and the perceptual network. How many branches of the head count
-is told from its weights on loading (`segmenters.count_branches`)."""
+"""DeepLab of both sources, of the steps of self-training, and the perceptual network. How many branches of
+the head count is told from its weights on loading (`segmenters.count_branches`)."""
 
 FCN8S = Layout(
     name="bdl-fcn8s",

@@ -1,4 +1,5 @@
-"""The networks that tell domains apart: by class maps (algorithms/bdl 5.3), and by patches of images (algorithms/bdl 5.6)."""
+"""The networks that tell domains apart: by class maps (algorithms/bdl 5.3), and by patches of
+images (algorithms/bdl 5.6)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ SMALLEST_PATCH = 24
 class OutputDiscriminator(nn.Module):
     """From class probabilities N K H W to logits N 1 h w; positive means target. Sides of at least 32.
 
-    Five 4x4 convolutions of stride 2 and padding 1, LeakyReLU 0.2 between them. Keys: `conv1` ... `conv4`, `classifier`.
+    Five 4x4 convolutions of stride 2 and padding 1, LeakyReLU 0.2 between them. Keys: `conv1`
+    ... `conv4`, `classifier`.
     """
 
     def __init__(self, num_classes: int, width: int = 64) -> None:
@@ -38,7 +40,8 @@ class OutputDiscriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """From images N 3 H W in [-1, 1] to N 1 h w: near 1 where a patch of 70 x 70 looks real, near 0 where not.
+    """From images N 3 H W in [-1, 1] to N 1 h w: near 1 where a patch of 70 x 70
+    looks real, near 0 where not.
 
     Keys: `model.{0,2,5,8,11}`. Running statistics in a file are dropped: each image is normalised by its own.
     """

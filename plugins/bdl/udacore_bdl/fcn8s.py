@@ -15,7 +15,8 @@ _CROPS = {"pool4": 5, "pool3": 9, "output": 31}
 
 
 def bilinear_kernel(channels: int, size: int) -> Tensor:
-    """Weight (channels channels size size, float32) of a transposed convolution that enlarges each channel bilinearly."""
+    """Weight (channels channels size size, float32) of a transposed convolution that
+    enlarges each channel bilinearly."""
     factor = (size + 1) // 2
     center = factor - 0.5 if size % 2 == 0 else factor - 1
     line = 1 - (torch.arange(size) - center).abs() / factor
@@ -25,7 +26,8 @@ def bilinear_kernel(channels: int, size: int) -> Tensor:
 
 
 class VGG16Features(nn.Module):
-    """VGG-16 with fc6 and fc7 as convolutions: an image N 3 H W to pool3, pool4 and fc7 (256, 512 and 4096 channels).
+    """VGG-16 with fc6 and fc7 as convolutions: an image N 3 H W to pool3, pool4 and fc7
+    (256, 512 and 4096 channels).
 
     Keys: `conv1_1` ... `conv5_3`, `fc6`, `fc7`.
     """
@@ -61,9 +63,11 @@ class VGG16Features(nn.Module):
 
 
 class FCN8sHead(nn.Module):
-    """Scores at three resolutions, enlarged and added. Keys: `score_fr`, `score_pool3|4`, `upscore2`, `upscore8`, `upscore_pool4`.
+    """Scores at three resolutions, enlarged and added. Keys: `score_fr`, `score_pool3|4`, `upscore2`,
+    `upscore8`, `upscore_pool4`.
 
-    The transposed convolutions are to stay bilinear: the presets give them the rate 0, as the original leaves them out.
+    The transposed convolutions are to stay bilinear: the presets give them the rate 0, as the
+    original leaves them out.
     """
 
     def __init__(self, num_classes: int) -> None:

@@ -12,7 +12,8 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """Normalises by the image's own statistics, always. Files of the authors hold running ones: read and dropped."""
+    """Normalises by the image's own statistics, always. Files of the authors hold
+    running ones: read and dropped."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in _STATISTICS:

@@ -27,7 +27,8 @@ def draws_from(generator: torch.Generator) -> Draws:
 
 
 class ImagePool(nn.Module):
-    """Up to `capacity` images in the buffer `pictures` (n 3 H W), which grows until it is full and is saved with the model."""
+    """Up to `capacity` images in the buffer `pictures` (n 3 H W), which grows until it is full and
+    is saved with the model."""
 
     pictures: Tensor
 
@@ -40,9 +41,10 @@ class ImagePool(nn.Module):
     def query(self, images: Tensor, draws: Draws) -> Tensor:
         """A batch of the shape of `images` (N 3 H W), some of it replaced by earlier images; without graph.
 
-        One after the other: while there is room an image is stored and returned; then with probability 1/2 a stored
-        one is returned and replaced by the new one, else the new one is returned. Capacity 0: the batch itself.
-        With several processes the pool sees the images of all in rank order, and each gets its own share back.
+        One after the other: while there is room an image is stored and returned; then with probability 1/2 a
+        stored one is returned and replaced by the new one, else the new one is returned. Capacity 0: the
+        batch itself. With several processes the pool sees the images of all in rank order, and each gets its
+        own share back.
 
         Raises ConfigError for images of another size than those before.
         """
@@ -52,7 +54,8 @@ class ImagePool(nn.Module):
         if len(self.pictures) and self.pictures.shape[1:] != images.shape[1:]:
             (height, width), (h, w) = images.shape[-2:], self.pictures.shape[-2:]
             raise ConfigError(f"transform: the image pool needs images of one size, got {width} x {height} after {w} x {h}; add resize or crop")
-        # What is remembered never gets narrower: under bf16 the pool stays in float32, and half precision comes back as it was.
+        # What is remembered never gets narrower: under bf16 the pool stays in float32, and half
+        # precision comes back as it was.
         wide = torch.promote_types(images.dtype, self.pictures.dtype)
         everybody = ranks.all_gather(images.to(wide)).flatten(0, 1)
         returned = torch.stack([self._exchange(image, draws) for image in everybody])

@@ -15,7 +15,8 @@ SOURCE, TARGET = 0.0, 1.0
 
 
 def domain_loss(score: Tensor, domain: float) -> Tensor:
-    """Mean binary cross-entropy of the discriminator's logits (any shape) against one domain, 0 source or 1 target."""
+    """Mean binary cross-entropy of the discriminator's logits (any shape) against one
+    domain, 0 source or 1 target."""
     return F.binary_cross_entropy_with_logits(score, torch.full_like(score, domain))
 
 
@@ -50,7 +51,8 @@ def to_segmenter(image: Tensor, pixels: PixelConfig) -> Tensor:
 
 
 def score_images(network: Callable[[Tensor], Tensor], images: list[Tensor], *, joined: bool) -> list[Tensor]:
-    """Logits of several batches N 3 H W: in one forward where they have one size and it is wanted, else one each."""
+    """Logits of several batches N 3 H W: in one forward where they have one size and
+    it is wanted, else one each."""
     if joined and len({image.shape[1:] for image in images}) == 1:
         return list(torch.split(network(torch.cat(images)), [len(image) for image in images]))
     return [network(image) for image in images]

@@ -11,10 +11,12 @@ from torch.optim import Optimizer
 
 
 class RepeatedSGD(Optimizer):
-    """SGD with momentum whose groups may say `repeats`: r updates of a parameter in one step, with one gradient.
+    """SGD with momentum whose groups may say `repeats`: r updates of a parameter in one
+    step, with one gradient.
 
-    The authors' program lists a parameter of the backbone once for each module around it, and torch 0.4 updated it once
-    for each time it was listed, adding the weight decay to the gradient anew. With gradient g, buffer b (0 at first):
+    The authors' program lists a parameter of the backbone once for each module around it, and torch 0.4
+    updated it once for each time it was listed, adding the weight decay to the gradient anew. With gradient
+    g, buffer b (0 at first):
 
         d = g;  r times:  d = d + weight_decay w;  b = momentum b + d;  w = w - lr b
 

@@ -1,4 +1,5 @@
-"""DeepLab-V2 in the Caffe form, whose head sums two or four branches (algorithms/bdl 5.1), and the choice of a segmenter."""
+"""DeepLab-V2 in the Caffe form, whose head sums two or four branches (algorithms/bdl 5.1),
+and the choice of a segmenter."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ class BranchedHead(DeepLabHead):
     """DeepLab's head that knows how many of its branches count, also after it was loaded from a file.
 
     summed  2 or 4, or None: 4, or what a loaded file tells
-    The number is saved in the buffer `branches`. Files of 2019 have no such entry and come from a head of two branches,
-    where the other two kept their random start; those of later programs have four trained ones.
+    The number is saved in the buffer `branches`. Files of 2019 have no such entry and come from a head of two
+    branches, where the other two kept their random start; those of later programs have four trained ones.
     """
 
     branches: Tensor
@@ -43,14 +44,16 @@ class BranchedHead(DeepLabHead):
 
 
 def count_branches(state: dict[str, Tensor], prefix: str) -> int:
-    """2 if the third and fourth branch of a head have their random start and the first two have not, else 4."""
+    """2 if the third and fourth branch of a head have their random start and the
+    first two have not, else 4."""
     weights = [state.get(f"{prefix}{number}.weight") for number in range(4)]
     untrained = [weight is not None and abs(float(weight.std()) - UNTRAINED) < _LIKE and abs(float(weight.mean())) < _LIKE for weight in weights]
     return 2 if untrained == [False, False, True, True] else 4
 
 
 def build_deeplab(num_classes: int, batch_norm: str, head_branches: int | None) -> Segmenter:
-    """ResNet-101 at output stride 8 in the Caffe form, its convolutions from N(0, 0.01), with DeepLab-V2's head."""
+    """ResNet-101 at output stride 8 in the Caffe form, its convolutions from N(0,
+    0.01), with DeepLab-V2's head."""
     backbone = ResNet(RESNET101_CAFFE, make_batch_norm(batch_norm))
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):

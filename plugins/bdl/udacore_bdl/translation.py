@@ -1,6 +1,8 @@
-"""Translation between the domains: the networks of a translation round, their losses, and images from them (algorithms/bdl 7).
+"""Translation between the domains: the networks of a translation round, their losses, and images from
+them (algorithms/bdl 7).
 
-A is the source, B the target. G_A translates A to B, G_B back; D_A judges images of B, real and by G_A, D_B those of A.
+A is the source, B the target. G_A translates A to B, G_B back; D_A judges images of B,
+real and by G_A, D_B those of A.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def add_translation(model: nn.Module, settings: Settings) -> None:
 
 
 def reference_scores(model: Any, real: dict[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """The segmenter's logits of real images (N 3 H W in [-1, 1], by domain), without gradient; {} where nothing is compared."""
+    """The segmenter's logits of real images (N 3 H W in [-1, 1], by domain), without gradient; {}
+    where nothing is compared."""
     if settings.lambda_translated == 0 and settings.lambda_semantic == 0:
         return {}
     with torch.no_grad():
@@ -73,13 +76,15 @@ def _scores(model: Any, images: list[Tensor], settings: Settings) -> list[Tensor
 
 
 def direction_terms(model: Any, real: Tensor, direction: str, settings: Settings, reference: Tensor | None) -> tuple[Terms, Tensor]:
-    """The generators' losses that begin with one domain's images (N 3 H W in [-1, 1]), weighted, and the translation.
+    """The generators' losses that begin with one domain's images (N 3 H W in [-1, 1]),
+    weighted, and the translation.
 
     direction  "A": there by G_A, back by G_B; "B": the other way
     reference  the segmenter's logits of the images (`reference_scores`), or None: nothing is compared
 
-    Terms: `gan_A`, `cycle_A`, `identity_B` (of the generator that leads to these images' own domain), `semantic_A` and
-    `reconstruction_A`; those of weight 0 are not computed. The translation comes without graph.
+    Terms: `gan_A`, `cycle_A`, `identity_B` (of the generator that leads to these images' own domain),
+    `semantic_A` and `reconstruction_A`; those of weight 0 are not computed. The translation comes without
+    graph.
     """
     other = "B" if direction == "A" else "A"
     there, back = getattr(model.translators, f"G_{direction}"), getattr(model.translators, f"G_{other}")
@@ -100,7 +105,8 @@ def direction_terms(model: Any, real: Tensor, direction: str, settings: Settings
 
 
 def critic_terms(model: Any, real: dict[str, Tensor], fake: dict[str, Tensor], draws: Draws) -> Terms:
-    """Both critics' losses `D_A` and `D_B`, from real images and translations by domain ("A", "B"), the latter through the pools."""
+    """Both critics' losses `D_A` and `D_B`, from real images and translations by domain ("A", "B"), the
+    latter through the pools."""
     terms = {}
     for name, judged in (("D_A", "B"), ("D_B", "A")):
         critic = getattr(model.critics, name)
@@ -110,7 +116,8 @@ def critic_terms(model: Any, real: dict[str, Tensor], fake: dict[str, Tensor], d
 
 
 def translated_size(width: int, height: int, load_width: int) -> tuple[int, int]:
-    """(width, height) at which the authors translate an image: `load_width` wide, the height cut, then raised to a multiple of 4."""
+    """(width, height) at which the authors translate an image: `load_width` wide, the height cut, then
+    raised to a multiple of 4."""
     scaled = height if width == load_width else load_width * height // width
     return load_width, -(-scaled // 4) * 4
 

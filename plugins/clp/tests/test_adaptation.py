@@ -1,10 +1,11 @@
 """More than further training: a short PLCA run beats its matched control, and two mutants do not.
 
-The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then association.
-Scored by aggregated inference, as the method is published: after so few steps the association shows there, and hardly in the
-plain network. It shows that similar pixels come to agree, not that trust by labels matters: with labels in a random order the
-gain is as large at this size (see the plugin's page). So the mutant is one whose cycles go astray: from each source pixel to
-any target pixel, and back to any source pixel. Steps are limited, never seconds.
+The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all,
+then association. Scored by aggregated inference, as the method is published: after so few steps the
+association shows there, and hardly in the plain network. It shows that similar pixels come to agree, not that
+trust by labels matters: with labels in a random order the gain is as large at this size (see the plugin's
+page). So the mutant is one whose cycles go astray: from each source pixel to any target pixel, and back to
+any source pixel. Steps are limited, never seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Cycles and their loss by strips equal the dense form, gradients included, and no matrix of all pairs is built."""
+"""Cycles and their loss by strips equal the dense form, gradients included, and no
+matrix of all pairs is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The published presets on miniatures of the real data sets in exactly their format; sizes, batch and steps are cut, nothing else."""
+"""The published presets on miniatures of the real data sets in exactly their format; sizes, batch and
+steps are cut, nothing else."""
 
 from __future__ import annotations
 

@@ -1,15 +1,17 @@
 """PLCA, pixel-level cycle association.
 
-From every source pixel the walk goes to the most similar pixel of a target image, and from there back to the most similar
-source pixel. Where it ends in the class that it began with, both steps are trusted and their similarities, each against all
-that compete with it, are pushed up: pixels of one class attract each other across the domains, and repel all others. This
-is done on features and on class probabilities, together with the supervised losses on the source, in one stage.
+From every source pixel the walk goes to the most similar pixel of a target image, and from there back to the
+most similar source pixel. Where it ends in the class that it began with, both steps are trusted and their
+similarities, each against all that compete with it, are pushed up: pixels of one class attract each other
+across the domains, and repel all others. This is done on features and on class probabilities, together with
+the supervised losses on the source, in one stage.
 
-Guoliang Kang, Yunchao Wei, Yi Yang, Yueting Zhuang, Alexander G. Hauptmann: Pixel-Level Cycle Association: A New
-Perspective for Domain Adaptive Semantic Segmentation. NeurIPS 2020, arXiv 2011.00147.
+Guoliang Kang, Yunchao Wei, Yi Yang, Yueting Zhuang, Alexander G. Hauptmann: Pixel-Level Cycle Association: A
+New Perspective for Domain Adaptive Semantic Segmentation. NeurIPS 2020, arXiv 2011.00147.
 
-One round that draws both domains under `update: joint`: a cycle's gradient reaches both graphs. A round that draws the source
-alone trains with the supervised losses. The hooks look at what is drawn, never at a round's name.
+One round that draws both domains under `update: joint`: a cycle's gradient reaches both graphs. A round that
+draws the source alone trains with the supervised losses. The hooks look at what is drawn, never at a round's
+name.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo)
 
 @hookimpl
 def source_loss(step: Step) -> Losses:
-    """Cross-entropy and Lovász on the label (algorithms/clp 5.7). The target goes through the network first, and both outputs are kept."""
+    """Cross-entropy and Lovász on the label (algorithms/clp 5.7). The target goes through the network
+    first, and both outputs are kept."""
     if step.source is None:
         return {}
     # Both forwards move the same running statistics of batch norm, so their order tells (algorithms/clp 3.2).
@@ -74,7 +77,8 @@ def source_loss(step: Step) -> Losses:
 
 @hookimpl
 def target_loss(step: Step) -> Losses:
-    """Cycle association, the smoothness of both domains' predictions, and what further losses the settings ask for.
+    """Cycle association, the smoothness of both domains' predictions, and what further
+    losses the settings ask for.
 
     A round without source gets the core's loss: cross-entropy on pseudo labels, if it has some.
     """
@@ -127,10 +131,11 @@ def _generators(step: Step) -> tuple[Generators, Generators]:
 
 
 def _adversarial_losses(step: Step, source: Output, target: Output) -> dict[str, Tensor]:
-    """Those of both players (algorithms/clp 5.9); class maps of both domains have the size of the source's label.
+    """Those of both players (algorithms/clp 5.9); class maps of both domains have the
+    size of the source's label.
 
-    The answer to the target's map serves both: the discriminator's gradient stops at its own parameters, the segmenter's
-    passes through it.
+    The answer to the target's map serves both: the discriminator's gradient stops at its own parameters, the
+    segmenter's passes through it.
     """
     assert step.source is not None
     height, width = step.source.label.shape[-2:]

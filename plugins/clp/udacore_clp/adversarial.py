@@ -1,4 +1,5 @@
-"""The adversarial option's losses from a discriminator's scores (algorithms/clp 5.9); 1 stands for the source, 0 for the target."""
+"""The adversarial option's losses from a discriminator's scores (algorithms/clp 5.9); 1 stands for the
+source, 0 for the target."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ def generator_loss(target_scores: Tensor) -> Tensor:
 def discriminator_loss(source_scores: Tensor, target_scores: Tensor) -> Tensor:
     """What the discriminator pays where it takes one domain for the other: one mean over the scores of both.
 
-    source_scores, target_scores  of any shapes: its logits on class probabilities of both domains, which take no gradient
+    source_scores, target_scores  of any shapes: its logits on class probabilities of both
+                                  domains, which take no gradient
     """
     return torch.cat([F.softplus(-source_scores).flatten(), F.softplus(target_scores).flatten()]).mean()

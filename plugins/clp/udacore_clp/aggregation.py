@@ -1,8 +1,9 @@
-"""Spatial aggregation: every pixel of a map is mixed with the average of all pixels, weighted by similarity (algorithms/clp 5.2).
+"""Spatial aggregation: every pixel of a map is mixed with the average of all pixels, weighted by
+similarity (algorithms/clp 5.2).
 
-It is attention whose matrix A, of L pixels by L, is never held whole: rows are computed in strips, and computed anew in
-the backward pass. For `cos`, where similarity is symmetric, that pass computes it for half of the pairs and uses it for
-both directions.
+It is attention whose matrix A, of L pixels by L, is never held whole: rows are computed in strips, and
+computed anew in the backward pass. For `cos`, where similarity is symmetric, that pass computes it for half
+of the pairs and uses it for both directions.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from udacore_clp.similarity import EPSILON, Kind, Pixels, compare, contrast, dot
 
 
 def aggregate(x: Tensor, kind: Kind, alpha: float = 0.5) -> Tensor:
-    """(1 - alpha) x + alpha A x, for each map of `x` (N C h w) by itself; differentiable (algorithms/clp 5.2, 9.1).
+    """(1 - alpha) x + alpha A x, for each map of `x` (N C h w) by itself; differentiable
+    (algorithms/clp 5.2, 9.1).
 
-    kind   `cos`: A are the scored similarities of algorithms/clp 5.3, whose mean and deviation are constants; `kl`: x are probabilities
-           and A is the softmax of -KL(x_i || x_j)
+    kind   `cos`: A are the scored similarities of algorithms/clp 5.3, whose mean and deviation are constants;
+           `kl`: x are probabilities and A is the softmax of -KL(x_i || x_j)
     alpha  share of the average, between 0 and 1
 
-    Returns N C h w, float32 (float64 for float64). Beyond the result and, if a gradient is wanted, one like it, memory is
-    linear in the number of pixels.
+    Returns N C h w, float32 (float64 for float64). Beyond the result and, if a gradient is wanted, one like
+    it, memory is linear in the number of pixels.
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha is the share of the average in the mixture: between 0 and 1, not {alpha:g}")
@@ -55,8 +57,8 @@ class _Aggregate(torch.autograd.Function):
 
 
 Rows = tuple[Tensor, Tensor, Tensor]
-"""Of each row of A (L each): offset and factor, where A_ij = exp((S_ij - offset_i) factor_i), and the scalar product of the
-pixel's average with the gradient of the mixture at that pixel."""
+"""Of each row of A (L each): offset and factor, where A_ij = exp((S_ij - offset_i) factor_i), and the
+scalar product of the pixel's average with the gradient of the mixture at that pixel."""
 
 
 def mix(x: Tensor, kind: Kind, alpha: float, into: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +83,8 @@ def inner_products(x: Tensor, mixed: Tensor, of_mixed: Tensor, alpha: float) -> 
 
 
 def mix_backward(x: Tensor, rows: Rows, of_mixed: Tensor, how: tuple[Kind, float], into: Tensor) -> None:
-    """Write to `into` (C L) the gradient with respect to `x`, given that with respect to its mixture; `how`: kind and alpha."""
+    """Write to `into` (C L) the gradient with respect to `x`, given that with respect to its
+    mixture; `how`: kind and alpha."""
     kind, alpha = how
     torch.mul(of_mixed, 1 - alpha, out=into)
     backward = _symmetric_backward if kind == "cos" else _plain_backward
@@ -103,7 +106,8 @@ def _plain_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: float, 
 
 
 def _symmetric_backward(pixels: Pixels, rows: Rows, of_mixed: Tensor, alpha: float, into: Tensor) -> None:
-    """The `cos` form. A strip of rows i meets the columns j of itself and all later ones, and so does both (i, j) and (j, i).
+    """The `cos` form. A strip of rows i meets the columns j of itself and all later ones, and
+    so does both (i, j) and (j, i).
 
     H gathers the gradients with respect to S_ij and S_ji; with r the scales, S_ij = r_i r_j x_i . x_j gives
     x_i's gradient sum_j H_ij (r_i r_j x_j - S_ij r_i^2 x_i).
@@ -144,6 +148,7 @@ def _weigh(similarity: Tensor, rows: list[Tensor]) -> Tensor:
 
 
 def _through_softmax(of_weight: Tensor, weight: Tensor, rows: list[Tensor]) -> Tensor:
-    """The gradient with respect to similarities in the place of that with respect to weights; `rows` as above."""
+    """The gradient with respect to similarities in the place of that with respect to
+    weights; `rows` as above."""
     _, factor, inner = rows
     return of_weight.sub_(inner).mul_(weight).mul_(factor)

@@ -1,8 +1,9 @@
 """Pixel cycles: from a source pixel to the most similar target pixel and back (algorithms/clp 5.4, 5.5).
 
-A cycle that ends on the label it began with is trusted, and both of its hops are strengthened against all their
-competitors. Cycles are found without gradient, for all pixels; gradients are then gathered for the rows of trusted
-hops alone. Similarities are computed in strips of rows, so memory is linear in the number of pixels.
+A cycle that ends on the label it began with is trusted, and both of its hops are strengthened against all
+their competitors. Cycles are found without gradient, for all pixels; gradients are then gathered for the rows
+of trusted hops alone. Similarities are computed in strips of rows, so memory is linear in the number of
+pixels.
 """
 
 from __future__ import annotations
@@ -72,14 +73,18 @@ def cycle_associate(source: Tensor, target: Tensor, kind: Kind = "cos") -> Cycle
 def association_loss(source: Tensor, target: Tensor, label: Tensor, *, kind: Kind, alpha: float | None = 0.5, ignore: int = IGNORE) -> Association:
     """Minus the mean log score of the trusted cycles of the whole batch (algorithms/clp 5.5).
 
-    source, target  N C h w and N C H W: features for `cos`, class probabilities for `kl`; pixel maps of two pixels or more,
-                    of any two sizes. Sample i of one is paired with sample i of the other. Both take gradients
-    label           N h w int64: labels of the source pixels; `ignore` begins no trusted cycle, though it may be a competitor
-    alpha           share of the average in the spatial aggregation of the target (algorithms/clp 5.2); None: no aggregation
+    source, target  N C h w and N C H W: features for `cos`, class probabilities for `kl`; pixel maps of two
+                    pixels or more, of any two sizes. Sample i of one is paired with sample i of the other.
+                    Both take gradients
+    label           N h w int64: labels of the source pixels; `ignore` begins no trusted cycle,
+                    though it may be a competitor
+    alpha           share of the average in the spatial aggregation of the target
+                    (algorithms/clp 5.2); None: no aggregation
 
     The original floors a log score at -100; both hops are the largest of their rows, so no score is below
-    1 / (L1 L2) and the floor is never met. The gradient is found along with the value and kept, as large as the maps,
-    for the backward pass. On a CUDA device each pair waits for the device: how many rows there are depends on the values.
+    1 / (L1 L2) and the floor is never met. The gradient is found along with the value and kept, as large as
+    the maps, for the backward pass. On a CUDA device each pair waits for the device: how many rows there are
+    depends on the values.
     """
     if alpha is not None and not 0 < alpha < 1:
         raise ConfigError(f"alpha is the share of the average in the mixture: between 0 and 1, not {alpha:g}")
@@ -128,7 +133,8 @@ class _Associate(torch.autograd.Function):
 def _associate_pair(
     maps: tuple[Tensor, Tensor], label: Tensor, how: tuple[Kind, float | None, int], into: tuple[Tensor, ...] | None
 ) -> tuple[Tensor, ...]:
-    """Sum of the log scores of one pair's trusted cycles, `to_target`, `back`, `trusted`; its gradients are written to `into`.
+    """Sum of the log scores of one pair's trusted cycles, `to_target`, `back`, `trusted`; its
+    gradients are written to `into`.
 
     maps   source C L1, target C L2
     label  L1

@@ -28,6 +28,7 @@ RESUME = Layout(
     class_orders=ORDERS,
     class_axes=_AXES,
 )
-"""`ckpt_*.resume`: the network, with the adversarial option its discriminator, and optimisers, which are not converted."""
+"""`ckpt_*.resume`: the network, with the adversarial option its discriminator, and optimisers,
+which are not converted."""
 
 LAYOUTS = (WEIGHTS, RESUME)

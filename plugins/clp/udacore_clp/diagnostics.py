@@ -20,8 +20,8 @@ def association_statistics(
 
     `pos_ratio`      trusted cycles by labelled source pixels, of the batch
     `cover_ratio`    of the first pair: different target pixels visited, by all target pixels
-    `correct_ratio`  with target labels, if any cycle is trusted: of the first pair's trusted cycles that visit a labelled
-                     target pixel, those where the labels are equal; -1 if there is none
+    `correct_ratio`  with target labels, if any cycle is trusted: of the first pair's trusted cycles that
+                     visit a labelled target pixel, those where the labels are equal; -1 if there is none
     """
     trusted, visited = association.trusted, association.to_target[0]
     # On the host, where a float64 is possible whatever the device.

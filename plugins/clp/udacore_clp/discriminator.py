@@ -13,7 +13,8 @@ SMALLEST = 2 ** (len(WIDTHS) + 1)
 
 
 class Discriminator(nn.Module):
-    """Whether a class map looks like one of the source: five 4x4 convolutions of stride 2, keys `conv1 ... conv4`, `classifier`."""
+    """Whether a class map looks like one of the source: five 4x4 convolutions of stride 2, keys `conv1
+    ... conv4`, `classifier`."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -23,7 +24,8 @@ class Discriminator(nn.Module):
         self.classifier = nn.Conv2d(WIDTHS[-1], 1, 4, stride=2, padding=1)
 
     def forward(self, probability: Tensor) -> Tensor:
-        """Class probabilities N K H W to scores N 1 H/32 W/32, positive for "source". ConfigError for a side below 32."""
+        """Class probabilities N K H W to scores N 1 H/32 W/32, positive for "source".
+        ConfigError for a side below 32."""
         height, width = probability.shape[-2:]
         if min(height, width) < SMALLEST:
             raise ConfigError(f"the discriminator needs images of {SMALLEST} pixels and more on each side, got {width} x {height}; set adversarial: false")

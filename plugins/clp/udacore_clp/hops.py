@@ -9,10 +9,11 @@ from udacore_clp.similarity import Gradient, Pixels, compare, contrast, product,
 
 
 def find_hops(source: Pixels, target: Pixels) -> tuple[Tensor, Tensor]:
-    """The most similar target pixel of each source pixel (L1), and the source pixel to which each target pixel returns (L2).
+    """The most similar target pixel of each source pixel (L1), and the source pixel to which each
+    target pixel returns (L2).
 
-    For `cos` one pass over all similarities finds both. For `kl` a second one asks the target pixels that were visited; the
-    others' entries are 0.
+    For `cos` one pass over all similarities finds both. For `kl` a second one asks the target pixels that
+    were visited; the others' entries are 0.
     """
     to_target = torch.empty(source.count, dtype=torch.int64, device=source.key.device)
     returns = torch.zeros(target.count, dtype=torch.int64, device=source.key.device)

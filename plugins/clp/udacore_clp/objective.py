@@ -11,13 +11,16 @@ from udacore_clp.sampling import Maps
 
 
 def source_losses(logits: Tensor, label: Tensor, lovasz_weight: float = 3.0, *, align_corners: bool = False) -> dict[str, Tensor]:
-    """`cross_entropy` and, unless its weight is 0, `lovasz` of the enlarged logits; the loss is their sum (algorithms/clp 5.7).
+    """`cross_entropy` and, unless its weight is 0, `lovasz` of the enlarged logits; the loss is their
+    sum (algorithms/clp 5.7).
 
     logits         N K h w
     label          N H W int64, 255 = ignore
-    lovasz_weight  effective: the original's lambda times its processes times its accumulation steps, 0.75 * 2 * 2
+    lovasz_weight  effective: the original's lambda times its processes times its
+                   accumulation steps, 0.75 * 2 * 2
 
-    The Lovasz-Softmax pools the pixels of all ranks' micro-batches, so all ranks call this together with equal shapes.
+    The Lovasz-Softmax pools the pixels of all ranks' micro-batches, so all ranks call this
+    together with equal shapes.
     """
     height, width = label.shape[-2:]
     enlarged = upsample(logits, (height, width), align_corners)
@@ -29,7 +32,8 @@ def source_losses(logits: Tensor, label: Tensor, lovasz_weight: float = 3.0, *, 
 
 
 def association_losses(source: Maps, target: Maps, label: Tensor, *, alpha: float | None = 0.5, multi_level: bool = True) -> dict[str, Association]:
-    """The association of `features` by cosine and, with `multi_level`, that of `probability` by KL divergence (algorithms/clp 5.8).
+    """The association of `features` by cosine and, with `multi_level`, that of `probability` by KL
+    divergence (algorithms/clp 5.8).
 
     label  N h w, at the size of the source maps
     alpha  of the target's spatial aggregation; None: no aggregation
@@ -42,5 +46,6 @@ def association_losses(source: Maps, target: Maps, label: Tensor, *, alpha: floa
 
 
 def smoothness_losses(source: Tensor, target: Tensor, threshold: float = 10.0) -> dict[str, Tensor]:
-    """The regulariser on the logits (N K h w, whole maps) of each domain: `source` and `target` (algorithms/clp 5.6)."""
+    """The regulariser on the logits (N K h w, whole maps) of each domain: `source` and
+    `target` (algorithms/clp 5.6)."""
     return {"source": smoothness_loss(source, threshold), "target": smoothness_loss(target, threshold)}

@@ -1,4 +1,5 @@
-"""Which pixels are associated: all, those of random rows and columns, or those of maps made smaller (algorithms/clp 5.1)."""
+"""Which pixels are associated: all, those of random rows and columns, or those of maps made
+smaller (algorithms/clp 5.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from udacore.errors import ConfigError
 Sampling = Literal["none", "grid", "downsample"]
 Size = tuple[int, int]
 Generators = Sequence[torch.Generator]
-"""Random numbers on the CPU, of each image its own: what is drawn depends neither on its place in the batch nor on its process."""
+"""Random numbers on the CPU, of each image its own: what is drawn depends neither on its place in the
+batch nor on its process."""
 
 
 @attrs.frozen
@@ -41,7 +43,8 @@ def choose_pixels(
     """The maps and source labels that are associated (algorithms/clp 5.1).
 
     label       N H W, of the source at full resolution
-    sampling    `none`: all pixels; `grid`: random rows and columns, drawn for each image anew; `downsample`: smaller maps
+    sampling    `none`: all pixels; `grid`: random rows and columns, drawn for each image anew;
+                `downsample`: smaller maps
     factor      share of the rows and columns that remains
     generators  for `grid`: of the source's and of the target's images
 
@@ -58,7 +61,8 @@ def choose_pixels(
 
 
 def downsample_label(label: Tensor, size: Size) -> Tensor:
-    """Labels (N H W) at the maps' size (h, w): row floor(i H / h), column floor(j W / w), which is torch's "nearest"."""
+    """Labels (N H W) at the maps' size (h, w): row floor(i H / h), column floor(j W / w),
+    which is torch's "nearest"."""
     return F.interpolate(label[:, None].float(), size=size, mode="nearest")[:, 0].to(label.dtype)
 
 

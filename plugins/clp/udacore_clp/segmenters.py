@@ -1,4 +1,5 @@
-"""The segmenter: DeepLab-V2 in the Caffe form or one of the core's, with aggregated inference as a further head."""
+"""The segmenter: DeepLab-V2 in the Caffe form or one of the core's, with aggregated
+inference as a further head."""
 
 from __future__ import annotations
 
@@ -13,15 +14,16 @@ from udacore_clp.aggregation import aggregate
 AGGREGATED = "aggregated"
 """Name of the head of aggregated inference."""
 ALPHA = 0.5
-"""Share of the average in aggregated inference; a constant, not the setting of training (algorithms/clp 9.1)."""
+"""Share of the average in aggregated inference; a constant, not the setting of
+training (algorithms/clp 9.1)."""
 
 
 class AssociationSegmenter(Segmenter):
     """A segmenter that can also let similar pixels of an image agree before it answers.
 
-    The features of each pixel are mixed with the average of all, weighted by similarity, then its class probabilities alike.
-    This has no weights of its own and is run on demand, as `head="aggregated"`; an evaluation asks for it with `head: aggregated`
-    and `upsample: probability`.
+    The features of each pixel are mixed with the average of all, weighted by similarity, then its class
+    probabilities alike. This has no weights of its own and is run on demand, as `head="aggregated"`; an
+    evaluation asks for it with `head: aggregated` and `upsample: probability`.
 
     network        whose backbone and classifier are used
     align_corners  corner rule under which logits are to be enlarged; default: the network's
@@ -35,7 +37,8 @@ class AssociationSegmenter(Segmenter):
         self.head_names = (AGGREGATED,)
 
     def forward(self, image: Tensor, domain: str | None = None, head: str | None = None) -> Output:
-        """As `Segmenter.forward`; `head="aggregated"` adds `heads["aggregated"]`, log probabilities N K h w."""
+        """As `Segmenter.forward`; `head="aggregated"` adds
+        `heads["aggregated"]`, log probabilities N K h w."""
         if head != AGGREGATED:
             return super().forward(image, domain, head)
         output = super().forward(image, domain)
@@ -49,10 +52,11 @@ class AssociationSegmenter(Segmenter):
 
 
 def build_network(architecture: ModelConfig, num_classes: int) -> AssociationSegmenter:
-    """The network that `architecture` names; ResNet-101 in the method's own form (algorithms/clp 4.1), the others as in the core.
+    """The network that `architecture` names; ResNet-101 in the method's own form (algorithms/clp 4.1),
+    the others as in the core.
 
-    Its own: stride on the 1x1, a dilation for all blocks of a layer, a pool that rounds up, a head without bias that
-    starts as torch starts convolutions, logits enlarged without aligned corners.
+    Its own: stride on the 1x1, a dilation for all blocks of a layer, a pool that rounds up, a head without
+    bias that starts as torch starts convolutions, logits enlarged without aligned corners.
     """
     if architecture.name != "deeplab-resnet101":
         return AssociationSegmenter(build_segmenter(architecture, num_classes))

@@ -1,12 +1,14 @@
 """How alike the pixels of two maps are, some rows at a time (algorithms/clp 5.2, 5.3).
 
-Letters: C channels, L pixels of a map in raster order, R of them that are looked at together as rows. A similarity of
-all pixels with all others is never held whole: `strips` takes some rows at a time, so that memory is linear in L.
+Letters: C channels, L pixels of a map in raster order, R of them that are looked at together as rows. A
+similarity of all pixels with all others is never held whole: `strips` takes some rows at a time, so that
+memory is linear in L.
 
-Two kinds: `cos`, the cosine of two feature vectors, and `kl`, minus the Kullback-Leibler divergence of two class
-distributions. Of the latter only the part that varies along a row is computed: what is constant there cancels in
-a softmax, in its largest entry, in the deviation and in all gradients. For the same reason each class's logarithms may be
-counted from the largest of the map: what is left is small where classes are about equally probable, and keeps its digits.
+Two kinds: `cos`, the cosine of two feature vectors, and `kl`, minus the Kullback-Leibler divergence of two
+class distributions. Of the latter only the part that varies along a row is computed: what is constant there
+cancels in a softmax, in its largest entry, in the deviation and in all gradients. For the same reason each
+class's logarithms may be counted from the largest of the map: what is left is small where classes are about
+equally probable, and keeps its digits.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ Chosen = Tensor | slice
 """Pixels of a map: their numbers (R int64, each at most once), or a stretch of them."""
 
 ROWS = 512
-"""Rows of a similarity that are held together: 17 MiB at the published 92 x 92 pixels, which a CPU's caches can follow."""
+"""Rows of a similarity that are held together: 17 MiB at the published 92 x 92 pixels, which a
+CPU's caches can follow."""
 DEVICE_STRIP = 2**25
-"""Entries of the rows that are held together on other devices, which have room and pay for each launch: 128 MiB in float32."""
+"""Entries of the rows that are held together on other devices, which have room and pay for each
+launch: 128 MiB in float32."""
 _SHORTEST = 1e-12
 EPSILON = 1e-10
 """Added to probabilities before their logarithm, and to deviations."""
@@ -89,7 +93,8 @@ def flatten(x: Tensor, kind: Kind) -> Tensor:
 
 
 def strips(rows: int, columns: Pixels) -> Iterator[slice]:
-    """Stretches that cover so many rows of a similarity with `columns`: `ROWS` of them, on other devices than a CPU `DEVICE_STRIP` entries."""
+    """Stretches that cover so many rows of a similarity with `columns`: `ROWS` of them, on other devices
+    than a CPU `DEVICE_STRIP` entries."""
     step = ROWS if columns.key.device.type == "cpu" else max(ROWS, DEVICE_STRIP // columns.count)
     for first in range(0, rows, step):
         yield slice(first, min(first + step, rows))
@@ -98,7 +103,8 @@ def strips(rows: int, columns: Pixels) -> Iterator[slice]:
 def product(x: Tensor, y: Tensor) -> Tensor:
     """x @ y, for long sums in float32 on a CPU by oneDNN.
 
-    torch takes MKL for that, which on AMD's processors runs at half of oneDNN's speed; elsewhere they are about even.
+    torch takes MKL for that, which on AMD's processors runs at half of oneDNN's speed;
+    elsewhere they are about even.
     """
     if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= _DEEP and y.numel() and _HAS_ONEDNN:
         return F.linear(x.contiguous().to_mkldnn(), y.T).to_dense()
@@ -106,7 +112,8 @@ def product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def compare(rows: Pixels, chosen: Chosen, columns: Pixels) -> tuple[Tensor, Tensor]:
-    """Scaled queries (C R) of the chosen rows, and their similarity (R L) to all columns, which may be overwritten."""
+    """Scaled queries (C R) of the chosen rows, and their similarity (R L) to all columns,
+    which may be overwritten."""
     query = rows.query[:, chosen]
     if rows.scale is not None:
         query = query * rows.scale[chosen]
@@ -117,7 +124,8 @@ def compare(rows: Pixels, chosen: Chosen, columns: Pixels) -> tuple[Tensor, Tens
 
 
 def contrast(similarity: Tensor) -> tuple[Tensor, Tensor]:
-    """Score rows (R L) in place: less their mean, by their deviation with divisor L - 1; returns both numbers' (R) mean and 1 / deviation."""
+    """Score rows (R L) in place: less their mean, by their deviation with divisor L - 1; returns both
+    numbers' (R) mean and 1 / deviation."""
     mean = similarity.mean(1)
     similarity -= mean[:, None]
     deviation = torch.linalg.vector_norm(similarity, dim=1) / (similarity.shape[1] - 1) ** 0.5
@@ -127,7 +135,8 @@ def contrast(similarity: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scored_similarity(rows: Tensor, columns: Tensor, kind: Kind) -> Tensor:
-    """The scores of all pixels of one map against all of another, whole: for a look at small maps (algorithms/clp 5.3).
+    """The scores of all pixels of one map against all of another, whole: for a look at small
+    maps (algorithms/clp 5.3).
 
     rows, columns  N C h w and N C H W
 
@@ -144,7 +153,8 @@ def scored_similarity(rows: Tensor, columns: Tensor, kind: Kind) -> Tensor:
 
 @attrs.frozen
 class Gradient:
-    """What has been gathered so far: gradients with respect to queries and keys (C L), scales held fixed; for `cos` one tensor."""
+    """What has been gathered so far: gradients with respect to queries and keys (C L), scales held
+    fixed; for `cos` one tensor."""
 
     query: Tensor
     key: Tensor

@@ -1,7 +1,7 @@
 """Adaptation, not just more training: a short FADA run beats its matched control, and two mutants do not.
 
-The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then
-alignment and self-training under stored batch-norm statistics. Steps are limited, never seconds.
+The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all,
+then alignment and self-training under stored batch-norm statistics. Steps are limited, never seconds.
 """
 
 from __future__ import annotations

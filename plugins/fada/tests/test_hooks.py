@@ -124,7 +124,8 @@ def test_without_the_source_nothing_is_aligned():
 
 
 def classic_update(model, optimizers, source, target, settings):
-    """Spec fada 5.6 in its own order: F and C step first, then the discriminator runs anew on the features from before."""
+    """Spec fada 5.6 in its own order: F and C step first, then the discriminator runs anew
+    on the features from before."""
 
     def enlarge(x, image):
         return nn.functional.interpolate(x, image.shape[2:], mode="bilinear", align_corners=True)
@@ -181,7 +182,8 @@ def test_one_micro_batch_of_two_counts_half():
 
 
 class Convolutions(TorchDispatchMode):
-    """Notes for each backward of a convolution the shape of its weight and which gradients were computed: input, weight, bias."""
+    """Notes for each backward of a convolution the shape of its weight and which gradients were
+    computed: input, weight, bias."""
 
     def __init__(self):
         super().__init__()

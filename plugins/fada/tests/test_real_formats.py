@@ -1,4 +1,5 @@
-"""FADA's presets, all rounds, on miniatures of the real data sets in exactly their format; sizes and steps are cut, nothing else."""
+"""FADA's presets, all rounds, on miniatures of the real data sets in exactly their format; sizes and
+steps are cut, nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def rows(run):
 
 
 def check_run(run, classes):
-    """Losses of each round, scores of each under its own protocol, and a hard label for every pixel of the target."""
+    """Losses of each round, scores of each under its own protocol, and a hard label for
+    every pixel of the target."""
     losses = {name: set() for name in ROUNDS}
     for row in rows(run):
         losses[row["round"]].update(key.removeprefix("loss/") for key in row if key.startswith("loss/"))

@@ -1,16 +1,16 @@
 """FADA, fine-grained adversarial alignment.
 
-A discriminator looks at the features of each pixel and answers with 2K channels: "source and class k", "target and
-class k". It learns from the segmenter's own soft predictions; the segmenter learns that a target pixel should look like
-the source's half, with its own distribution over the classes. So features are aligned class by class. At last a fresh
-network learns the target from the hard predictions of the aligned one.
+A discriminator looks at the features of each pixel and answers with 2K channels: "source and class k",
+"target and class k". It learns from the segmenter's own soft predictions; the segmenter learns that a target
+pixel should look like the source's half, with its own distribution over the classes. So features are aligned
+class by class. At last a fresh network learns the target from the hard predictions of the aligned one.
 
-Haoran Wang, Tong Shen, Wei Zhang, Lingyu Duan, Tao Mei: Classes Matter: A Fine-grained Adversarial Approach to
-Cross-domain Semantic Segmentation. ECCV 2020, arXiv 2007.09222.
+Haoran Wang, Tong Shen, Wei Zhang, Lingyu Duan, Tao Mei: Classes Matter: A Fine-grained Adversarial Approach
+to Cross-domain Semantic Segmentation. ECCV 2020, arXiv 2007.09222.
 
-Rounds: `source` trains on labels, `adversarial` aligns the features (`adversarial: true`, part `discriminator`),
-`distill` trains on pseudo labels. The same hooks serve all three; they look at the settings and at what is drawn, never
-at a round's name.
+Rounds: `source` trains on labels, `adversarial` aligns the features (`adversarial: true`, part
+`discriminator`), `distill` trains on pseudo labels. The same hooks serve all three; they look at the settings
+and at what is drawn, never at a round's name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ KEPT = "source"
 
 @attrs.frozen
 class Seen:
-    """What the discriminator needs of one domain: images' size (H, W), and the segmenter's features and logits without graph."""
+    """What the discriminator needs of one domain: images' size (H, W), and the segmenter's features
+    and logits without graph."""
 
     size: tuple[int, int]
     features: Tensor
@@ -69,7 +70,8 @@ def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo)
 
 @hookimpl
 def source_loss(step: Step) -> Losses:
-    """Cross-entropy on the label; in adversarial rounds under the temperature, and what the discriminator needs is kept."""
+    """Cross-entropy on the label; in adversarial rounds under the temperature, and what the
+    discriminator needs is kept."""
     if step.source is None:
         return {}
     output = step.model(step.source.image, domain="source")
@@ -83,7 +85,8 @@ def source_loss(step: Step) -> Losses:
 
 @hookimpl
 def target_loss(step: Step) -> Losses:
-    """The adversarial losses of both players where both domains are drawn, and cross-entropy on pseudo labels where there are some."""
+    """The adversarial losses of both players where both domains are drawn, and cross-entropy on pseudo
+    labels where there are some."""
     aligns = step.settings.adversarial and KEPT in step.kept
     if step.target is None or not (aligns or step.target.pseudo_label is not None):
         return {}
@@ -99,8 +102,9 @@ def target_loss(step: Step) -> Losses:
 def _adversarial_losses(step: Step, source: Seen, target: Output, size: tuple[int, int]) -> dict[str, Tensor]:
     """The three terms of an update (algorithms/fada 5.6), all with the weights and features from before it.
 
-    The answer to the target features serves both players: the discriminator's gradient stops at its own parameters, the
-    segmenter's passes through it to the features. The latter comes last, so that its graph is freed on the way.
+    The answer to the target features serves both players: the discriminator's gradient stops at its own
+    parameters, the segmenter's passes through it to the features. The latter comes last, so that its graph is
+    freed on the way.
     """
     settings, model = step.settings, step.model
 

@@ -15,7 +15,7 @@ RELEASED = Layout(
     drop=(r"(module\.)?layer5\.",),
     ignore=("iteration", "optimizer_fea", "optimizer_cls", "optimizer_D"),
 )
-"""`g2c_sd.pth`, `s2c_adv.pth` and the checkpoints of every stage: ResNet-101 or VGG-16, frozen or trained batch norm, with or
-without `module.` before all keys, with a discriminator where the stage trains one."""
+"""`g2c_sd.pth`, `s2c_adv.pth` and the checkpoints of every stage: ResNet-101 or VGG-16, frozen or trained
+batch norm, with or without `module.` before all keys, with a discriminator where the stage trains one."""
 
 LAYOUTS = (RELEASED,)

@@ -26,6 +26,7 @@ class Discriminator(nn.Module):
         self.target = nn.Conv2d(width // 2, num_classes, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """N A h w to logits N 2K h w: channel k is "source and class k", channel K + k "target and class k"."""
+        """N A h w to logits N 2K h w: channel k is "source and class k", channel
+        K + k "target and class k"."""
         x = self.trunk(features)
         return torch.cat([self.source(x), self.target(x)], 1)

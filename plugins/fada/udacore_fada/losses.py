@@ -1,7 +1,7 @@
 """Soft labels, and the losses of the discriminator and of those who deceive it (algorithms/fada 5).
 
-Letters: N images, K classes, h x w the size of the features, H x W that of the image. Logits come at the size of the
-features and are enlarged here; half precision is widened to float32.
+Letters: N images, K classes, h x w the size of the features, H x W that of the image. Logits come at the size
+of the features and are enlarged here; half precision is widened to float32.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def segmentation_loss(logits: Tensor, label: Tensor, temperature: float = 1.0, *
 
 
 def soft_labels(logits: Tensor, temperature: float = 1.8, clip: float = 0.9) -> Tensor:
-    """Class probabilities N K H W of logits of the same shape, softened and clipped, detached (algorithms/fada 5.2).
+    """Class probabilities N K H W of logits of the same shape, softened and clipped,
+    detached (algorithms/fada 5.2).
 
     Where an entry was clipped the sum over the classes is below 1, by at most 1 - clip.
     """
@@ -61,16 +62,18 @@ class Encoding:
 
 
 def domain_cross_entropy(domain_logits: Tensor, class_logits: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the discriminator's answers with both encodings: "source, with these classes" and "target, ...".
+    """Cross-entropy of the discriminator's answers with both encodings: "source, with these
+    classes" and "target, ...".
 
     domain_logits  N 2K h w, of the discriminator; the first K channels are the source's
     class_logits   N K h w, of the segmenter; they become soft labels and take no gradient
 
-    Returns two scalars, means over all N H W pixels of -sum_k a_k log P(domain, k), softmax over all 2K channels. That
-    equals `soft_cross_entropy` with soft labels padded by K zero channels before or after (algorithms/fada 5.3 to 5.5), but
-    neither those nor anything else of the image's size is built: rows are enlarged, compared and reduced to the
-    gradient at the features' size, some at a time. The backward pass is a sum of what was found then, so both losses
-    can be used, one after the other, for hardly more than the price of one.
+    Returns two scalars, means over all N H W pixels of -sum_k a_k log P(domain, k), softmax over all 2K
+    channels. That equals `soft_cross_entropy` with soft labels padded by K zero channels before or after
+    (algorithms/fada 5.3 to 5.5), but neither those nor anything else of the image's size is built: rows are
+    enlarged, compared and reduced to the gradient at the features' size, some at a time. The backward pass is
+    a sum of what was found then, so both losses can be used, one after the other, for hardly more than the
+    price of one.
     """
     with torch.autocast(domain_logits.device.type, enabled=False):
         both: Tensor = _DomainCrossEntropy.apply(domain_logits, class_logits, encoding)
@@ -104,8 +107,10 @@ class _Found:
     """Sums over all pixels.
 
     total     the two losses, not yet divided
-    expected  N 2K h w: softmax of the discriminator's logits times the sum of the soft label, reduced to the features' size
-    wanted    N K h w: the soft labels, reduced alike. (share of both halves) expected - (share of a half) wanted is its gradient
+    expected  N 2K h w: softmax of the discriminator's logits times the sum of the soft label,
+              reduced to the features' size
+    wanted    N K h w: the soft labels, reduced alike. (share of both halves) expected - (share of a
+              half) wanted is its gradient
     """
 
     total: Tensor

@@ -1,16 +1,18 @@
 """ProCA, prototypical contrast adaptation.
 
-Each class has a prototype: the running mean of the features of all its pixels, begun on labelled source images and
-carried on with source labels and confident target pixels. Every pixel of both domains is classified against all
-prototypes by the cosine of their angles, so that its own class's prototype draws it and the others push it away: once
-with the backbone's features and once with the logits. At last a fresh network learns from pseudo labels.
+Each class has a prototype: the running mean of the features of all its pixels, begun on labelled source
+images and carried on with source labels and confident target pixels. Every pixel of both domains is
+classified against all prototypes by the cosine of their angles, so that its own class's prototype draws it
+and the others push it away: once with the backbone's features and once with the logits. At last a fresh
+network learns from pseudo labels.
 
-Zhengkai Jiang, Yuxi Li, Ceyuan Yang, Peng Gao, Yabiao Wang, Ying Tai, Chengjie Wang: Prototypical Contrast Adaptation
-for Domain Adaptive Semantic Segmentation. ECCV 2022, arXiv 2207.06654, doi 10.1007/978-3-031-19830-4_3.
+Zhengkai Jiang, Yuxi Li, Ceyuan Yang, Peng Gao, Yabiao Wang, Ying Tai, Chengjie Wang: Prototypical Contrast
+Adaptation for Domain Adaptive Semantic Segmentation. ECCV 2022, arXiv 2207.06654, doi
+10.1007/978-3-031-19830-4_3.
 
-Rounds: `source` trains on labels and initialises the prototypes at its end (`initialise_prototypes`), `adapt` adds the
-contrast (`contrast`, `update: joint`), `distill` trains on pseudo labels. The same hooks serve all three; they look at
-the settings and at what is drawn, never at a round's name.
+Rounds: `source` trains on labels and initialises the prototypes at its end (`initialise_prototypes`), `adapt`
+adds the contrast (`contrast`, `update: joint`), `distill` trains on pseudo labels. The same hooks serve all
+three; they look at the settings and at what is drawn, never at a round's name.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo)
 
 @hookimpl
 def source_loss(step: Step) -> Losses:
-    """Cross-entropy and Lovasz-Softmax on the label; the contrast is left to `target_loss`, with the graph."""
+    """Cross-entropy and Lovasz-Softmax on the label; the contrast is left to
+    `target_loss`, with the graph."""
     if step.source is None:
         return {}
     output = step.model(step.source.image, domain="source")
@@ -78,7 +81,8 @@ def source_loss(step: Step) -> Losses:
 
 @hookimpl
 def target_loss(step: Step) -> Losses:
-    """The contrast of both domains where it is on, and cross-entropy on pseudo labels where the round has some."""
+    """The contrast of both domains where it is on, and cross-entropy on pseudo labels
+    where the round has some."""
     contrasts = "source" in step.kept
     if step.target is None or not (contrasts or step.target.pseudo_label is not None):
         return {}
@@ -122,6 +126,7 @@ def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
 
 @hookimpl
 def make_pseudo_labels(round: RoundEnd) -> Iterable[tuple[str, np.ndarray]]:
-    """The argmax where its probability reaches the class's threshold: the quantile `percent`, but at most `cap`."""
+    """The argmax where its probability reaches the class's threshold: the quantile
+    `percent`, but at most `cap`."""
     core = round.pseudo_labels
     return make_thresholded_labels(round, percent=round.settings.percent, cap=round.settings.cap, flip=core.flip, size=core.size)

@@ -1,4 +1,5 @@
-"""The adaptation step: update what is remembered, and contrast the pixels of both domains with it (algorithms/proca 5.3, 10)."""
+"""The adaptation step: update what is remembered, and contrast the pixels of both domains with it
+(algorithms/proca 5.3, 10)."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def source_pixels(features: Tensor, logits: Tensor, label: Tensor) -> Pixels:
 
 
 def target_pixels(features: Tensor, logits: Tensor, delta: float, valid: Tensor | None = None) -> Pixels:
-    """Pixels with the class of their largest raw logit where that reaches `delta`; `valid` (N H W) leaves out padding."""
+    """Pixels with the class of their largest raw logit where that reaches `delta`; `valid`
+    (N H W) leaves out padding."""
     label = mask_confident(logits, delta)
     if valid is not None:
         height, width = label.shape[-2:]
@@ -43,11 +45,12 @@ def target_pixels(features: Tensor, logits: Tensor, delta: float, valid: Tensor 
 
 
 def contrast_losses(prototypes: Prototypes, source: Pixels, target: Pixels, settings: Settings) -> dict[str, Tensor]:
-    """Update the prototypes in place, with the target and then the source, and contrast both domains with the result.
+    """Update the prototypes in place, with the target and then the source, and contrast both
+    domains with the result.
 
-    Returns the weighted terms `feature_contrast` and, with `multi_level`, `output_contrast`. Each domain is averaged
-    over its own valid pixels, so both weigh the same whatever their sizes. The former's gradient reaches the backbone
-    only, the latter's the classifier too.
+    Returns the weighted terms `feature_contrast` and, with `multi_level`, `output_contrast`. Each domain is
+    averaged over its own valid pixels, so both weigh the same whatever their sizes. The former's gradient
+    reaches the backbone only, the latter's the classifier too.
     """
     domains = (target, source)
     features = [(flatten_pixels(domain.features), domain.label.flatten()) for domain in domains]
@@ -70,9 +73,9 @@ def bank_losses(
 ) -> dict[str, Tensor]:
     """Contrast anchors of both domains with the bank, then write both into it, the source first.
 
-    Source anchors are half wrongly predicted ones where there are so many; those of the target are all agreeing, since
-    there the prediction is the label. Returns `source_contrast` and `target_contrast`, weighted. The random choices
-    come from `generator`.
+    Source anchors are half wrongly predicted ones where there are so many; those of the target are all
+    agreeing, since there the prediction is the label. Returns `source_contrast` and `target_contrast`,
+    weighted. The random choices come from `generator`.
     """
     losses, seen = {}, []
     for name, domain in (("source", source), ("target", target)):

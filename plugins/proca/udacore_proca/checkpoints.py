@@ -22,7 +22,8 @@ RELEASED = Layout(
     },
     ignore=("iteration", "optimizer_fea", "optimizer_cls"),
 )
-"""`model_proca_ssl.pth` and the checkpoints of every stage: ResNet-101 or VGG-16, with or without `module.` before all keys."""
+"""`model_proca_ssl.pth` and the checkpoints of every stage: ResNet-101 or VGG-16, with or without
+`module.` before all keys."""
 
 LAYOUTS = (RELEASED,)
 
@@ -33,8 +34,8 @@ OUTPUT_FILE = "prototype_out_dist.pth"
 def read_prototypes(folder: Path, prototypes: Prototypes) -> None:
     """Fill both estimators from the two files of the original's second stage in `folder`.
 
-    Each is a torch file {'Proto': float32 C A, 'Amount': float32 C}; nothing is unpickled. Raises ConfigError for a
-    file that is missing, of another kind, or of another network.
+    Each is a torch file {'Proto': float32 C A, 'Amount': float32 C}; nothing is unpickled. Raises ConfigError
+    for a file that is missing, of another kind, or of another network.
     """
     for name, estimator in ((FEATURE_FILE, prototypes.feature), (OUTPUT_FILE, prototypes.output)):
         mean, count = _read(folder / name)

@@ -1,4 +1,5 @@
-"""The losses of ProCA as pure functions (algorithms/proca 5). A mean over no valid pixel is a zero that still has a graph."""
+"""The losses of ProCA as pure functions (algorithms/proca 5). A mean over no valid pixel is
+a zero that still has a graph."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from udacore.losses import cross_entropy, lovasz_softmax, upsample
 
 
 def supervised_loss(logits: Tensor, label: Tensor, lovasz_weight: float, *, align_corners: bool = True) -> dict[str, Tensor]:
-    """Cross-entropy and weighted Lovasz-Softmax of the enlarged logits (algorithms/proca 5.2); the loss is their sum.
+    """Cross-entropy and weighted Lovasz-Softmax of the enlarged logits
+    (algorithms/proca 5.2); the loss is their sum.
 
     logits  N C h w; label  N H W int64, 255 = ignore
 
-    Returns `cross_entropy` and, unless its weight is 0, `lovasz`. The latter pools the pixels of this process's batch.
+    Returns `cross_entropy` and, unless its weight is 0, `lovasz`. The latter pools the pixels
+    of this process's batch.
     """
     height, width = label.shape[-2:]
     enlarged = upsample(logits, (height, width), align_corners)
@@ -26,7 +29,8 @@ def supervised_loss(logits: Tensor, label: Tensor, lovasz_weight: float, *, alig
 
 
 def mask_confident(logits: Tensor, delta: float) -> Tensor:
-    """The class of each pixel (N h w int64) whose largest raw logit reaches `delta`, else 255 (algorithms/proca 5.3, step 4).
+    """The class of each pixel (N h w int64) whose largest raw logit reaches `delta`, else 255
+    (algorithms/proca 5.3, step 4).
 
     logits  N C h w, raw: not probabilities. The lowest class wins a tie, and `delta` is compared in float32.
     """

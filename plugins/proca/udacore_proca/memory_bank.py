@@ -1,7 +1,8 @@
 """The variant with a memory bank in place of prototypes (algorithms/proca 10), its defects mended.
 
-Letters: P pixels, C classes, A channels, D channels of an embedding, M rows of a queue for each class. A random choice
-among the pixels of a group is given as `order`, a number for each pixel: those with the lowest numbers are chosen.
+Letters: P pixels, C classes, A channels, D channels of an embedding, M rows of a queue for each class. A
+random choice among the pixels of a group is given as `order`, a number for each pixel: those with the lowest
+numbers are chosen.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from udacore.losses import prototype_sums
 class ProjectionHead(nn.Module):
     """Features N A h w to embeddings N D h w of unit length (keys `proj.*`).
 
-    form  `convmlp`: 1x1 convolution A -> A, batch norm, ReLU, 1x1 convolution A -> D; `linear`: one 1x1 convolution
+    form  `convmlp`: 1x1 convolution A -> A, batch norm, ReLU, 1x1 convolution A -> D;
+          `linear`: one 1x1 convolution
     """
 
     def __init__(
@@ -49,8 +51,8 @@ def first_of_each_group(group: Tensor, order: Tensor, num_groups: int, size: int
     group  P int64; what is not in 0 .. num_groups - 1 is in no group
     order  P: numbers to sort by
 
-    Returns places (num_groups x size int64: indices of pixels, 0 where a group is smaller) and the size of each group
-    (num_groups int64, not limited).
+    Returns places (num_groups x size int64: indices of pixels, 0 where a group is smaller) and the size of
+    each group (num_groups int64, not limited).
     """
     group = group.where((group >= 0) & (group < num_groups), num_groups)
     counts = (group[:, None] == torch.arange(num_groups, device=group.device)).sum(0)
@@ -78,7 +80,8 @@ class Candidates:
 
 
 def choose_candidates(x: Tensor, label: Tensor, order: Tensor, num_classes: int, per_class: int) -> Candidates:
-    """Class means of the embeddings `x` (P D) with `label` (P, 255 = ignore), and up to `per_class` pixels of each."""
+    """Class means of the embeddings `x` (P D) with `label` (P, 255 = ignore), and up to
+    `per_class` pixels of each."""
     sums, counts = prototype_sums(x, label, num_classes)
     places, _ = first_of_each_group(label, order, num_classes, per_class)
     return Candidates(means=sums / counts.clamp(min=1)[:, None], pixels=x[places], counts=counts.clamp(max=per_class))
@@ -118,10 +121,11 @@ def sample_anchors(
 
     x           P A, all images of the batch together; label, prediction  P int64, 255 = ignore
     order       P numbers: the random choice within the hard and within the easy pixels of a class
-    max_samples anchors in all; min_samples: anchors of a class at most, and a class needs more pixels than this
+    max_samples anchors in all; min_samples: anchors of a class at most, and a class
+    needs more pixels than this
 
-    Returns anchors (n v A, hard ones first; a copy with graph) and their classes (n int64, ascending); n is 0 if no
-    class has enough pixels. Their number depends on the data, so the device is waited for.
+    Returns anchors (n v A, hard ones first; a copy with graph) and their classes (n int64, ascending); n is 0
+    if no class has enough pixels. Their number depends on the data, so the device is waited for.
     """
     num_classes = int(label.where(label != IGNORE, -1).max()) + 1 if label.numel() else 0
     counts = (label[:, None] == torch.arange(num_classes, device=label.device)).sum(0)
@@ -145,10 +149,12 @@ def bank_contrast_loss(anchors: Tensor, classes: Tensor, queue: Tensor, temperat
     """Supervised contrast of anchors with the rows of a queue, the mean over anchors.
 
     anchors  n v D and their classes n; queue  Q M D, whose block q carries the label q
-    drop_diagonal  the original's slip: row r of the anchors, in the order of views, does not count column r of the
+    drop_diagonal  the original's slip: row r of the anchors, in the order of views, does
+                   not count column r of the
         queue as its positive
 
-    For each anchor the mean over its positives of -ln(e^s / (e^s + sum over negatives of e^s)), s = product / temperature.
+    For each anchor the mean over its positives of -ln(e^s / (e^s + sum over negatives of e^s)),
+    s = product / temperature.
     """
     num_groups, views, channels = anchors.shape
     if num_groups == 0:
@@ -195,7 +201,8 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, label: Tensor, order: Tensor, per_class: int) -> None:
-        """Write, in place, up to `per_class` pixels of `x` (P D, any label 255 ignored) and each class's mean.
+        """Write, in place, up to `per_class` pixels of `x` (P D, any label 255
+        ignored) and each class's mean.
 
         With several processes the candidates of all are written in rank order, so that the queues stay equal.
         """

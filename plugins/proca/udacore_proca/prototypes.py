@@ -36,7 +36,8 @@ def update_running_mean(mean: Tensor, count: Tensor, sums: Tensor, pixels: Tenso
     sums    C A float, sums of the new pixels' features by class
     pixels  C int64, how many they are; a class without pixels keeps its mean
 
-    Returns new C A and C. Counts are integers, because float32 stops counting at 2^24 and GTA5 has 3.6e8 pixels.
+    Returns new C A and C. Counts are integers, because float32 stops counting at
+    2^24 and GTA5 has 3.6e8 pixels.
     """
     total = count + pixels
     weight = pixels.to(mean.dtype) / total.clamp(min=1)
@@ -44,7 +45,8 @@ def update_running_mean(mean: Tensor, count: Tensor, sums: Tensor, pixels: Tenso
 
 
 def update_with_momentum(mean: Tensor, count: Tensor, sums: Tensor, pixels: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
-    """As `update_running_mean`, but the new mean of each class present weighs `momentum`, the old one 1 - `momentum`.
+    """As `update_running_mean`, but the new mean of each class present weighs `momentum`,
+    the old one 1 - `momentum`.
 
     The counts grow by the class's own pixels and play no part in the means.
     """
@@ -103,7 +105,8 @@ class Prototypes(nn.Module):
 
         batches  features N A h w, logits N C h w and labels N H W of this rank's images, in any grouping
 
-        Each rank goes through its own images, of which there may be fewer than another's; then the means are pooled.
+        Each rank goes through its own images, of which there may be fewer than another's;
+        then the means are pooled.
         """
         own = Prototypes(*self.feature.mean.shape).to(self.feature.mean.device)
         for features, logits, label in batches:

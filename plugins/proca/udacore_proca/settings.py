@@ -1,4 +1,5 @@
-"""What the method lets its users choose: the `method:` section of a file, for the whole run or for a round."""
+"""What the method lets its users choose: the `method:` section of a file, for the
+whole run or for a round."""
 
 from __future__ import annotations
 

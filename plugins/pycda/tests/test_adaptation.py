@@ -1,8 +1,8 @@
 """Adaptation, not just more training: a short PyCDA run beats its matched control, and two mutants do not.
 
-The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all, then the
-pyramid and the conversion. Steps are limited, never seconds. PyCDA asks for no pseudo labels beforehand, so the shuffled
-mutant puts the answers on the target into a random order within its own hook.
+The short pair P of the embedded domains (algorithms/streets 5): a source round of 300 steps, shared by all,
+then the pyramid and the conversion. Steps are limited, never seconds. PyCDA asks for no pseudo labels
+beforehand, so the shuffled mutant puts the answers on the target into a random order within its own hook.
 """
 
 from __future__ import annotations

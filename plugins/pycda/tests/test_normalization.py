@@ -181,7 +181,8 @@ part()
 
 
 def test_two_processes_equal_one_with_the_joint_batch(tmp_path):
-    # far from zero, where E[x^2] - m^2 would cancel; a channel whose variance is clamped; shares of one and three images
+    # far from zero, where E[x^2] - m^2 would cancel; a channel whose variance is clamped;
+    # shares of one and three images
     image = picture(4, 3, 5, 7) + 1000
     image[:, 2] = 1000 + 1e-4 * picture(4, 5, 7, seed=2)
     factor, state = picture(4, 3, 5, 7, seed=1), layer().state_dict()

@@ -188,7 +188,8 @@ def test_saturated_pixels_leave_the_mean():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_who_is_saturated_is_decided_as_by_torchs_own_softmax(seed):
-    """Sums near 1 round to 1 or not by the order of their terms; a pixel more or less in the mean is seen in its value."""
+    """Sums near 1 round to 1 or not by the order of their terms; a pixel more or less in the
+    mean is seen in its value."""
     logits = 20 * torch.randn(2, 19, 33, 41, generator=torch.Generator().manual_seed(seed))
     loss = F.cross_entropy(logits, logits.argmax(1), reduction="none")
     terms = loss[(loss != 0) & (logits.softmax(1).max(1).values > 0.5)]

@@ -1,4 +1,5 @@
-"""Two processes compute what one computes on the whole batch: values, and gradients averaged as the core does."""
+"""Two processes compute what one computes on the whole batch: values, and gradients
+averaged as the core does."""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ INFO = RoundInfo(name="any", index=0, steps=10, trains=("segmenter",), classes=(
 
 
 def _updated(share):
-    """The network after two steps of two updates each on batches of four, of which `share` gives this process's."""
+    """The network after two steps of two updates each on batches of four, of which
+    `share` gives this process's."""
     torch.manual_seed(0)
     model = pycda.build_model(settings=SETTINGS, architecture=ModelConfig(name="small"), round=INFO)
     model.source_statistics.fill(np.random.default_rng(0).integers(1, 9, (*SIZE, CLASSES)))

@@ -1,4 +1,5 @@
-"""PyCDA's presets, all rounds, on miniatures of the real data sets in exactly their format; sizes, lists and steps are cut."""
+"""PyCDA's presets, all rounds, on miniatures of the real data sets in exactly their format; sizes,
+lists and steps are cut."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ CONVERT = "rounds.convert.steps=3"
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A user's machine: the data sets, and a folder to work in; one training image of the target is held out."""
+    """A user's machine: the data sets, and a folder to work in; one training
+    image of the target is held out."""
     gta5 = tmp_path / "data" / "gta5"
     write_gta5(gta5)
     for folder in ("images", "labels"):
@@ -138,7 +140,8 @@ def test_the_best_model_by_held_out_labels_is_kept_on_demand_and_the_run_says_so
 
 
 def test_a_split_that_names_missing_images_is_refused_with_the_first_of_them(place, capsys):
-    # One of the 500 is there, so `except` has something to leave out; the labelled set of all 500 is not complete.
+    # One of the 500 is there, so `except` has something to leave out; the labelled set of
+    # all 500 is not complete.
     assert uda("run", "--plugin", "pycda", "gta5-cityscapes", *CUT, *TINY, CONVERT) == 3
     err = capsys.readouterr().err
     assert "list udacore_pycda:lists/cityscapes_train_val500.txt: no image hanover/hanover_000000_046954_leftImg8bit.png in" in err

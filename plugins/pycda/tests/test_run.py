@@ -1,4 +1,5 @@
-"""All rounds of the preset for the embedded domains, cut to a few steps and images; every variant; resumed runs."""
+"""All rounds of the preset for the embedded domains, cut to a few steps and images;
+every variant; resumed runs."""
 
 from __future__ import annotations
 

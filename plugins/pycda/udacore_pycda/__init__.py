@@ -1,17 +1,17 @@
 """PyCDA, self-motivated pyramid curriculum.
 
-On each target batch the network is asked for a pyramid of properties, from easy to hard: the class distribution of the
-whole batch, the class of small squares of pixels, the class of single pixels. What it answers confidently at a level is
-what it learns there, in the same forward pass. Batch norm sees each domain's own batches, and its stored statistics are
-converted to the target at the end.
+On each target batch the network is asked for a pyramid of properties, from easy to hard: the class
+distribution of the whole batch, the class of small squares of pixels, the class of single pixels. What it
+answers confidently at a level is what it learns there, in the same forward pass. Batch norm sees each
+domain's own batches, and its stored statistics are converted to the target at the end.
 
-Qing Lian, Fengmao Lv, Lixin Duan, Boqing Gong: Constructing Self-Motivated Pyramid Curriculums for Cross-Domain Semantic
-Segmentation: A Non-Adversarial Approach. ICCV 2019, arXiv 1908.09547.
+Qing Lian, Fengmao Lv, Lixin Duan, Boqing Gong: Constructing Self-Motivated Pyramid Curriculums for
+Cross-Domain Semantic Segmentation: A Non-Adversarial Approach. ICCV 2019, arXiv 1908.09547.
 
-Rounds: `source` trains on labels (with `adapt: statistics` target forwards move the batch statistics too: AdaBN) and
-counts the source's classes at its end; `pyramid` (`adapt: pyramid`, `update: alternate`) learns from both domains in
-turns; `convert` (`adapt: statistics`, target alone) is forwards only. The hooks look at the settings and at what is
-drawn, never at a round's name.
+Rounds: `source` trains on labels (with `adapt: statistics` target forwards move the batch statistics too:
+AdaBN) and counts the source's classes at its end; `pyramid` (`adapt: pyramid`, `update: alternate`) learns
+from both domains in turns; `convert` (`adapt: statistics`, target alone) is forwards only. The hooks look at
+the settings and at what is drawn, never at a round's name.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def _norm(settings: Settings, architecture: ModelConfig) -> NormFactory:
 
 @hookimpl
 def source_loss(step: Step) -> Losses:
-    """Cross-entropy of the main head and, where the network has one, of the auxiliary head (algorithms/pycda 5.1)."""
+    """Cross-entropy of the main head and, where the network has one, of the auxiliary
+    head (algorithms/pycda 5.1)."""
     if step.source is None:
         return {}
     _prepare(step)
@@ -141,7 +142,8 @@ def _is_moving(module: nn.Module) -> bool:
 
 
 def _check_knowledge(step: Step, size: tuple[int, int]) -> None:
-    """ConfigError where a loss needs of the source's labels what the model does not know; a dry run gets uniform knowledge."""
+    """ConfigError where a loss needs of the source's labels what the model does not know; a dry
+    run gets uniform knowledge."""
     settings, known, where = step.settings, step.model.source_statistics, f"round {step.round.name!r}"
     if step.round.dry and not known.size.any():
         known.fill(np.ones((*size, len(step.round.classes)), np.int32))
@@ -162,7 +164,8 @@ def _check_knowledge(step: Step, size: tuple[int, int]) -> None:
 
 @hookimpl
 def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
-    """Count the source's classes at every position, if this round is to do so: histogram and spatial prior (algorithms/pycda 6.2)."""
+    """Count the source's classes at every position, if this round is to do so: histogram and spatial
+    prior (algorithms/pycda 6.2)."""
     if not round.settings.source_statistics:
         return None
     size, num_classes = round.settings.prior_size or _default_size(round), len(round.round.classes)
@@ -186,7 +189,8 @@ def on_round_end(round: RoundEnd) -> Mapping[str, float] | None:
 
 
 def _default_size(round: RoundEnd) -> tuple[int, int]:
-    """Width and height of the first label in a pass of the source; part of the cache's key, for a run may resize to another size."""
+    """Width and height of the first label in a pass of the source; part of the cache's key, for a run
+    may resize to another size."""
     own = [list(batch.label.shape[:0:-1]) for batch in islice(round.source(images=False), 1) if batch.label is not None]
     width, height = next(size for sizes in ranks.all_gather_object(own) for size in sizes)  # a rank may have no label
     return width, height

@@ -1,4 +1,5 @@
-"""Files of the authors (algorithms/pycda 13): plain state_dicts, with or without `module.` before all keys."""
+"""Files of the authors (algorithms/pycda 13): plain state_dicts, with or without
+`module.` before all keys."""
 
 from __future__ import annotations
 

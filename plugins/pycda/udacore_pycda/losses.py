@@ -9,7 +9,8 @@ from udacore.losses import segmentation_loss
 
 
 def source_loss(logits: Tensor, label: Tensor, align_corners: bool, replicas: int = 1) -> Tensor:
-    """Cross-entropy of the enlarged logits, a mean over the labelled pixels of each part of the batch, then over the parts.
+    """Cross-entropy of the enlarged logits, a mean over the labelled pixels of each part of the
+    batch, then over the parts.
 
     logits    N K h w
     label     N H W int64, 255 = ignore

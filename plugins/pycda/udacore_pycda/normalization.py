@@ -1,4 +1,5 @@
-"""Batch norm over all processes whose stored statistics are a weighted mean of all batches so far (algorithms/pycda 3.3)."""
+"""Batch norm over all processes whose stored statistics are a weighted mean of all batches
+so far (algorithms/pycda 3.3)."""
 
 from __future__ import annotations
 
@@ -17,15 +18,17 @@ _SUMS = ("_tmp_running_mean", "_tmp_running_var", "_running_iter")
 
 
 class CumulativeBatchNorm2d(nn.BatchNorm2d):
-    """In training (x - m) max(v, eps)^-1/2 weight + bias with mean and variance of the batches of all processes; else the stored ones.
+    """In training (x - m) max(v, eps)^-1/2 weight + bias with mean and variance of the batches of all
+    processes; else the stored ones.
 
-    decay  d of A <- d A + m, B <- d B + v M/(M-1), n <- d n + 1; stored are A/n and B/n, a mean of all batches at first and
-           one of the last 1/(1-d) or so in the end
-    fused  normalise with (v + eps)^-1/2 in training too, as torch's own kernels do, by which it is faster: about eps / 2v off
+    decay  d of A <- d A + m, B <- d B + v M/(M-1), n <- d n + 1; stored are A/n and B/n, a mean of all
+           batches at first and one of the last 1/(1-d) or so in the end
+    fused  normalise with (v + eps)^-1/2 in training too, as torch's own kernels do, by which it is
+           faster: about eps / 2v off
 
-    The sums A, B, n are saved as `_tmp_running_mean`, `_tmp_running_var`, `_running_iter`. Weights that lack them, such as
-    ImageNet's, start them at (0, 1, 1): the first batch then replaces stored statistics, as published.
-    In training every process must call it, and each must run backward.
+    The sums A, B, n are saved as `_tmp_running_mean`, `_tmp_running_var`, `_running_iter`. Weights that lack
+    them, such as ImageNet's, start them at (0, 1, 1): the first batch then replaces stored statistics, as
+    published. In training every process must call it, and each must run backward.
     """
 
     _tmp_running_mean: Tensor
@@ -42,7 +45,8 @@ class CumulativeBatchNorm2d(nn.BatchNorm2d):
             self.register_buffer(name, value)
 
     def forward(self, x: Tensor) -> Tensor:
-        """N A h w to the same shape and dtype. ConfigError, in training, where there is a single value to a channel."""
+        """N A h w to the same shape and dtype. ConfigError, in training, where there is a
+        single value to a channel."""
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         if ranks.size() * x.numel() // x.shape[1] < 2:
@@ -74,7 +78,8 @@ class CumulativeBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def reset_statistics(self) -> None:
-        """A = B = n = 0: from the next batch on the stored statistics are those of what comes, a plain mean at first."""
+        """A = B = n = 0: from the next batch on the stored statistics are those of what
+        comes, a plain mean at first."""
         for name in _SUMS:
             self.get_buffer(name).zero_()
 
@@ -90,9 +95,11 @@ def _start(like: Tensor) -> dict[str, Tensor]:
 
 
 class _Normalize(torch.autograd.Function):
-    """(x - mean) max(variance + eps, floor)^-1/2 weight + bias, where mean and variance depend on the x of all ranks.
+    """(x - mean) max(variance + eps, floor)^-1/2 weight + bias, where mean and variance
+    depend on the x of all ranks.
 
-    Written by hand so that backward keeps x alone. Where `floor` holds, the variance has no part in the gradient.
+    Written by hand so that backward keeps x alone. Where `floor` holds, the variance has
+    no part in the gradient.
     """
 
     @staticmethod
@@ -131,8 +138,8 @@ class _Normalize(torch.autograd.Function):
 def reset_statistics(model: nn.Module) -> int:
     """Clear the stored statistics of every batch-norm layer of `model`, in place; returns how many there are.
 
-    Layers of torch's kinds begin at mean 0 and variance 1 again. Raises ConfigError if the model has no layer that stores any:
-    there is nothing to convert.
+    Layers of torch's kinds begin at mean 0 and variance 1 again. Raises ConfigError if the model has no layer
+    that stores any: there is nothing to convert.
     """
     layers = [module for module in model.modules() if isinstance(module, AnyBatchNorm) and module.track_running_stats]
     if not layers:

@@ -1,4 +1,5 @@
-"""The authors' networks: a dilated ResNet with a deep stem, pyramid pooling, and an auxiliary head (algorithms/pycda 3.1, 3.2)."""
+"""The authors' networks: a dilated ResNet with a deep stem, pyramid pooling, and an auxiliary head
+(algorithms/pycda 3.1, 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the source's labels tell beforehand: class frequencies, and the same at every position (algorithms/pycda 6.2)."""
+"""What the source's labels tell beforehand: class frequencies, and the same at every
+position (algorithms/pycda 6.2)."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def class_histogram(counts: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def spatial_prior(counts: NDArray[Any], num_classes: int) -> NDArray[np.float64]:
-    """K H W frequencies at each position, sum 1, from counts or weights H W C; uniform where a position was never labelled.
+    """K H W frequencies at each position, sum 1, from counts or weights H W C; uniform where a
+    position was never labelled.
 
     Channels from `num_classes` on are no classes and left out.
     """
@@ -177,7 +179,8 @@ def read_histogram(path: Path, num_classes: int) -> NDArray[np.float64]:
 
 
 def cached_counts(key: Sequence[str], count: Callable[[], Tensor]) -> Counts:
-    """Counts H W K under `key` from the user's cache folder, else those that `count()` finds, pooled over ranks and kept there."""
+    """Counts H W K under `key` from the user's cache folder, else those that `count()` finds, pooled
+    over ranks and kept there."""
     path = cache_folder() / f"positions-{hashlib.sha256(chr(10).join(key).encode()).hexdigest()[:32]}.npz"
     kept = _load(path)
     if all(ranks.all_gather_object(kept is not None)) and kept is not None:

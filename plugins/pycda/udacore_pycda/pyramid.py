@@ -1,10 +1,13 @@
-"""The pyramid: what a target batch teaches at the levels of pixels, squares, places and whole images (algorithms/pycda 5).
+"""The pyramid: what a target batch teaches at the levels of pixels, squares, places and whole
+images (algorithms/pycda 5).
 
-Letters: N images, K classes, H x W the size of the input, b the side of a square, h x w = floor(H / b) x floor(W / b).
+Letters: N images, K classes, H x W the size of the input, b the side of a square, h x w =
+floor(H / b) x floor(W / b).
 
-Everything comes from one visit of the full-size logits (`visit_logits`); what follows it works on small tensors with
-torch's own gradients. Sums and counts are those of all ranks (algorithms/pycda 11), so that several processes compute what
-one would on the whole batch; every rank must call these functions. Nothing waits for the device.
+Everything comes from one visit of the full-size logits (`visit_logits`); what follows it works on small
+tensors with torch's own gradients. Sums and counts are those of all ranks (algorithms/pycda 11), so that
+several processes compute what one would on the whole batch; every rank must call these functions. Nothing
+waits for the device.
 """
 
 from __future__ import annotations
@@ -67,7 +70,8 @@ class Pyramid:
 
     @cached_property
     def pools(self) -> dict[int, Tensor]:
-        """Mean logits of the squares, N K h w by side; a square that smaller ones fill is the mean of theirs."""
+        """Mean logits of the squares, N K h w by side; a square that smaller
+        ones fill is the mean of theirs."""
         pools = dict(self._visit[3])
         for side in self.sides:
             if side not in pools:
@@ -96,7 +100,8 @@ class Pyramid:
         return _mean(loss, count), count
 
     def region_loss(self, merge_pixels: bool = False) -> tuple[Tensor, Tensor]:
-        """One mean over the squares of all sides that take part, and their number; `merge_pixels`: and over the pixels."""
+        """One mean over the squares of all sides that take part, and their number;
+        `merge_pixels`: and over the pixels."""
         pixels, pixel_count, squares, square_count = self._totals
         if merge_pixels:
             squares, square_count = squares + pixels, square_count + pixel_count
@@ -121,11 +126,13 @@ class Pyramid:
         return binary_cross_entropy(mean, histogram).mean()
 
     def spatial_loss(self, prior: Mapping[int, Tensor]) -> Tensor:
-        """How far the batch's mean answer at each place is from the source's classes there (algorithms/pycda 5.4).
+        """How far the batch's mean answer at each place is from the source's classes
+        there (algorithms/pycda 5.4).
 
         prior  K h w float32 by side of the squares: class frequencies of the source
 
-        A place counts once for each image that takes part there. The gradient is that of the mean answer alone.
+        A place counts once for each image that takes part there. The gradient is
+        that of the mean answer alone.
         """
         if not self.answers:
             return self._totals[0] * 0
@@ -151,14 +158,16 @@ def binary_cross_entropy(p: Tensor, t: Tensor) -> Tensor:
 
 
 def pool_valid(valid: Tensor, side: int) -> Tensor:
-    """N h w bool: squares of which at least one pixel is valid (N H W); a remainder on the right or below is dropped."""
+    """N h w bool: squares of which at least one pixel is valid (N H W); a remainder on the
+    right or below is dropped."""
     if side == 1:
         return valid != 0
     return F.max_pool2d((valid != 0)[:, None].float(), side)[:, 0] > 0
 
 
 def pseudo_labels(logits: Tensor, valid: Tensor, threshold: float, box_sizes: Sequence[int]) -> dict[int, Answers]:
-    """The network's own answers for pixels (side 1) and squares, by side: labels also where they do not take part."""
+    """The network's own answers for pixels (side 1) and squares, by side: labels also
+    where they do not take part."""
     seen = Pyramid(logits=logits, valid=valid, threshold=threshold, box_sizes=box_sizes)
     return {1: answer(logits, valid != 0, threshold), **seen.answers}
 

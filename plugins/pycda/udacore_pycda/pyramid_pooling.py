@@ -21,13 +21,14 @@ AUXILIARY = "aux"
 
 
 class PyramidHead(nn.Module):
-    """Averages over s x s cells of the last map beside the map itself, and an auxiliary head on the map before (algorithms/pycda 3.2).
+    """Averages over s x s cells of the last map beside the map itself, and an auxiliary head on the map
+    before (algorithms/pycda 3.2).
 
     channels     of the map before and of the last map
     width        channels of each average, and of the classifier's hidden layer
     scales       s of each average
-    Keys: `ppm.S.1|2`, `conv_last.0|1|4`, and for the auxiliary head `cbr_deepsup.0|1`, `conv_last_deepsup`. Convolutions begin
-    by Kaiming's rule, the shift of batch norm at 1e-4 (algorithms/pycda 3.4).
+    Keys: `ppm.S.1|2`, `conv_last.0|1|4`, and for the auxiliary head `cbr_deepsup.0|1`, `conv_last_deepsup`.
+    Convolutions begin by Kaiming's rule, the shift of batch norm at 1e-4 (algorithms/pycda 3.4).
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class PyramidHead(nn.Module):
 
 
 class CellMeans(nn.Module):
-    """Means over scale x scale cells, as `nn.AdaptiveAvgPool2d`, whose backward on CUDA is refused where only deterministic forms are allowed."""
+    """Means over scale x scale cells, as `nn.AdaptiveAvgPool2d`, whose backward on CUDA is refused where
+    only deterministic forms are allowed."""
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -90,14 +92,16 @@ def multiplied_means(x: Tensor, scale: int) -> Tensor:
 
 
 def _shares(length: int, scale: int) -> Tensor:
-    """scale x length: each row's mean is that of its cell, from floor(i length / scale) to ceil((i + 1) length / scale)."""
+    """scale x length: each row's mean is that of its cell, from floor(i length / scale) to
+    ceil((i + 1) length / scale)."""
     place, cell = torch.arange(length), torch.arange(scale)[:, None]
     inside = (place >= cell * length // scale) & (place < -(-(cell + 1) * length // scale))
     return inside / inside.sum(1, keepdim=True)
 
 
 def _shifted(norm: NormFactory, channels: int) -> nn.Module:
-    """A layer of batch norm that begins with a small shift; one form holds it as a buffer, another once for each domain."""
+    """A layer of batch norm that begins with a small shift; one form holds it as a buffer,
+    another once for each domain."""
     layer = norm(channels)
     for key, value in layer.state_dict().items():
         if key.endswith("bias"):
@@ -108,9 +112,10 @@ def _shifted(norm: NormFactory, channels: int) -> nn.Module:
 class PyramidSegmenter(nn.Module):
     """A ResNet and a pyramid of averages. Logits belong to pixels by corners that are not aligned.
 
-    In training mode logits have the features' resolution, and `heads["aux"]` holds the auxiliary head's. In evaluation mode
-    logits are enlarged to the image's size, as published (algorithms/pycda 8.2): a protocol that enlarges them further may do so
-    with aligned corners. There the auxiliary head runs on demand only, by `head="aux"`.
+    In training mode logits have the features' resolution, and `heads["aux"]` holds the auxiliary head's. In
+    evaluation mode logits are enlarged to the image's size, as published (algorithms/pycda 8.2): a protocol
+    that enlarges them further may do so with aligned corners. There the auxiliary head runs on demand only,
+    by `head="aux"`.
     """
 
     align_corners = False

@@ -1,4 +1,5 @@
-"""What the method lets its users choose: the `method:` section of a file, for the whole run or for a round."""
+"""What the method lets its users choose: the `method:` section of a file, for the
+whole run or for a round."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Settings(MethodSettings):
     histogram: str | None = option(None, "text file of the source's class frequencies, in the order of the classes")
 
     def _find_problems(self, round: Any) -> Iterator[tuple[str, str]]:
-        """With the spatial ratio a place of the target's input has to be a place of the prior (algorithms/pycda 5.4)."""
+        """With the spatial ratio a place of the target's input has to be a place of the
+        prior (algorithms/pycda 5.4)."""
         if self.adapt != "pyramid" or not self.lambda_spatial or not self.box_sizes or "target" not in round.draws:
             return
         steps = round.target.transform

@@ -1,8 +1,8 @@
 """The one visit that the full-size logits get: pixel loss, class mass and pooled logits, with one gradient.
 
-Written plainly, each level makes its own softmax, its masks and their gradients: some ten tensors of the logits' size. Here
-rows are read a few at a time, while they are in the cache: forward keeps three maps of N H W, and backward writes the
-gradient once, whatever asks for it.
+Written plainly, each level makes its own softmax, its masks and their gradients: some ten tensors of the
+logits' size. Here rows are read a few at a time, while they are in the cache: forward keeps three maps of N H
+W, and backward writes the gradient once, whatever asks for it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def answer(logits: Tensor, valid: Tensor, threshold: float) -> Answers:
 def sum_classes(x: Tensor) -> Tensor:
     """N h w, the sum of N K h w over the classes; on the CPU one class after the other.
 
-    That is the order of torch's own softmax there. It decides which sums near 1 are 1 exactly, and so who enters a mean.
+    That is the order of torch's own softmax there. It decides which sums near 1 are 1 exactly,
+    and so who enters a mean.
     """
     return reduce(torch.add, x.unbind(1)) if x.device.type == "cpu" else x.sum(1)
 
@@ -75,12 +76,14 @@ class Visit:
 
 
 def base_sides(box_sizes: Sequence[int]) -> tuple[int, ...]:
-    """The sides whose squares are made of pixels; those of the others are made of smaller ones' (`parts_of`)."""
+    """The sides whose squares are made of pixels; those of the others are made of
+    smaller ones' (`parts_of`)."""
     return tuple(side for side in sorted(set(box_sizes)) if not parts_of(side, box_sizes))
 
 
 def parts_of(side: int, box_sizes: Sequence[int]) -> list[int]:
-    """The smaller sides whose squares fill one of `side`, ascending: powers of two alone, a mean over which loses no bit in its division.
+    """The smaller sides whose squares fill one of `side`, ascending: powers of two alone, a mean over which
+    loses no bit in its division.
 
     So logits that are equal on the whole square stay equal, and the label stays the lowest class among them.
     """
@@ -88,7 +91,8 @@ def parts_of(side: int, box_sizes: Sequence[int]) -> list[int]:
 
 
 def visit_logits(logits: Tensor, valid: Tensor, threshold: float, sides: Sequence[int] = ()) -> Visit:
-    """Read the logits (N K H W) once; `valid` is N H W bool, `sides` those of squares whose mean logits are wanted."""
+    """Read the logits (N K H W) once; `valid` is N H W bool, `sides` those of squares
+    whose mean logits are wanted."""
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     with torch.autocast(logits.device.type, enabled=False):  # else the sums over all pixels would be made in half precision
@@ -97,7 +101,8 @@ def visit_logits(logits: Tensor, valid: Tensor, threshold: float, sides: Sequenc
 
 
 class _Visit(torch.autograd.Function):
-    """See `visit_logits`. With x = exp(z - max z) and s = sum x over classes: p = x / s, -log p[label] = log s, both exact."""
+    """See `visit_logits`. With x = exp(z - max z) and s = sum x over classes: p = x / s, -log
+    p[label] = log s, both exact."""
 
     @staticmethod
     def forward(context: Any, logits: Tensor, valid: Tensor, threshold: float, sides: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -142,7 +147,8 @@ class _Visit(torch.autograd.Function):
 
 
 def _to_gradient(x: Tensor, total: Tensor, pulled: Tensor | None, of_mass: Tensor | None) -> None:
-    """Turn x = s p, in place, into p (pulled + g - sum g p), where g is the gradient of the mass; the one-hot part comes later."""
+    """Turn x = s p, in place, into p (pulled + g - sum g p), where g is the gradient of the mass; the
+    one-hot part comes later."""
     share = total.reciprocal()
     if of_mass is None:
         x *= (share * (0 if pulled is None else pulled))[:, None]
@@ -164,7 +170,8 @@ def _flat(rows: Rows) -> tuple[slice, slice]:
 
 
 def _blocks(logits: Tensor, sides: Sequence[int]) -> Iterator[Rows]:
-    """Blocks whose rows are whole squares of every side; on the CPU as small as that allows, elsewhere one for all."""
+    """Blocks whose rows are whole squares of every side; on the CPU as small as that
+    allows, elsewhere one for all."""
     images, classes, height, width = logits.shape
     everything = slice(None)
     if logits.device.type != "cpu":

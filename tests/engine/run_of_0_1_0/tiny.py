@@ -1,4 +1,5 @@
-"""A network of two layers under the core's own training; it dies in round adapt, step 2, where UDACORE_TEST_DIES is set."""
+"""A network of two layers under the core's own training; it dies in round adapt, step 2, where
+UDACORE_TEST_DIES is set."""
 
 import os
 

@@ -1,1 +1,2 @@
-"""The built-in data sets, a record in each file; `pyproject.toml` names them as entry points of `udacore.datasets`."""
+"""The built-in data sets, a record in each file; `pyproject.toml` names them as entry
+points of `udacore.datasets`."""

@@ -1,4 +1,5 @@
-"""ACDC and Dark Zurich: driving in fog, night, rain and snow, and images of the same places in fair weather."""
+"""ACDC and Dark Zurich: driving in fog, night, rain and snow, and images of the
+same places in fair weather."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _UNLABELLED = "of Dark Zurich's images only those of split val have labels; a ta
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:
-    """`rgb_anon` and `gt`, by condition, split and sequence; in the splits `*_ref` the same places in fair weather."""
+    """`rgb_anon` and `gt`, by condition, split and sequence; in the splits `*_ref` the
+    same places in fair weather."""
     split = config.split
     check_word("acdc", "condition", config.condition, ("all", *CONDITIONS))
     check_word("acdc", "split", split, tuple(SPLITS))
@@ -40,7 +42,8 @@ def find_files(config: DataConfig, root: Path) -> Layout:
 
 
 def find_dark_files(config: DataConfig, root: Path) -> Layout:
-    """`rgb_anon` by split, time of day and sequence, and `gt/val`; in the split `val_ref` the same places by day."""
+    """`rgb_anon` by split, time of day and sequence, and `gt/val`; in the split
+    `val_ref` the same places by day."""
     split = config.split
     check_word("dark_zurich", "condition", config.condition, ("all", *TIMES))
     check_word("dark_zurich", "split", split, tuple(DARK.splits))
@@ -55,7 +58,8 @@ def find_dark_files(config: DataConfig, root: Path) -> Layout:
 
 
 def _layout(config: DataConfig, root: Path, ending: str, middle: str, **rest: Any) -> Layout:
-    """`rgb_anon`, with names that end with `ending`, and `gt`, whose names have `middle` and the ids in its place."""
+    """`rgb_anon`, with names that end with `ending`, and `gt`, whose names have
+    `middle` and the ids in its place."""
     return Layout(
         root=root,
         images=existing(config.dataset, (root / "rgb_anon",)),

@@ -15,7 +15,8 @@ PLACES = (("images/10k", "labels/sem_seg/masks"), ("seg/images", "seg/labels"))
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:
-    """`images/10k` and `labels/sem_seg/masks`, or `seg/images` and `seg/labels`, by split, with or without `bdd100k` above."""
+    """`images/10k` and `labels/sem_seg/masks`, or `seg/images` and `seg/labels`, by split, with or
+    without `bdd100k` above."""
     bases = (root, root / "bdd100k")
     images = existing("bdd100k", tuple(base / place for place, _ in PLACES for base in bases))
     check_split("bdd100k", config.split, images)

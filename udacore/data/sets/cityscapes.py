@@ -26,7 +26,8 @@ def find_foggy_files(config: DataConfig, root: Path) -> Layout:
 
 
 def _of_cities(config: DataConfig, root: Path, folder: str, ending: str) -> Layout:
-    """Cityscapes' layout: images by split and city in `folder`, with names that end with `ending`; its own labels."""
+    """Cityscapes' layout: images by split and city in `folder`, with names that end with
+    `ending`; its own labels."""
     split, pictures = config.split, root / folder
     if pictures.is_dir():
         check_split(config.dataset, split, pictures)

@@ -1,4 +1,5 @@
-"""IDD, the India Driving Dataset: labels are polygons, as shipped, or the masks that its owners' program makes of them."""
+"""IDD, the India Driving Dataset: labels are polygons, as shipped, or the masks that its
+owners' program makes of them."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def find_files(config: DataConfig, root: Path) -> Layout:
 
 
 def read_label(path: Path) -> NDArray[np.uint8]:
-    """Train ids of Cityscapes, uint8 H W, 255 elsewhere: `labelcsTrainIds` as they are, `polygons` drawn in their order.
+    """Train ids of Cityscapes, uint8 H W, 255 elsewhere: `labelcsTrainIds` as they are,
+    `polygons` drawn in their order.
 
     ValueError for what is not IDD's.
     """

@@ -15,7 +15,8 @@ COUNTS = {"train": (1156, 1366), "val": (677, 992), "test": (820, 976)}
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:
-    """`<Split>/<Scene>/images_png` and `masks_png`; the archive Train.zip unpacks to `Train` or to `Train/Train`."""
+    """`<Split>/<Scene>/images_png` and `masks_png`; the archive Train.zip unpacks to
+    `Train` or to `Train/Train`."""
     check_word("loveda", "split", config.split, tuple(COUNTS))
     check_word("loveda", "scene", config.scene, ("all", "urban", "rural"))
     name = config.split.capitalize()

@@ -1,4 +1,5 @@
-"""Mapillary Vistas with the classes of Cityscapes: labels of version 1.2 (66 ids) and of version 2.0 (124 ids)."""
+"""Mapillary Vistas with the classes of Cityscapes: labels of version 1.2 (66 ids) and
+of version 2.0 (124 ids)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from udacore.labels import CITYSCAPES_IDS
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:
-    """`img/rgb/1.png` and `img/class/1.png`, with or without `Synscapes` above; the enlarged `img/rgb-2k` is not read."""
+    """`img/rgb/1.png` and `img/class/1.png`, with or without `Synscapes` above; the enlarged
+    `img/rgb-2k` is not read."""
     images = existing("synscapes", (root / "img/rgb", root / "Synscapes/img/rgb"))
     labels = (images.parent / "class",)
     return Layout(

@@ -11,7 +11,8 @@ from udacore.labels import SYNTHIA_IDS
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:
-    """`RGB` and `GT/LABELS`, or copies of the labels as ids, with or without the folder `RAND_CITYSCAPES` above them."""
+    """`RGB` and `GT/LABELS`, or copies of the labels as ids, with or without the folder
+    `RAND_CITYSCAPES` above them."""
     inner = root / "RAND_CITYSCAPES"
     images = existing("synthia", (inner / "RGB", root / "RGB"))
     bases = (images.parent, root) if images.parent != root else (root,)

@@ -1,6 +1,7 @@
 """`streets`: procedural street scenes in pairs of a source and a target, drawn while they are read.
 
-Pair W (weather and shadow) differs by local light and new object forms, P by its palette, L by camera and layout.
+Pair W (weather and shadow) differs by local light and new object forms, P by its
+palette, L by camera and layout.
 """
 
 from udacore.data.streets.palette import CLASSES, IGNORE

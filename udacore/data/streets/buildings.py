@@ -11,7 +11,8 @@ FLOOR = 3.0  # metres
 
 
 def draw_building(painter: Painter, x: float, z: tuple[float, float]) -> None:
-    """A block whose front lies along the road at x, from z[0] to z[1]; in the new form with ribbon windows."""
+    """A block whose front lies along the road at x, from z[0] to z[1]; in the
+    new form with ribbon windows."""
     rng = painter.rng
     painter.canvas.begin_object()
     floors = max(1, round(rng.uniform(2.0, 6.4) * (1 - 0.4 * painter.strengths.layout)))

@@ -14,7 +14,8 @@ FAR = 400.0
 
 @attrs.frozen
 class Camera:
-    """Looks along z (ahead); x points right, y up from the ground. Lengths in metres, pixels of the canvas."""
+    """Looks along z (ahead); x points right, y up from the ground. Lengths in
+    metres, pixels of the canvas."""
 
     focal: float  # pixels
     height: float  # metres above the ground
@@ -31,21 +32,24 @@ class Camera:
         return pixels
 
     def ground(self, width: int, height: int) -> tuple[Floats, Floats]:
-        """Where the pixels of a canvas meet the ground: x (height, width) and z (height, 1); z is FAR from the horizon up."""
+        """Where the pixels of a canvas meet the ground: x (height, width) and z (height, 1); z is
+        FAR from the horizon up."""
         below = np.arange(height) + 0.5 - self.horizon
         z = np.minimum(self.focal * self.height / np.maximum(below, 1e-3), FAR)[:, None]
         x = self.lateral + (np.arange(width)[None, :] + 0.5 - self.centre) * z / self.focal
         return x, z
 
     def side_depth(self, side: Floats, width: int) -> Floats:
-        """Depth (height, width) of upright planes x = side seen in each column; `side` (height, width) may be NaN."""
+        """Depth (height, width) of upright planes x = side seen in each column; `side`
+        (height, width) may be NaN."""
         column = np.arange(width)[None, :] + 0.5 - self.centre
         column = np.where(np.abs(column) < 0.5, 0.5, column)
         return np.clip(np.abs(self.focal * (side - self.lateral) / column), NEAR, FAR)
 
 
 def draw_camera(rng: np.random.Generator, size: tuple[int, int], layout: float) -> Camera:
-    """A random camera for a canvas of `size` (width, height); `layout` makes it a longer lens on a lower car."""
+    """A random camera for a canvas of `size` (width, height); `layout` makes it a
+    longer lens on a lower car."""
     width, height = size
     return Camera(
         focal=width * rng.uniform(0.72, 0.9) * (1 + 0.45 * layout),

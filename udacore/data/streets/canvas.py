@@ -13,7 +13,8 @@ ON_GROUND = float("nan")  # depth of items that lie on the ground: each row has 
 
 
 class Canvas:
-    """Item numbers (height, width) uint16 at twice the size of the image, and tables item -> colour, class, depth, texture, object.
+    """Item numbers (height, width) uint16 at twice the size of the image, and tables item -> colour,
+    class, depth, texture, object.
 
     Item 0 is nothing. An item of an upright plane along the road has its x as `side` instead of one depth.
     """

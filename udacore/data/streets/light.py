@@ -13,7 +13,8 @@ from udacore.data.streets.shift import Pair, Strengths
 Image = NDArray[np.float32]  # (height, width, 3) RGB, 0..255 and beyond until the end
 Plane = NDArray[np.float32]  # (height, width)
 
-# rows: kind of texture (palette.Surface.texture); columns: amplitude of grain, of blotches, of courses, and what the target adds to all
+# rows: kind of texture (palette.Surface.texture); columns: amplitude of grain, of blotches, of courses, and
+# what the target adds to all
 TEXTURES = np.array(
     [
         (2.0, 0.0, 0.0, 0.0),  # smooth
@@ -33,7 +34,8 @@ MIST_COLOUR = np.array([198.0, 196.0, 192.0], np.float32)
 
 @attrs.frozen
 class View:
-    """What the canvas showed, sampled at the centres of the image's pixels; x is metres across the road on the ground."""
+    """What the canvas showed, sampled at the centres of the image's pixels; x is metres
+    across the road on the ground."""
 
     label: NDArray[np.uint8]
     texture: NDArray[np.int64]
@@ -43,7 +45,8 @@ class View:
 
 
 def noise(rng: np.random.Generator, cells: tuple[int, int], shape: tuple[int, int]) -> Plane:
-    """Smooth noise: standard normals on a grid of cells (rows, columns), enlarged bicubically to shape (height, width)."""
+    """Smooth noise: standard normals on a grid of cells (rows, columns), enlarged
+    bicubically to shape (height, width)."""
     grid = rng.standard_normal(cells, dtype=np.float32)
     return np.asarray(cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.float32)
 
@@ -124,7 +127,8 @@ def sense(image: Image, strength: float, rng: np.random.Generator) -> NDArray[np
 
 
 def photograph(image: Image, view: View, strengths: Strengths, rng: np.random.Generator, pair: Pair | None) -> NDArray[np.uint8]:
-    """The image (height, width, 3) uint8 of flat colours; `pair` gives the target's constant affine map, None is the identity."""
+    """The image (height, width, 3) uint8 of flat colours; `pair` gives the target's constant affine
+    map, None is the identity."""
     ramp = np.linspace(-14, 14, view.label.shape[0], dtype=np.float32)[:, None]
     image = image + (ramp * (view.label == SKY))[..., None]
     image = add_texture(image, view, strengths.texture, rng)

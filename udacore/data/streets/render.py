@@ -26,7 +26,8 @@ COUNTABLE = (FENCE, POLE, SIGN, VEGETATION, PERSON, CAR, BUS)
 def render(
     pair: str, domain: Domain, split: str, index: int, *, size: tuple[int, int] = (128, 64), seed: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image (height, width, 3) uint8 RGB and label (height, width) uint8, indices into CLASSES, 255 for objects too small to see.
+    """Image (height, width, 3) uint8 RGB and label (height, width) uint8, indices into CLASSES, 255 for
+    objects too small to see.
 
     `size` is (width, height). The result depends on the arguments alone: each image has its own generator.
     Raises ConfigError for an unknown pair or domain, a negative index or seed, or a size below 16 pixels.
@@ -37,7 +38,8 @@ def render(
 
 
 def measure_affine(pair: str, *, count: int = 60, seed: int = 987) -> tuple[RGB, RGB]:
-    """Gain and offset per channel that bring the target's mean and deviation to the source's, from `count` unlabelled images of each."""
+    """Gain and offset per channel that bring the target's mean and deviation to the source's, from `count`
+    unlabelled images of each."""
     chosen = find_pair(pair)
     moments = []
     domains: tuple[Domain, Domain] = ("source", "target")

@@ -91,7 +91,8 @@ def draw_ground(painter: Painter, street: Street) -> None:
 
 
 def _line_street(painter: Painter, street: Street, side: int, things: Things) -> None:
-    """Blocks and gaps along one side; what a thing hides lies outside of it, so its far end is its place in the order."""
+    """Blocks and gaps along one side; what a thing hides lies outside of it, so its far end
+    is its place in the order."""
     rng, garden = painter.rng, street.gardens[side > 0]
     z = rng.uniform(-4.0, 4.0)
     while z < END:
@@ -132,7 +133,8 @@ def _furnish_walk(painter: Painter, street: Street, side: int, things: Things) -
 
 
 def _add_traffic(painter: Painter, street: Street, things: Things) -> None:
-    """Parked cars, and cars and buses on both lanes; each lane is filled from near to far so that nothing overlaps."""
+    """Parked cars, and cars and buses on both lanes; each lane is filled from near to
+    far so that nothing overlaps."""
     rng = painter.rng
     density = 1 + 0.6 * painter.strengths.layout
     lanes = [(side * (street.road - 1.1), 0.24 * density, 0.0) for side in (-1, 1)]

@@ -15,7 +15,8 @@ RGB = tuple[float, float, float]
 
 @attrs.frozen
 class Strengths:
-    """How far each group of changes goes in one image: 0 is the source, 1 the full change; more extrapolates."""
+    """How far each group of changes goes in one image: 0 is the source, 1 the full
+    change; more extrapolates."""
 
     palette: float = 0.0  # class colours: vivid to grey, autumn, dark
     texture: float = 0.0  # amplitude of the surface texture
@@ -28,9 +29,11 @@ class Strengths:
 
 @attrs.frozen
 class Pair:
-    """A source and a target domain; the affine map is constant and brings the target's colour statistics to the source's.
+    """A source and a target domain; the affine map is constant and brings the target's colour
+    statistics to the source's.
 
-    `gain` and `offset` (8-bit units) were measured once with `measure_affine` on unlabelled images of another seed.
+    `gain` and `offset` (8-bit units) were measured once with `measure_affine` on
+    unlabelled images of another seed.
     """
 
     low: Strengths  # of the easiest target image
@@ -75,7 +78,8 @@ def find_pair(name: str) -> Pair:
 
 
 def draw_strengths(pair: Pair, domain: Domain, rng: np.random.Generator) -> Strengths:
-    """Strengths of one image: its difficulty, uniform in 0..1, moves all groups together; the source has none."""
+    """Strengths of one image: its difficulty, uniform in 0..1, moves all groups
+    together; the source has none."""
     difficulty = float(rng.uniform())
     if domain == "source":
         return Strengths()

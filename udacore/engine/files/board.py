@@ -20,8 +20,10 @@ class Board:
     def __init__(self, folder: Path, *, written: Mapping[str, int], purge_step: int) -> None:
         """Begin a file, after earlier ones were cut back to where the run goes on.
 
-        written     bytes of each file, by its name, that belong to the checkpoint; what follows is recorded again
-        purge_step  for files of version 0.1, of which no lengths are known: what they hold from this step on is hidden
+        written     bytes of each file, by its name, that belong to the checkpoint; what
+                    follows is recorded again
+        purge_step  for files of version 0.1, of which no lengths are known: what they
+                    hold from this step on is hidden
         """
         with naming(folder):
             folder.mkdir(parents=True, exist_ok=True)

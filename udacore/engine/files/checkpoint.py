@@ -43,7 +43,8 @@ class RunState:
     best          best score of the round so far, or None
     scalers       under fp16 each part's scale of losses (empty once the steps are done)
     frozen        SHA-256 of the files that hold what `model` leaves out, by part
-    written       bytes of metrics.jsonl and log.txt that belong to this state; under `steps`, steps of the whole run
+    written       bytes of metrics.jsonl and log.txt that belong to this state; under
+                  `steps`, steps of the whole run
     """
 
     round: str
@@ -92,7 +93,8 @@ class Checkpoints:
         on_main(write)
 
     def is_last_of(self, round: str) -> bool:
-        """Whether `last` was written in the steps of this round; it is read at most once for that. Raises as `load` does."""
+        """Whether `last` was written in the steps of this round; it is read at most once for
+        that. Raises as `load` does."""
         if not self.exists(LAST):
             return False
         if self._round_of_last is None:
@@ -100,7 +102,8 @@ class Checkpoints:
         return self._round_of_last == round
 
     def load(self, name: str) -> RunState:
-        """Read a checkpoint. UdaError if it is missing; DataError, with the one from which the run can go on, if it is damaged."""
+        """Read a checkpoint. UdaError if it is missing; DataError, with the one from which the run can
+        go on, if it is damaged."""
         try:
             return read_checkpoint(self.path(name))
         except DataError as error:
@@ -142,7 +145,8 @@ def _write(path: Path, content: Any) -> None:
 
 
 class _Writing:
-    """A file that remembers why it could not be written: torch tells only that the position is not what it expected."""
+    """A file that remembers why it could not be written: torch tells only that the position
+    is not what it expected."""
 
     def __init__(self, file: BinaryIO, refused: list[OSError]) -> None:
         self._file = file
@@ -161,7 +165,8 @@ class _Writing:
 
 
 def read_tensors(path: Path) -> dict[Any, Any]:
-    """A file of tensors and plain values. UdaError if it is missing, DataError if it is damaged or holds anything else."""
+    """A file of tensors and plain values. UdaError if it is missing, DataError if it is
+    damaged or holds anything else."""
     if not path.exists():
         raise UdaError(f"{path}: no such checkpoint")
     try:
@@ -174,7 +179,8 @@ def read_tensors(path: Path) -> dict[Any, Any]:
 
 
 def read_checkpoint(path: Path) -> RunState:
-    """A checkpoint that a run has written, whole; raises as `read_tensors` does, also for entries of another form."""
+    """A checkpoint that a run has written, whole; raises as `read_tensors` does, also for
+    entries of another form."""
     return parse_checkpoint(read_tensors(path), path)
 
 
@@ -242,7 +248,8 @@ def random_states() -> list[dict[str, Any]]:
 
 
 def set_random_states(states: list[dict[str, Any]]) -> None:
-    """Put this rank's random states back. `states`: as `random_states` gave them, for as many processes as there are now."""
+    """Put this rank's random states back. `states`: as `random_states` gave them, for as many
+    processes as there are now."""
     own = states[ranks.rank()]
     torch.set_rng_state(as_bytes(own["torch"]))
     if own["cuda"] and torch.cuda.is_available():

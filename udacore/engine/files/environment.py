@@ -43,7 +43,8 @@ class Environment:
     is_kept: bool = False  # env.json stays that of the processes which did the work
 
     def write(self, session: Session) -> None:
-        """Write env.json on the main rank, what was there before under `history`, and tell the changes in the log."""
+        """Write env.json on the main rank, what was there before under `history`, and
+        tell the changes in the log."""
         if not ranks.is_main():
             return
         before = read_environment(session.folder)
@@ -69,7 +70,8 @@ def look(session: Session, *, resume: bool, anyway: bool, only: str | None = Non
     only      the one round to run, compared likewise; its own data and that of later rounds may be others
     finished  nothing is left to do: what has changed is told, since it changes no outcome
 
-    ConfigError, on all ranks, that names what has changed and may change the outcome; DataError for a damaged env.json.
+    ConfigError, on all ranks, that names what has changed and may change the outcome;
+    DataError for a damaged env.json.
     """
     found = Environment()
 

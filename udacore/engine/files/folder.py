@@ -29,7 +29,8 @@ from udacore.places import expand
 FREE_KEYS = {"workers", "log_every", "save_every", "tensorboard", "folder"}
 """What may change between a run and its resumption without changing the outcome."""
 _COMPARED = re.compile(r"name|device|threads|(.+\.)?(source|target|evaluate\.[^.]+)\.(root|list|except)")
-"""Settings that --resume leaves to the comparison of what is there: where data lies says nothing of its contents."""
+"""Settings that --resume leaves to the comparison of what is there: where data lies says
+nothing of its contents."""
 
 def run_folder(config: Config) -> Path:
     """`<folder>/<name>`; ConfigError for a name that would lie elsewhere."""
@@ -40,7 +41,8 @@ def run_folder(config: Config) -> Path:
 
 
 def check(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
-    """Whether the folder may be used; nothing is touched yet. A folder that exists needs `resume`, `force` or `only`."""
+    """Whether the folder may be used; nothing is touched yet. A folder that exists needs
+    `resume`, `force` or `only`."""
     if only is not None and only not in config.rounds:
         raise ConfigError(f"--round: there is no round {only!r}{near_matches(only, config.rounds)}")
 
@@ -87,7 +89,8 @@ def lock_folder(path: Path) -> Iterator[None]:
 
 
 def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str | None) -> None:
-    """Make a folder that was checked and is held ready on the main rank, emptied if the run begins again, and write config.yaml."""
+    """Make a folder that was checked and is held ready on the main rank, emptied if the run begins
+    again, and write config.yaml."""
 
     def act() -> None:
         put_back(path)
@@ -106,7 +109,8 @@ def prepare(path: Path, config: Config, *, resume: bool, force: bool, only: str 
 
 
 def _check_is_ours(path: Path, *, whole: bool) -> None:
-    """ConfigError for a folder that no run has made and, if it is to be emptied as a `whole`, for one that holds more."""
+    """ConfigError for a folder that no run has made and, if it is to be emptied as a
+    `whole`, for one that holds more."""
     foreign = find_foreign(path)
     is_named = has_own_config(path) or RunFolder(path).config.exists()  # a broken or another one is named when it is compared
     if foreign and (whole or not is_named):
@@ -115,7 +119,8 @@ def _check_is_ours(path: Path, *, whole: bool) -> None:
 
 
 def _make_stale(path: Path, config: Config, only: str) -> None:
-    """Forget what the round that is run again, and all later ones, have left: their checkpoints get another name."""
+    """Forget what the round that is run again, and all later ones, have left: their
+    checkpoints get another name."""
     names = list(config.rounds)
     checkpoints = Checkpoints(RunFolder(path).checkpoints)
     place = names.index(only)

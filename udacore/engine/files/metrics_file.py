@@ -15,7 +15,8 @@ from udacore.metrics import Scores, f1_of, mean_of
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run folder's metrics.jsonl. DataError, naming file and line, for one that no run has written."""
+    """The lines of a run folder's metrics.jsonl. DataError, naming file and line, for one
+    that no run has written."""
     path = RunFolder(folder).metrics
     if path.exists() and not path.is_file() and not path.is_dir():  # to read a pipe would wait for ever
         raise DataError(f"{path}: cannot be read (it is no ordinary file)")
@@ -109,7 +110,8 @@ def read_result(row: dict[str, Any]) -> Result:
 
 
 def check_length(folder: Path, written: int) -> None:
-    """DataError if metrics.jsonl holds fewer bytes than the newest checkpoint says were written: some were lost."""
+    """DataError if metrics.jsonl holds fewer bytes than the newest checkpoint says were
+    written: some were lost."""
     path = RunFolder(folder).metrics
     found = path.stat().st_size if path.is_file() else None
     if found is None and written:

@@ -28,8 +28,8 @@ MANIFEST = "manifest.json"
 class Overlay:
     """A folder of files by image name, written by all ranks, each its own share.
 
-    source  digest of the weights that the content comes from: complete files of the same source are kept on resume,
-            those of another are removed first
+    source  digest of the weights that the content comes from: complete files of the same source are kept on
+            resume, those of another are removed first
     """
 
     def __init__(self, folder: Path, source: str) -> None:
@@ -44,7 +44,8 @@ class Overlay:
         return manifest is not None and manifest["source"] == self.source
 
     def remove_damaged(self) -> list[str]:
-        """Remove the files that lost a byte since they were written, or are gone, and the manifest; returns their names.
+        """Remove the files that lost a byte since they were written, or are gone, and the
+        manifest; returns their names.
 
         Called by the main process. What is left is kept when the overlay is written again.
         """
@@ -61,7 +62,8 @@ class Overlay:
         return damaged
 
     def begin(self) -> None:
-        """Make the folder; empty it if what lies there came from other weights, and of files that a kill left half written."""
+        """Make the folder; empty it if what lies there came from other weights, and of files that
+        a kill left half written."""
 
         def act() -> None:
             begun, manifest = read_json_or_none(self.folder / "source.json"), read_manifest(self.folder)
@@ -99,7 +101,8 @@ class Overlay:
         self._written.append(name)
 
     def finish(self, expected: Iterable[str], numbers: Mapping[str, float] = MappingProxyType({})) -> None:
-        """Write the manifest, which alone makes the overlay valid; PluginError unless the expected names were written, each once.
+        """Write the manifest, which alone makes the overlay valid; PluginError unless the expected names
+        were written, each once.
 
         numbers  what the next round notes about the overlay
         """
@@ -115,7 +118,8 @@ class Overlay:
         self._write_manifest(list(written), numbers)
 
     def finish_any(self, *, required: bool) -> None:
-        """The same for whatever was written; without a file the folder is removed, unless it is `required`."""
+        """The same for whatever was written; without a file the folder is removed,
+        unless it is `required`."""
         names = [name for share in ranks.all_gather_object(self._written) for name in share]
         if names or required:
             self._write_manifest(names, {})
@@ -123,8 +127,8 @@ class Overlay:
             on_main(lambda: None if self._earlier else shutil.rmtree(self.folder))  # what on_round_end has written stays
 
     def _write_manifest(self, names: list[str], numbers: Mapping[str, float]) -> None:
-        # Written last, by one rename. If the run dies first, there is no manifest, so no round uses the folder. On resume,
-        # files from the same weights are kept, and those from others are deleted.
+        # Written last, by one rename. If the run dies first, there is no manifest, so no round uses the
+        # folder. On resume, files from the same weights are kept, and those from others are deleted.
         def act() -> None:
             every = sorted({*self._earlier, *names})
             content = {"count": len(every), "source": self.source, "numbers": dict(numbers), "names": every}

@@ -29,7 +29,8 @@ def is_begun(path: Path) -> bool:
 
 
 def _is_claim(child: Path) -> bool:
-    """A lock, a file that was being written, or an empty configuration, as version 0.1 left it for a moment."""
+    """A lock, a file that was being written, or an empty configuration, as
+    version 0.1 left it for a moment."""
     is_empty = child.name == CONFIG and child.is_file() and not child.stat().st_size
     return child.name in (LOCK, CONFIG + PART) or is_empty
 
@@ -37,7 +38,8 @@ def _is_claim(child: Path) -> bool:
 def find_foreign(path: Path) -> list[str]:
     """Names, relative to `path`, of what no run has written there; empty for a run folder.
 
-    A folder whose config.yaml is another program's is foreign as a whole: then the first name is `config.yaml`.
+    A folder whose config.yaml is another program's is foreign as a whole: then the
+    first name is `config.yaml`.
     """
     if not has_own_config(path):
         return [CONFIG] if (path / CONFIG).exists() else sorted(child.name for child in path.iterdir())
@@ -50,7 +52,8 @@ def find_odd_file(path: Path) -> Path | None:
 
 
 def has_own_config(path: Path) -> bool:
-    """Whether the configuration is one that a run has written: it names a plugin, a seed and complete rounds."""
+    """Whether the configuration is one that a run has written: it names a plugin, a
+    seed and complete rounds."""
     file = path / CONFIG
     if not file.exists():
         file = path / f"{REPLACED}{PART}" / CONFIG  # killed while the old run was moved aside
@@ -77,9 +80,11 @@ def _foreign_below(path: Path) -> Iterator[str]:
 
 
 def move_aside(path: Path) -> None:
-    """Move the run in a folder into `.replaced`, all of it or nothing; one that is there already is kept instead.
+    """Move the run in a folder into `.replaced`, all of it or nothing; one that is there
+    already is kept instead.
 
-    A run that was itself begun by --force and has no checkpoint yet is worth less than the one that it replaced.
+    A run that was itself begun by --force and has no checkpoint yet is worth less than
+    the one that it replaced.
     """
     if RunFolder(path).replaced.exists():
         _delete(path, keep={REPLACED, LOCK})

@@ -70,7 +70,8 @@ def restore_optimizers(parts: Mapping[str, Part], saved: Mapping[str, Any], wher
 
 
 def restore_scalers(parts: Mapping[str, Part], saved: Mapping[str, Mapping[str, float]], where: str) -> None:
-    """Load the scale of each part's losses, in place. DataError, which begins with `where`, unless each part has one."""
+    """Load the scale of each part's losses, in place. DataError, which begins with `where`,
+    unless each part has one."""
     scaled = {name: part.scaler for name, part in parts.items() if part.scaler is not None}
     if set(saved) != set(scaled):
         there, here = list_names(sorted(saved)) or "no part", list_names(sorted(scaled)) or "no part"

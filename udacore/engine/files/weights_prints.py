@@ -26,5 +26,6 @@ def weights_prints(config: Config) -> dict[str, str]:
 
 
 def compare_weights(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A line for each setting whose file has another content now; a file that is gone is missed where it is read."""
+    """A line for each setting whose file has another content now; a file that is gone is
+    missed where it is read."""
     return [f"{place}: the content of the file" for place in now if place in before and before[place] != now[place]]

@@ -15,7 +15,8 @@ from udacore.errors import PluginError, list_names
 
 
 def check_model(model: object, where: str, classes: int) -> nn.Module:
-    """The model, if it is what `build_model` must return: a module that states its outputs, with finite weights.
+    """The model, if it is what `build_model` must return: a module that states its
+    outputs, with finite weights.
 
     where    begins a message, such as "plugin 'fada', build_model, round 'source'"
     classes  number of classes of the round
@@ -88,7 +89,8 @@ def reaches(loss: Tensor, parameters: Iterable[Tensor]) -> bool:
 
 @contextmanager
 def checked_outputs(model: nn.Module, where: str, classes: int) -> Iterator[None]:
-    """While this is open, logits of the model are checked: N K h w floats, one map for each class of the round."""
+    """While this is open, logits of the model are checked: N K h w floats, one map for
+    each class of the round."""
 
     def check(module: nn.Module, inputs: Any, output: Any) -> None:
         logits = getattr(output, "logits", None)
@@ -132,7 +134,8 @@ def read_number(value: object, where: str) -> float:
 
 
 def read_pairs(made: object, expected: Collection[str], where: str) -> Iterator[tuple[str, Any]]:
-    """The (image name, label map) pairs that `make_pseudo_labels` yields, each an image of the target, each once.
+    """The (image name, label map) pairs that `make_pseudo_labels` yields, each an image
+    of the target, each once.
 
     Checked before a map is written: a name becomes a path.
     """

@@ -18,15 +18,17 @@ END = object()
 def call_loss_hook(
     hook: Callable[..., Any], step: Step, opened: Callable[[str], AbstractContextManager[object]], where: str
 ) -> Generator[tuple[str, Any], None, None]:
-    """What the hook returns, or each thing that it yields, before it goes on; with the place: "" or ", yield 2".
+    """What the hook returns, or each thing that it yields, before it goes on; with the
+    place: "" or ", yield 2".
 
     hook    `source_loss` or `target_loss`, which may be a generator or return any other iterator
-    opened  for a place, the context in which code of the hook runs (autocast, labels of errors); it is closed in between
+    opened  for a place, the context in which code of the hook runs (autocast, labels of
+            errors); it is closed in between
     where   begins a message, such as "plugin 'fada', target_loss, round 'adapt', step 3"
 
-    The taker works with gradients on, whatever the hook has open at its yield. It lets go of what it got before it asks
-    for more, and closes this generator if it stops early, so that the hook's own `with` blocks end.
-    Raises PluginError for a generator that returns losses, which nobody would see.
+    The taker works with gradients on, whatever the hook has open at its yield. It lets go of what it got
+    before it asks for more, and closes this generator if it stops early, so that the hook's own `with` blocks
+    end. Raises PluginError for a generator that returns losses, which nobody would see.
     """
     with opened(""):
         result = hook(step=step)

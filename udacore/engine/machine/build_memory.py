@@ -15,11 +15,12 @@ _OF_A_SIZE = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, tor
 
 
 class CountedAllocation(TorchFunctionMode):
-    """While it is open, a tensor that would bring what was allocated beyond `memory` is refused; it changes no result.
+    """While it is open, a tensor that would bring what was allocated beyond `memory` is
+    refused; it changes no result.
 
-    Counted are tensors made by size on the CPU, as every layer makes its parameters, whether they are kept or not.
-    None for `memory`: nothing is refused. Raises ConfigError where settings of the method are larger than their defaults
-    (it names them), else PluginError.
+    Counted are tensors made by size on the CPU, as every layer makes its parameters, whether they are kept or
+    not. None for `memory`: nothing is refused. Raises ConfigError where settings of the method are larger
+    than their defaults (it names them), else PluginError.
     """
 
     def __init__(self, memory: int | None, where: str, settings: Any) -> None:
@@ -51,7 +52,8 @@ class CountedAllocation(TorchFunctionMode):
 
 
 def large_settings(settings: Any) -> list[str]:
-    """`method.NAME=VALUE` of a method's whole numbers that are larger than their defaults, the largest first."""
+    """`method.NAME=VALUE` of a method's whole numbers that are larger than their
+    defaults, the largest first."""
     found: dict[str, int] = {}
     for field in attrs.fields(type(settings)) if attrs.has(type(settings)) else ():
         value = getattr(settings, field.name)

@@ -47,7 +47,8 @@ class Machine:
 
 
 def choose_device(word: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` means for this process; ConfigError if there is none."""
+    """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` means for this process;
+    ConfigError if there is none."""
     local_rank = read_number("LOCAL_RANK", 0)
     if word == "auto":
         word = "cuda" if torch.cuda.is_available() else "cpu"
@@ -70,7 +71,8 @@ def choose_device(word: str) -> torch.device:
 
 @contextlib.contextmanager
 def open_machine(config: Config) -> Iterator[Machine]:
-    """Set up device, threads and processes as the configuration and torchrun say; take the processes down afterwards."""
+    """Set up device, threads and processes as the configuration and torchrun say; take the
+    processes down afterwards."""
     device = choose_device(config.device)
     if config.amp == "fp16" and device.type == "mps":
         raise ConfigError("amp: fp16 needs a CUDA device or the CPU, the device is mps; possible there: off, bf16")
@@ -93,7 +95,8 @@ def open_machine(config: Config) -> Iterator[Machine]:
 
 
 def keep_compiled_graphs() -> AbstractContextManager[object]:
-    """Compiled code leaves what its backward pass read: that of one part is followed by that of another over the same graph."""
+    """Compiled code leaves what its backward pass read: that of one part is followed by that of
+    another over the same graph."""
     from torch._functorch import config  # here: with torch's compiler, two seconds
 
     patch: AbstractContextManager[object] = config.patch(donated_buffer=False)
@@ -107,7 +110,8 @@ def derive_seed(*keys: int | str) -> int:
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
-    """Set the global generators, for what a plugin draws without one of its own (dropout); each rank gets its own stream."""
+    """Set the global generators, for what a plugin draws without one of its own (dropout); each
+    rank gets its own stream."""
     seed = derive_seed(seed, ranks.rank())
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)

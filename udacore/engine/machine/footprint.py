@@ -26,7 +26,8 @@ FLOAT = 4
 PIXEL = 3 * FLOAT
 """Bytes of a pixel of a network's input. Labels, activations and gradients come on top."""
 DRAWN = 80
-"""Bytes of a pixel while an image of the embedded domains is drawn, at twice its width and height; 86 to 200 were measured."""
+"""Bytes of a pixel while an image of the embedded domains is drawn, at twice its width and height;
+86 to 200 were measured."""
 WORKER = 10 * 2**20
 """Bytes that a worker process has for itself before it has read an image; 11 MB were measured."""
 AHEAD = 2
@@ -36,7 +37,8 @@ CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 @attrs.frozen
 class Claim:
-    """Bytes that the setting at `place` makes a run take, `what` in words, and which setting to change instead."""
+    """Bytes that the setting at `place` makes a run take, `what` in words, and which
+    setting to change instead."""
 
     place: str
     what: str
@@ -45,7 +47,8 @@ class Claim:
 
 
 def check_memory(config: Config) -> None:
-    """ConfigError for settings whose images or processes alone are more than the memory; it names them and the bytes."""
+    """ConfigError for settings whose images or processes alone are more than the memory; it
+    names them and the bytes."""
     for name, settings in config.rounds.items():
         claims = [*training_claims(settings, config.workers), *labelling_claims(settings), *scoring_claims(settings)]
         refuse(f"rounds.{name}.", claims)
@@ -117,7 +120,8 @@ def scoring_claims(config: RoundConfig) -> Iterator[Claim]:
 
 
 def protocol_claims(place: str, entry: EvaluationConfig, classes: int, own: Size | None = None) -> Iterator[Claim]:
-    """Of a batch that is scored: its input at each scale, with its class maps at that size where a window slides over it.
+    """Of a batch that is scored: its input at each scale, with its class maps at that size
+    where a window slides over it.
 
     own  width and height of the images, where they are known; class maps of that size are made, too
     """
@@ -156,7 +160,8 @@ def last_size(transform: Mapping[str, Any]) -> tuple[str, Size] | None:
 
 
 def machine_memory() -> int | None:
-    """Bytes of memory that this process may take: of the machine, its container or its limit; None where nobody tells."""
+    """Bytes of memory that this process may take: of the machine, its container or its
+    limit; None where nobody tells."""
     found = []
     with contextlib.suppress(AttributeError, OSError, ValueError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

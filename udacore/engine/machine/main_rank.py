@@ -13,7 +13,8 @@ _KINDS = {kind.exit_code: kind for kind in (UdaError, ConfigError, DataError, Pl
 
 
 def on_main(action: Callable[[], object]) -> None:
-    """Run `action` on the main rank while the others wait; what it refuses, or cannot write, is raised on all ranks as UdaError."""
+    """Run `action` on the main rank while the others wait; what it refuses, or cannot write, is raised
+    on all ranks as UdaError."""
     failure: UdaError | None = None
     if ranks.is_main():
         try:
@@ -40,5 +41,6 @@ def as_user_error(error: OSError) -> UdaError:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether the disk, the quota or the largest size of a file is reached, or nothing may be written at all."""
+    """Whether the disk, the quota or the largest size of a file is reached, or
+    nothing may be written at all."""
     return error.errno in FULL

@@ -25,12 +25,14 @@ TASKS = Path("/proc/self/task")
 
 @contextlib.contextmanager
 def group(device: torch.device) -> Iterator[None]:
-    """All processes of the run together, if there are several; UdaError if they do not meet within START_SECONDS."""
+    """All processes of the run together, if there are several; UdaError if they do not
+    meet within START_SECONDS."""
     if dist.is_initialized() or count_processes() <= 1:
         yield
         return
-    # Functions of this module take the group as a default. Imported later, by an optimiser say, they would keep the
-    # group and its threads until the interpreter is gone, and now and then such a thread aborts the process.
+    # Functions of this module take the group as a default. Imported later, by an optimiser say, they would
+    # keep the group and its threads until the interpreter is gone, and now and then such a thread aborts the
+    # process.
     importlib.import_module("torch.distributed.nn.functional")
     before = _tasks()
     # Host tensors (agreements, names) travel by gloo, so that they never wait for the device.
@@ -45,9 +47,9 @@ def group(device: torch.device) -> Iterator[None]:
 def meet(backend: str) -> None:
     """Start the default group from torchrun's variables; UdaError if not all are here within START_SECONDS.
 
-    The addresses of an attempt before, which torchrun has ended, may still be in the store: each attempt has keys of
-    its own. The time of a group holds for its start and for all it does later, so that a first group, ended at once,
-    finds out whether the processes reach each other.
+    The addresses of an attempt before, which torchrun has ended, may still be in the store: each attempt has
+    keys of its own. The time of a group holds for its start and for all it does later, so that a first group,
+    ended at once, finds out whether the processes reach each other.
     """
     limit = timedelta(seconds=START_SECONDS)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -71,9 +73,9 @@ def meet(backend: str) -> None:
 def part(threads: Collection[str] = ()) -> None:
     """End the default group and `threads`, those it has started.
 
-    A thread of gloo that has ended its work may hold the last reference to a tensor, and needs Python's lock to drop
-    it. Before torch 2.14 the end of the group waits for the thread with the lock held, for ever. So the lock is left
-    to the threads until none of them has anything to do.
+    A thread of gloo that has ended its work may hold the last reference to a tensor, and needs Python's lock
+    to drop it. Before torch 2.14 the end of the group waits for the thread with the lock held, for ever. So
+    the lock is left to the threads until none of them has anything to do.
     """
     until = time.monotonic() + 5
     time.sleep(0.05)

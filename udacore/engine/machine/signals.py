@@ -32,10 +32,11 @@ class _Interruption(BaseException):
 
 @contextlib.contextmanager
 def explain_signals(place: Callable[[], str]) -> Iterator[None]:
-    """A signal in here becomes StoppedError, with what `place` says of where the run stands and what was saved.
+    """A signal in here becomes StoppedError, with what `place` says of where the run
+    stands and what was saved.
 
-    Files are written whole or not at all, so that a run may be ended anywhere. Of several processes only the main one
-    has a word to say; the others keep the signals' usual effect.
+    Files are written whole or not at all, so that a run may be ended anywhere. Of several processes only the
+    main one has a word to say; the others keep the signals' usual effect.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -62,8 +63,8 @@ def explain_signals(place: Callable[[], str]) -> Iterator[None]:
 def stop_signals() -> Iterator[list[int]]:
     """A list that holds a signal once it came; a second one ends the process at once.
 
-    Several processes would stop at different steps, so there the signal keeps its effect outside of here, and the last
-    periodic checkpoint serves.
+    Several processes would stop at different steps, so there the signal keeps its effect outside of here, and
+    the last periodic checkpoint serves.
     """
     received: list[int] = []
     if ranks.size() > 1 or threading.current_thread() is not threading.main_thread():

@@ -17,7 +17,8 @@ def read_number(name: str, default: int, least: int = 0) -> int:
 
 
 def count_processes() -> int:
-    """WORLD_SIZE, 1 without it. ConfigError where it, or what torchrun sets beside it, is missing or means nothing."""
+    """WORLD_SIZE, 1 without it. ConfigError where it, or what torchrun sets beside it, is
+    missing or means nothing."""
     count = read_number("WORLD_SIZE", 1, 1)
     if count > 1:
         missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]

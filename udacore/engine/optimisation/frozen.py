@@ -67,7 +67,8 @@ class Frozen:
 
 
 def verify_file(frozen: Frozen, path: Path) -> None:
-    """DataError if a checkpoint, from whichever run, was made with another file than the one that filled the model."""
+    """DataError if a checkpoint, from whichever run, was made with another file than
+    the one that filled the model."""
     content = read_file(path) if frozen.files else None
     recorded = content.get("frozen") if isinstance(content, Mapping) and {"format", "model"} <= content.keys() else None
     if isinstance(recorded, Mapping):
@@ -80,7 +81,8 @@ def is_frozen(part: str, config: RoundConfig) -> bool:
 
 
 def find_frozen(model: nn.Module, config: RoundConfig) -> dict[str, str]:
-    """The entries of the state_dict that are frozen -> their part: all of a frozen part, and parameters that `freeze` names."""
+    """The entries of the state_dict that are frozen -> their part: all of a frozen part, and
+    parameters that `freeze` names."""
     found = {}
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name in model.state_dict():
@@ -105,7 +107,8 @@ def fill_frozen(model: nn.Module, config: RoundConfig) -> Frozen:
 
 
 def fill_part(model: nn.Module, part: str, config: RoundConfig) -> tuple[set[str], Path | None]:
-    """Load what `initial` names for a part; the entries of the state_dict that were filled, and the file, None for none."""
+    """Load what `initial` names for a part; the entries of the state_dict that were filled, and
+    the file, None for none."""
     weights = initial_of(config, part)
     if isinstance(weights, Random):
         return set(), None
@@ -135,7 +138,8 @@ def _file(where: str) -> Path | None:
 def _load_network(
     model: nn.Module, word: str, config: RoundConfig, sha256: str | None = None, leave: Sequence[str] = ()
 ) -> tuple[set[str], str]:
-    """Load a backbone, or a whole segmenter from a file of udacore; the entries that were filled, and the file."""
+    """Load a backbone, or a whole segmenter from a file of udacore; the entries that
+    were filled, and the file."""
     loaded = load_initial(model, word, config.model, sha256, leave=leave)
     if loaded.family == OWN:
         return {name for name in model.state_dict() if name.startswith(("backbone.", "classifier."))} - set(loaded.missing), loaded.where
@@ -189,7 +193,8 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 
 def share_frozen(model: nn.Module, config: RoundConfig) -> None:
-    """Let copies of the model inside of it, such as a teacher, use its frozen parts: they need no copy of what never changes."""
+    """Let copies of the model inside of it, such as a teacher, use its frozen parts: they need no
+    copy of what never changes."""
     names = [part for part in present_parts(model, config) if part != SEGMENTER and is_frozen(part, config)]
     for module in model.modules() if names else ():
         if module is not model and type(module) is type(model):

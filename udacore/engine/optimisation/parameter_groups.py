@@ -1,4 +1,5 @@
-"""Groups of an optimiser's parameters: rates and options by pattern of the names, falling with the depth of a layer."""
+"""Groups of an optimiser's parameters: rates and options by pattern of the names, falling
+with the depth of a layer."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ Depth = tuple[int, ...]
 
 
 def group_parameters(named: Sequence[tuple[str, nn.Parameter]], config: PartConfig, part: str) -> list[dict[str, Any]]:
-    """Groups for an optimiser, each with `params`, `name` and `lr_factor`; the first pattern that matches a name decides.
+    """Groups for an optimiser, each with `params`, `name` and `lr_factor`; the first pattern
+    that matches a name decides.
 
-    Of a pattern with `{depth}` every depth is a group of its own. The deepest has the pattern's `lr_factor`, the one
-    before it `decay` times that, and so on. ConfigError for a pattern that no name matches.
+    Of a pattern with `{depth}` every depth is a group of its own. The deepest has the pattern's `lr_factor`,
+    the one before it `decay` times that, and so on. ConfigError for a pattern that no name matches.
     """
     places = [_find_place(name, config) for name, _ in named]
     for pattern in config.groups:
@@ -26,7 +28,8 @@ def group_parameters(named: Sequence[tuple[str, nn.Parameter]], config: PartConf
             raise ConfigError(f"parts.{part}.groups: no parameter matches {pattern!r}; the first is {named[0][0]!r}")
     groups: dict[tuple[str, Depth, bool], dict[str, Any]] = {}
     for (name, parameter), (pattern, depth) in zip(named, places, strict=True):
-        # Groups come in the order in which the parameters first need them: a checkpoint's optimiser state counts on it.
+        # Groups come in the order in which the parameters first need them: a checkpoint's
+        # optimiser state counts on it.
         spared = any(read_depth(p, name) is not None for p in config.no_decay)
         if (pattern, depth, spared) not in groups:
             depths = sorted({other for known, other in places if known == pattern})

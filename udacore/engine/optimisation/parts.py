@@ -24,7 +24,8 @@ from udacore.schedules import rate
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """A trained part: its parameters that want a gradient, the optimiser that moves them, and under fp16 the scale of its losses."""
+    """A trained part: its parameters that want a gradient, the optimiser that moves them, and under fp16
+    the scale of its losses."""
 
     name: str
     parameters: tuple[nn.Parameter, ...]
@@ -40,7 +41,8 @@ class Part:
 
 
 def part_of(name: str, model: nn.Module, config: RoundConfig) -> str:
-    """The part that a parameter or buffer belongs to: its top-level child, if that has an entry under `parts`."""
+    """The part that a parameter or buffer belongs to: its top-level child, if
+    that has an entry under `parts`."""
     child = name.partition(".")[0]
     return child if child in config.parts and child in dict(model.named_children()) else SEGMENTER
 
@@ -96,7 +98,8 @@ def set_modes(model: nn.Module, config: RoundConfig, trains: Iterable[str]) -> N
 
 
 def create_optimizer(parameters: list[Any], config: PartConfig, part: str) -> Optimizer:
-    """The optimiser that a part's settings name, over parameters or groups of them; ConfigError if there is none or it refuses its options."""
+    """The optimiser that a part's settings name, over parameters or groups of them; ConfigError if there
+    is none or it refuses its options."""
     try:
         optimizer: Optimizer = _optimizer_class(config.optimizer, part)(parameters, lr=config.lr, **config.options)
     except (TypeError, ValueError) as error:
@@ -119,8 +122,8 @@ def _optimizer_class(word: str, part: str) -> type:
 def average_gradients(parts: Iterable[Part]) -> None:
     """Mean of each part's gradients over ranks: once before a step, flat, in the order of the parameters.
 
-    A parameter without gradient on all ranks keeps None; on some, it counts as zero there. Which ones have a gradient is
-    agreed upon through the host, so that the device is not waited for.
+    A parameter without gradient on all ranks keeps None; on some, it counts as zero there. Which ones have a
+    gradient is agreed upon through the host, so that the device is not waited for.
     """
     if ranks.size() == 1:
         return

@@ -1,4 +1,5 @@
-"""Scaling of losses under fp16: without it small gradients become 0, and with too much of it large ones overflow."""
+"""Scaling of losses under fp16: without it small gradients become 0, and with too much
+of it large ones overflow."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class LossScaler:
         self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: Optimizer) -> bool:
-        """Take the optimiser's step unless a gradient is not finite, then adapt the scale; whether it was taken."""
+        """Take the optimiser's step unless a gradient is not finite, then adapt the
+        scale; whether it was taken."""
         before = self.scale
         self.scaler.step(optimizer)
         self.scaler.update()

@@ -1,4 +1,5 @@
-"""The update of a part once its gradients are averaged: divided by the scale, looked at, clipped, and used."""
+"""The update of a part once its gradients are averaged: divided by the scale,
+looked at, clipped, and used."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ from udacore.engine.optimisation.scaling import LOWEST
 
 
 def update_part(part: Part, health: Health, step: int) -> dict[str, float | torch.Tensor]:
-    """One step of a part's optimiser, after which it has no gradients. A part without gradients is left alone.
+    """One step of a part's optimiser, after which it has no gradients. A part without
+    gradients is left alone.
 
-    Returns numbers to record, by name: with `clip` the norm before it, and under fp16 the scale and whether the step was
-    left out (1 or 0), since a gradient was not finite.
+    Returns numbers to record, by name: with `clip` the norm before it, and under fp16 the scale and whether
+    the step was left out (1 or 0), since a gradient was not finite.
     """
     gradients = [parameter.grad for parameter in part.parameters if parameter.grad is not None]
     if not gradients:

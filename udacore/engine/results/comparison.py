@@ -19,12 +19,14 @@ from udacore.metrics import Scores, align, format_scores
 Style = Literal["text", "markdown"]
 CONTROL = "-control"
 OWN = ("data_seed", "checkpoint")
-"""What of a protocol may differ between runs that are compared: the seed of the images, and the checkpoint's file."""
+"""What of a protocol may differ between runs that are compared: the seed of the
+images, and the checkpoint's file."""
 
 
 @attrs.frozen(kw_only=True)
 class FinishedRun:
-    """What a run folder says: `name` is the folder's, `after` the mIoU after each round; fractions throughout."""
+    """What a run folder says: `name` is the folder's, `after` the mIoU after each
+    round; fractions throughout."""
 
     folder: Path
     name: str
@@ -54,7 +56,8 @@ class Row:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Run folders among `paths`; a folder that is none stands for those in it, sorted. DataError where there is none."""
+    """Run folders among `paths`; a folder that is none stands for those in it, sorted.
+    DataError where there is none."""
     found = []
     for path in paths:
         inside = [path] if RunFolder(path).config.is_file() else sorted(file.parent for file in path.glob(f"*/{CONFIG}"))
@@ -67,8 +70,8 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 def read_run_folder(folder: Path, data: str = "target") -> FinishedRun:
     """The last scores of a finished run on its evaluation set `data`.
 
-    UdaError if it is not finished or was not scored on the set; DataError if its files are none of a run; ConfigError if
-    config.yaml is broken.
+    UdaError if it is not finished or was not scored on the set; DataError if its files are none of a run;
+    ConfigError if config.yaml is broken.
     """
     config = read_mapping(RunFolder(folder).config)
     rounds = list(config["rounds"]) if isinstance(config.get("rounds"), dict) else []
@@ -90,7 +93,8 @@ def read_run_folder(folder: Path, data: str = "target") -> FinishedRun:
 
 
 def group(runs: Sequence[FinishedRun], to: str | None = None) -> list[Row]:
-    """Rows in the order in which their names first appear; a run's partner is `<name>-control`, else the row `to`.
+    """Rows in the order in which their names first appear; a run's partner is
+    `<name>-control`, else the row `to`.
 
     ConfigError where two runs share name and seed, where classes differ, or where there is no row `to`.
     """
@@ -124,7 +128,8 @@ def differing_protocols(rows: Sequence[Row]) -> list[str]:
 
 
 def format_comparison(rows: Sequence[Row], style: Style = "text") -> str:
-    """A line for each row: mean ± sample deviation over the seeds, and the paired difference, in percent and points."""
+    """A line for each row: mean ± sample deviation over the seeds, and the paired
+    difference, in percent and points."""
     table = [("run", "mIoU", "paired difference"), *((row.name, spread(row.miou()), format_difference(row)) for row in rows)]
     if style == "markdown":
         table.insert(1, ("---", "---", "---"))
@@ -133,7 +138,8 @@ def format_comparison(rows: Sequence[Row], style: Style = "text") -> str:
 
 
 def format_difference(row: Row) -> str:
-    """Mean ± deviation of the paired difference, each seed's, and to what; empty without a partner or a common seed."""
+    """Mean ± deviation of the paired difference, each seed's, and to what; empty without a
+    partner or a common seed."""
     each = list(row.differences().values())
     if not each or row.partner is None:
         return ""
@@ -148,7 +154,8 @@ def format_classes(rows: Sequence[Row], style: Style = "text") -> str:
 
 
 def format_rounds(row: Row) -> str:
-    """In Markdown, how a method and its control stand after each round, and the paired difference; it must have a control."""
+    """In Markdown, how a method and its control stand after each round, and the paired
+    difference; it must have a control."""
     assert row.partner is not None
     lines = [("round", "method", "control", "paired difference"), ("---", "---", "---", "---")]
     seeds = [seed for seed in row.runs if seed in row.partner.runs]
@@ -160,7 +167,8 @@ def format_rounds(row: Row) -> str:
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:
-    """Mean ± sample deviation, with one decimal; of a single value it says that there is one seed, "-" for NaN."""
+    """Mean ± sample deviation, with one decimal; of a single value it says that there
+    is one seed, "-" for NaN."""
     if not np.isfinite(values).all():
         return "-"
     deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else " (one seed)"

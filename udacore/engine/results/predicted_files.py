@@ -18,7 +18,8 @@ RECORD = ".uda-predict.jsonl"
 
 @attrs.frozen
 class Written:
-    """A result: its path below the folder, the input it came from, that file's state, and with what it was made."""
+    """A result: its path below the folder, the input it came from, that file's state,
+    and with what it was made."""
 
     result: str
     input: str
@@ -51,13 +52,16 @@ class PredictedFiles:
             raise ConfigError(f"--out: {result} was made from {before.input}; choose another folder for {path}")
 
     def is_done(self, path: Path, result: Path) -> bool:
-        """Whether the result of this input, as it is now, is there, made by the same weights under the same protocol."""
+        """Whether the result of this input, as it is now, is there, made by the same weights
+        under the same protocol."""
         return result.is_file() and self._written.get(self._name(result)) == self._describe(path, result)
 
     def note(self, path: Path, result: Path) -> None:
-        """Record that the result was written. A short line is appended in one write, by any number of processes.
+        """Record that the result was written. A short line is appended in one write, by
+        any number of processes.
 
-        OSError where the disk is full. The result is then removed: without a record it would pass for the user's.
+        OSError where the disk is full. The result is then removed: without a record it
+        would pass for the user's.
         """
         entry = self._describe(path, result)
         try:
@@ -93,7 +97,8 @@ def _append(path: Path, line: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Written]:
-    """The record by result; a line that is cut off or of another form counts for nothing, so its result is the user's."""
+    """The record by result; a line that is cut off or of another form counts for nothing, so
+    its result is the user's."""
     found = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -65,7 +65,8 @@ class Predictor:
 
     @torch.no_grad()
     def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Class ids H W of an RGB image H W 3, at the image's own size whatever the protocol's input size is."""
+        """Class ids H W of an RGB image H W 3, at the image's own size whatever the
+        protocol's input size is."""
         size = self.protocol.size
         resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
         batch = torch.from_numpy(normalize(resized, self.pixels))[None].to(self.machine.device, memory_format=self.machine.memory_format)
@@ -90,9 +91,11 @@ def open_predictor(
     """The model of a round, ready for images; no data set is opened.
 
     folder, only, checkpoint  as `score_checkpoint` takes them
-    data                      name of the evaluation set whose protocol counts; default: the first of the target, else the first
+    data                      name of the evaluation set whose protocol counts; default: the first of
+                              the target, else the first
 
-    network                   child of the model that labels in its place, such as `teacher`; default: as the protocol says
+    network                   child of the model that labels in its place, such as `teacher`;
+                              default: as the protocol says
 
     ConfigError for an unknown round, set or network, UdaError if the round is not finished.
     """
@@ -123,10 +126,11 @@ _LABELLING = ("size", "interpolation", "upsample", "align_corners", "scales", "f
 
 
 def find_inputs(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Each image or video with the relative path (without suffix) under which its result is written, in order.
+    """Each image or video with the relative path (without suffix) under which its
+    result is written, in order.
 
-    A folder stands for the images and videos below it, without earlier results in `out`. DataError for what is missing,
-    is neither, or would share a result.
+    A folder stands for the images and videos below it, without earlier results in `out`. DataError for what
+    is missing, is neither, or would share a result.
     """
     earlier = PredictedFiles(out, "")
     found: list[tuple[Path, Path]] = []
@@ -160,14 +164,14 @@ def predict_files(
 ) -> Iterator[Path]:
     """Write the result of each input below `out` and yield its path; each rank takes its share.
 
-    Images: `labels` is a palette PNG whose indices are the class ids, `overlay` a PNG of image and colours. Videos are
-    always overlays (a compressed video keeps no ids). What an earlier call has written of the same inputs, with the same
-    weights and protocol, is passed over.
+    Images: `labels` is a palette PNG whose indices are the class ids, `overlay` a PNG of image and colours.
+    Videos are always overlays (a compressed video keeps no ids). What an earlier call has written of the same
+    inputs, with the same weights and protocol, is passed over.
 
     failed  is filled with a line for each input that could not be read; the others are labelled
 
-    ConfigError, before anything is written, if a result would replace an input or a file that is not an earlier result;
-    UdaError if one cannot be written.
+    ConfigError, before anything is written, if a result would replace an input or a file that is not an
+    earlier result; UdaError if one cannot be written.
     """
     results = {path: out / place.with_name(place.name + (".mp4" if _is_video(path) else ".png")) for path, place in inputs}
     given = {path.resolve() for path in results}
@@ -216,7 +220,8 @@ def _open_video(path: Path) -> cv2.VideoCapture:
 
 
 def _check_whole(temporary: Path, result: Path, frames: int) -> None:
-    """OSError, and the file removed, unless a video holds all frames that were written: OpenCV hides a full disk."""
+    """OSError, and the file removed, unless a video holds all frames that were written:
+    OpenCV hides a full disk."""
     found = int(_open_video(temporary).get(cv2.CAP_PROP_FRAME_COUNT))
     if found >= frames:
         return
@@ -230,7 +235,8 @@ def _check_whole(temporary: Path, result: Path, frames: int) -> None:
 
 
 def _predict_video(predictor: Predictor, path: Path, result: Path) -> None:
-    """Frame by frame into an MP4 of the same size and rate; a file that is cut off keeps its temporary name."""
+    """Frame by frame into an MP4 of the same size and rate; a file that is cut off
+    keeps its temporary name."""
     if not path.is_file():
         raise DataError(f"video {path} is not a file")
     video = _open_video(path)

@@ -27,7 +27,8 @@ class _Reading(TorchDispatchMode):
 
 @contextmanager
 def noted_reads(model: nn.Module) -> Iterator[set[str]]:
-    """A set that holds, once the block has ended, the names of the entries of the state_dict that were read in it."""
+    """A set that holds, once the block has ended, the names of the entries of the
+    state_dict that were read in it."""
     reading, names = _Reading(), set[str]()
     with reading:
         yield names

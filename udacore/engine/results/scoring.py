@@ -37,7 +37,8 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
 
     folder      run folder whose checkpoints are read, or None
     only        the round; default: the last finished one, or the last of the configuration
-    checkpoint  a file of weights instead: a checkpoint of a run, a plain state_dict, or one that the method's authors released
+    checkpoint  a file of weights instead: a checkpoint of a run, a plain state_dict, or one that the
+                method's authors released
     """
     name, path = choose_checkpoint(config, folder, only, checkpoint)
     check_scoring(config, name)
@@ -46,10 +47,12 @@ def score_checkpoint(config: Config, method: Method, *, folder: Path | None, onl
 
 
 def score_folder(config: Config, method: Method, *, folder: Path | None, only: str | None, checkpoints: Path) -> Iterator[tuple[int | None, Result]]:
-    """Evaluate every file of weights (.pt, .pth) in `checkpoints` on the round's first set, in the order of their names.
+    """Evaluate every file of weights (.pt, .pth) in `checkpoints` on the round's first set, in
+    the order of their names.
 
     folder, only  as in `score_checkpoint`
-    Yields the number of steps that a checkpoint states, else the first number in its name, else None; and its result.
+    Yields the number of steps that a checkpoint states, else the first number in its
+    name, else None; and its result.
     """
     paths = sorted((path for path in checkpoints.iterdir() if path.suffix in (".pt", ".pth")), key=lambda path: path.name)
     if not paths:
@@ -128,9 +131,11 @@ class Origin:
 
 
 def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, Origin]:
-    """The model of round `name` with the weights of a file, on the session's device; and what else the file states.
+    """The model of round `name` with the weights of a file, on the session's device; and
+    what else the file states.
 
-    DataError for a file that is damaged, holds no weights, or is a checkpoint of a run with entries of another form.
+    DataError for a file that is damaged, holds no weights, or is a checkpoint of a run with
+    entries of another form.
     """
     round = session.rounds[name]
     model = build_model(round, round.info())
@@ -153,7 +158,8 @@ def load_model(session: Session, name: str, path: Path) -> tuple[nn.Module, Orig
 
 
 def require_network(model: nn.Module, name: str | None, path: Path) -> nn.Module:
-    """The network that is asked for. ConfigError if there is none of that name, UdaError if the file holds no weights of it."""
+    """The network that is asked for. ConfigError if there is none of that name, UdaError if the
+    file holds no weights of it."""
     network = find_network(model, name)
     if not has_begun(network):
         raise UdaError(f"{path}: its {name} was never updated, so it has no weights of its own; do without network={name}")
@@ -172,7 +178,8 @@ def with_network(config: Config, network: str | None) -> Config:
 
 
 def _read(session: Session, path: Path, model: nn.Module) -> tuple[dict[str, Tensor], Origin]:
-    """The state_dict in a file, which is a checkpoint of this run, of another one, or anybody's file of weights."""
+    """The state_dict in a file, which is a checkpoint of this run, of another one, or
+    anybody's file of weights."""
     if path.parent == session.checkpoints.folder and path.suffix == ".pt":
         saved = session.checkpoints.load(path.stem)
         return saved.model, Origin(step=saved.step, is_best=saved.best is not None, frozen=saved.frozen)

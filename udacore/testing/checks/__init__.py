@@ -1,6 +1,7 @@
 """The checks of the contract as functions: each takes a method and raises ContractError with one line.
 
-`MethodContract` calls them from pytest, `uda plugins check` calls the fast ones; neither pytest nor anything else is needed here.
+`MethodContract` calls them from pytest, `uda plugins check` calls the fast ones; neither pytest nor
+anything else is needed here.
 """
 
 from __future__ import annotations
@@ -58,16 +59,18 @@ RUNS: dict[str, Callable[[Runs], None]] = {
 def fast_checks(
     method: Any, *, preset: str | None = None, overrides: Sequence[str] = (), reached: list[str] | None = None
 ) -> Iterator[CheckResult]:
-    """The part of the contract that takes seconds, a result at a time; raises nothing for a fault of the method.
+    """The part of the contract that takes seconds, a result at a time; raises
+    nothing for a fault of the method.
 
     method     entry-point name, path of a .py file, `Method`, or the module or object that holds the hooks
-    preset     preset or file whose rounds are tried; default: the method's `streets`, else that of the installed method that
-               it builds on, else the core's `streets-adapt`
+    preset     preset or file whose rounds are tried; default: the method's `streets`, else that of the
+               installed method that it builds on, else the core's `streets-adapt`
     overrides  changes to it, as on the command line
-    reached    a list to which lines are added at last: the preset, settings that were never read or never changed, losses
-               that were seen and that were not
+    reached    a list to which lines are added at last: the preset, settings that were never read or never
+               changed, losses that were seen and that were not
 
-    First come the checks without a network; after one that is bad nothing follows, since most of the others would fail with it.
+    First come the checks without a network; after one that is bad nothing follows, since most of the
+    others would fail with it.
     """
     subject = Subject(method, preset=preset, overrides=overrides)
     trial = Trial(subject)
@@ -104,7 +107,7 @@ def run_check(name: str, look: Callable[[], str | None], *, said: str = "") -> C
 
 def first_line(look: Callable[..., Any]) -> str:
     """What a check claims: the first sentence of its documentation."""
-    return (look.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return " ".join((look.__doc__ or "").partition("\n\n")[0].split()).rstrip(".")
 
 
 __all__ = [

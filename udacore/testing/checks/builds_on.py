@@ -16,10 +16,11 @@ from udacore.methods.discovery import Method, list_plugins, load_plugin
 
 
 def find_bases(method: Method) -> list[str]:
-    """Names of the installed methods that a method builds on: whose settings it derives, or of which it imports something.
+    """Names of the installed methods that a method builds on: whose settings it derives, or of
+    which it imports something.
 
-    The nearest come first: those of the settings' classes, then those that its modules import, then what these build on.
-    Nothing is imported that is not there already, but the methods found.
+    The nearest come first: those of the settings' classes, then those that its modules import, then what
+    these build on. Nothing is imported that is not there already, but the methods found.
     """
     found: list[str] = []
     left = [method]
@@ -48,7 +49,8 @@ def _direct_bases(method: Method) -> Iterator[str]:
 
 
 def _used_modules(method: Method) -> Iterator[str]:
-    """Names of modules from which the method has its settings' bases, and functions, classes and modules in its namespaces."""
+    """Names of modules from which the method has its settings' bases, and functions, classes and
+    modules in its namespaces."""
     yield from (base.__module__ for base in method.settings.__mro__)
     for module in own_modules(method):
         for value in list(vars(module).values()):
@@ -56,7 +58,8 @@ def _used_modules(method: Method) -> Iterator[str]:
 
 
 def own_modules(method: Method) -> list[Any]:
-    """The modules of a method that are loaded: of its package, or its file and what it imports from beside it."""
+    """The modules of a method that are loaded: of its package, or its file and
+    what it imports from beside it."""
     first = method.module if isinstance(method.module, ModuleType) else sys.modules.get(getattr(method.module, "__module__", ""))
     found = [first] if first is not None else []
     if method.package not in (None, CORE):

@@ -52,7 +52,8 @@ def main(order: dict[str, Any]) -> None:
 
 
 def settle(order: dict[str, Any]) -> None:
-    """Home, temporary files, caches and the working directory lie in the order's own folder; output goes to a file there."""
+    """Home, temporary files, caches and the working directory lie in the order's own folder;
+    output goes to a file there."""
     here = Path(order["folder"])
     for name in ("home", "tmp", "cache", "work"):
         (here / name).mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,8 @@ def settle(order: dict[str, Any]) -> None:
 
 
 def carry_out(order: dict[str, Any], seen: dict[str, Any]) -> None:
-    """Load the method and its configuration, and run; the process dies at once, as if killed, where the order says so.
+    """Load the method and its configuration, and run; the process dies at once, as if killed,
+    where the order says so.
 
     The settings that the method read are added to `seen` as `settings_read`.
     """
@@ -110,7 +112,8 @@ watching: dict[str, Callable[[str, tuple[Any, ...]], None]] = {}
 
 
 def watch_files(seen: dict[str, Any], order: dict[str, Any]) -> None:
-    """Note files opened for writing outside of the order's folder, and those opened at all below `forbidden`."""
+    """Note files opened for writing outside of the order's folder, and those
+    opened at all below `forbidden`."""
     allowed = tuple(os.path.join(folder, "") for folder in (order["runs"], order["folder"], "/dev", "/proc"))
     forbidden = os.path.join(order["forbidden"], "")
 

@@ -25,18 +25,21 @@ TO_HOST = {"numpy", "__array__"}
 CROSSING = {"copy_", "__getitem__", "__setitem__", "index_put", "index_put_", "set_"}
 """Operations that may join a tensor of a device with one of the CPU."""
 DEVICE = torch.device("cuda", 7)
-"""What `x.device` says of a tensor on the second device, so that a method takes the way that it has for GPUs."""
+"""What `x.device` says of a tensor on the second device, so that a method takes the
+way that it has for GPUs."""
 CPU = torch.device("cpu")
 _CACHED: Any = type(functools.cache(len))
 MARK = "_lies_on_the_cpu"
 
 
 class OtherDevice(TorchFunctionMode):
-    """While this is open, all tensors that exist count as lying on another device, and new ones on the CPU unless they were made there.
+    """While this is open, all tensors that exist count as lying on another device, and new ones on the CPU
+    unless they were made there.
 
     left  tensors that exist and that nobody would have moved: they lie on the CPU
 
-    Raises ContractError with the line of the method where a tensor was made without `device=`, or meets one from the CPU.
+    Raises ContractError with the line of the method where a tensor was made without `device=`,
+    or meets one from the CPU.
     """
 
     def __init__(self, where: str, left: Iterable[Tensor] = ()) -> None:
@@ -122,7 +125,8 @@ class OtherDevice(TorchFunctionMode):
 
 
 def find_left(holder: Any, package: str | None, model: nn.Module) -> list[Tensor]:
-    """Tensors that do not move with the model: those of a method's modules, and attributes of the model that are no buffers.
+    """Tensors that do not move with the model: those of a method's modules, and attributes of the
+    model that are no buffers.
 
     What its functions have cached is forgotten, so that it is made anew where it can be watched.
     """

@@ -12,12 +12,14 @@ from typing import Any, TypeGuard
 
 
 def find_loss_names(hooks: Sequence[Any], modules: Sequence[str]) -> list[str]:
-    """What the functions that make losses name: keys of mappings, and what `step.record` gets; `*` stands for what is filled in.
+    """What the functions that make losses name: keys of mappings, and what `step.record` gets; `*`
+    stands for what is filled in.
 
     hooks    the functions of the loss hooks; those that they call are read too
     modules  names of the modules and packages whose functions are the method's
 
-    `losses["entropy"] = ...` and `{f"{name}_contrast": ...}` give `entropy` and `*_contrast`. What has no source gives none.
+    `losses["entropy"] = ...` and `{f"{name}_contrast": ...}` give `entropy` and `*_contrast`. What
+    has no source gives none.
     """
     found: dict[str, None] = {}
     left = [inspect.unwrap(hook) for hook in hooks]
@@ -35,7 +37,8 @@ def find_loss_names(hooks: Sequence[Any], modules: Sequence[str]) -> list[str]:
 def find_missing(names: Sequence[str], seen: Sequence[str]) -> list[str]:
     """Those of the names that nothing seen goes by, with or without the part before `/`.
 
-    A name may also be put into another: with `association_*` among the names, `association_features` shows `features`.
+    A name may also be put into another: with `association_*` among the names,
+    `association_features` shows `features`.
     """
     shown = [*seen, *(each.partition("/")[2] for each in seen if "/" in each)]
     frames = ["*", *(name for name in names if "*" in name)]

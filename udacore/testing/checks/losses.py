@@ -49,7 +49,8 @@ def check_losses_differentiable(trial: Trial) -> None:
 
 
 def check_losses_device(trial: Trial) -> None:
-    """Tensors are made where the batches are, with `device=x.device`, never on the CPU by default or by name; losses are no float64."""
+    """Tensors are made where the batches are, with `device=x.device`, never on the CPU by default or by
+    name; losses are no float64."""
     for stage in trial.stages:
         work = stage.set_up()
         method = stage.session.method
@@ -68,7 +69,8 @@ def check_losses_device(trial: Trial) -> None:
 
 
 def check_losses_empty(trial: Trial) -> None:
-    """Where no pixel is valid, a loss that looks at labels or at `valid` is zero, with a graph; no loss is NaN.
+    """Where no pixel is valid, a loss that looks at labels or at `valid` is zero,
+    with a graph; no loss is NaN.
 
     Which losses those are is tried out: the ones that change when the labels or the valid pixels do.
     """
@@ -103,7 +105,8 @@ def _check_gradient(stage: Stage, loss: Loss, model: nn.Module) -> None:
 
 
 def check_losses_order(trial: Trial) -> None:
-    """The order of the images within a batch changes no loss (both batches are turned round alike; dropout is off)."""
+    """The order of the images within a batch changes no loss (both batches are turned
+    round alike; dropout is off)."""
     for stage in trial.stages:
         pair = stage.pairs[0]
         with WithoutDropout():
@@ -129,7 +132,8 @@ class WithoutDropout(TorchFunctionMode):
 
 
 def check_losses_parts(trial: Trial) -> None:
-    """Each loss trains its own part and nothing else: it reaches that part, and the hooks themselves change no parameter and no batch."""
+    """Each loss trains its own part and nothing else: it reaches that part, and the hooks themselves
+    change no parameter and no batch."""
     for stage in trial.stages:
         work = stage.set_up()
         _check_shared(stage, work.model, set(work.updater.parts))

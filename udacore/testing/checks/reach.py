@@ -45,7 +45,8 @@ class Reach:
 
     @contextlib.contextmanager
     def watching(self, settings: type) -> Iterator[None]:
-        """Note which settings are read inside, whichever object of the class holds them. What the core reads does not count."""
+        """Note which settings are read inside, whichever object of the class holds them. What the
+        core reads does not count."""
         self.is_used = True
         names = {field.name for field in attrs.fields(settings)}
         if not names:
@@ -76,7 +77,8 @@ class Reach:
                 self.losses |= dict.fromkeys(key.removeprefix("loss/") for key in json.loads(line) if key.startswith("loss/"))
 
     def describe(self, subject: Subject) -> list[str]:
-        """Lines on what was tried and what was not: none where the method cannot be loaded, and one where its preset cannot."""
+        """Lines on what was tried and what was not: none where the method cannot be loaded, and one
+        where its preset cannot."""
         lines: list[str] = []
         try:
             lines.append(one_line(f"preset: {subject.tried}"))
@@ -112,7 +114,8 @@ def _base_modules(subject: Subject) -> list[str]:
 
 
 def _is_methods(frame: FrameType | None) -> bool:
-    """Whether code of a method asks, be it through attrs; else the core does, which compares and writes settings."""
+    """Whether code of a method asks, be it through attrs; else the core does, which
+    compares and writes settings."""
     while frame is not None:
         top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if top not in ("attr", "attrs", "copy") and not frame.f_code.co_filename.startswith("<attrs generated"):
@@ -122,7 +125,8 @@ def _is_methods(frame: FrameType | None) -> bool:
 
 
 def try_labels(trial: Trial) -> None:
-    """Have the method make the pseudo labels that its rounds ask for, in a folder that goes: what it reads for them is noted.
+    """Have the method make the pseudo labels that its rounds ask for, in a folder that goes: what it
+    reads for them is noted.
 
     Whether they are right is for the checks of whole runs; what fails here is said by them.
     """

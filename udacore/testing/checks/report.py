@@ -17,7 +17,8 @@ class ContractError(AssertionError):
 
 @attrs.frozen
 class CheckResult:
-    """One line of `uda plugins check`: what was looked at, whether it is well, and what was found or is wrong."""
+    """One line of `uda plugins check`: what was looked at, whether it is well, and
+    what was found or is wrong."""
 
     check: str
     ok: bool

@@ -1,4 +1,5 @@
-"""Whole runs of a method in child processes: undisturbed, repeated, killed in every round, and in two processes."""
+"""Whole runs of a method in child processes: undisturbed, repeated, killed in every
+round, and in two processes."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from udacore.testing.formats import write_streets
 PATIENCE = 240.0
 """Seconds after which a process counts as hanging."""
 TRAINED_ON = 3
-"""Images of each domain on disk: two steps see one of them twice, and two processes have shares of unequal size."""
+"""Images of each domain on disk: two steps see one of them twice, and two processes
+have shares of unequal size."""
 PRELOADED = ["udacore.engine.run", "udacore.testing.checks.child", "udacore.data.streets", "torch.distributed", "torch._dynamo"]
 """What is imported once for all; the last is what an optimiser imports when it is made."""
 
@@ -42,7 +44,8 @@ class Report:
     reads    labels of the target's training images that it opened
     changed  what it changed in the process
     settings_read  names of the settings that the method read
-    seconds  of the processor, from loading the method to the end of the last round: a busy machine does not count
+    seconds  of the processor, from loading the method to the end of the last round: a
+             busy machine does not count
     killed   whether it died where it was told to
     time     when it ended
     """
@@ -70,7 +73,8 @@ class Runs:
 
     @functools.cached_property
     def config(self) -> Path:
-        """The configuration file of all runs; its images lie on disk, the target's training labels in files that are no images."""
+        """The configuration file of all runs; its images lie on disk, the target's training labels in
+        files that are no images."""
         roots = {domain: self.folder / "data" / domain for domain in ("source", "target")}
         for domain, root in roots.items():
             for split, count in (("train", TRAINED_ON), ("val", SCORED)):
@@ -95,13 +99,15 @@ class Runs:
 
     @functools.cached_property
     def again(self) -> Report:
-        """The same once more, in another folder, from other global random states and with other hashes of texts."""
+        """The same once more, in another folder, from other global random states and
+        with other hashes of texts."""
         with _other_hashes():
             return self._run("again", noise=2)
 
     @functools.cached_property
     def resumed(self) -> Report:
-        """The same, killed at the end of the steps of every round, and before the method's labels are made, and resumed each time."""
+        """The same, killed at the end of the steps of every round, and before the method's labels are
+        made, and resumed each time."""
         deaths = list(self._deaths())
         report = Report(folder=self.folder, killed=True)
         for number, (name, is_late) in enumerate([*deaths, (None, False)]):
@@ -111,7 +117,8 @@ class Runs:
         return report
 
     def _deaths(self) -> Iterator[tuple[str, bool]]:
-        """Rounds to be killed in, and whether after their end: what that leaves for the labels must have been saved."""
+        """Rounds to be killed in, and whether after their end: what that leaves for the
+        labels must have been saved."""
         rounds = list(self.subject.config.rounds.items())
         has_both = {"on_round_end", "make_pseudo_labels"} <= set(hooks_of(self.subject.method))
         for place, (name, config) in enumerate(rounds):
@@ -132,7 +139,8 @@ class Runs:
         return (told or failed or reports)[0]
 
     def finished(self) -> Report:
-        """The undisturbed run; ContractError if it did not come to its end, since then nothing can be compared with it."""
+        """The undisturbed run; ContractError if it did not come to its end, since then
+        nothing can be compared with it."""
         if self.whole.error is not None:
             raise ContractError(f"the run of all rounds fails, so this could not be checked: {self.whole.error}")
         return self.whole
@@ -194,7 +202,8 @@ def _other_server() -> forkserver.ForkServer:
 
 @contextlib.contextmanager
 def _other_hashes() -> Iterator[None]:
-    """Processes started inside hash texts otherwise: they are copies of another one than those started outside."""
+    """Processes started inside hash texts otherwise: they are copies of another one
+    than those started outside."""
     before, connect = os.environ.get("PYTHONHASHSEED"), forkserver.connect_to_new_process
     os.environ["PYTHONHASHSEED"] = "2" if before == "1" else "1"
     forkserver.connect_to_new_process = _other_server().connect_to_new_process

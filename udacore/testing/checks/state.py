@@ -24,7 +24,8 @@ SLOW = 10.0
 
 
 def check_build(trial: Trial) -> None:
-    """Every round's model is built on the CPU in seconds, gives logits for each class, and has the attributes that the core reads."""
+    """Every round's model is built on the CPU in seconds, gives logits for each class, and has the
+    attributes that the core reads."""
     for stage in trial.stages:
         began = time.monotonic()
         try:
@@ -119,7 +120,8 @@ def check_deep_copy(trial: Trial) -> None:
 
 
 def check_state_dict(trial: Trial) -> None:
-    """What the model's `state_dict` holds is all that it remembers: a new model that loads it goes on alike."""
+    """What the model's `state_dict` holds is all that it remembers: a new model
+    that loads it goes on alike."""
     for stage in trial.stages:
         work = stage.set_up()
         stage.take_steps(work)
@@ -208,7 +210,8 @@ def _states_around(stage: Stage, work: RoundInProgress, seed: int) -> tuple[dict
 
 
 def check_bf16(trial: Trial) -> None:
-    """Under `amp=bf16` losses and gradients stay finite and near those of float32, and what is remembered keeps its type."""
+    """Under `amp=bf16` losses and gradients stay finite and near those of float32, and what is
+    remembered keeps its type."""
     for stage in trial.stages:
         work = stage.set_up(amp=True)
         types = {name: value.dtype for name, value in work.model.state_dict().items()}

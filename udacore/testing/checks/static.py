@@ -27,7 +27,8 @@ from udacore.testing.checks.subject import Subject, load_preset
 
 
 def check_entry_point(subject: Subject) -> str:
-    """The name is that of an installed entry point, claimed once, and what it names imports; a file imports."""
+    """The name is that of an installed entry point, claimed once, and what it names
+    imports; a file imports."""
     try:
         return subject.imported.origin
     except UdaError as error:
@@ -66,7 +67,8 @@ def silent_settings(cls: type) -> list[str]:
 
 
 def check_hooks(subject: Subject) -> str:
-    """Every function marked as a hook is one, asks for arguments that the hook has, and at least one is there."""
+    """Every function marked as a hook is one, asks for arguments that the hook has,
+    and at least one is there."""
     method = subject.method
     try:
         build_hooks(method)
@@ -90,7 +92,8 @@ def _check_round_trip(settings: Any, where: str) -> None:
 
 
 def check_presets(subject: Subject) -> str:
-    """Every preset of the method loads and reads back to the same complete configuration, and its optimisers take their options."""
+    """Every preset of the method loads and reads back to the same complete configuration, and its
+    optimisers take their options."""
     method = subject.method
     for preset in presets_of(method):
         try:
@@ -116,7 +119,8 @@ def check_presets(subject: Subject) -> str:
 
 
 def check_optimizers(config: Config) -> None:
-    """ConfigError if an optimiser of a round does not exist or refuses its options, such as `momentum` for AdamW."""
+    """ConfigError if an optimiser of a round does not exist or refuses its options,
+    such as `momentum` for AdamW."""
     for name, round in config.rounds.items():
         try_optimizers(name, round)
 

@@ -31,9 +31,10 @@ TRAIN, SCORED = 4, 2
 class Subject:
     """A method on trial.
 
-    given      name of its entry point, path of a .py file, a `Method`, or the module or object that holds its hooks
-    preset     preset or file whose rounds are tried; None: the method's `streets`, else that of the method that it builds on,
-               else the core's `streets-adapt`
+    given      name of its entry point, path of a .py file, a `Method`, or the module or
+               object that holds its hooks
+    preset     preset or file whose rounds are tried; None: the method's `streets`, else that of the method
+               that it builds on, else the core's `streets-adapt`
     overrides  changes to it, as on the command line
     image_size (width, height) of the images
 
@@ -48,7 +49,8 @@ class Subject:
 
     @functools.cached_property
     def imported(self) -> Method:
-        """The method before a look at its version of the hooks and its settings; PluginError if it does not import."""
+        """The method before a look at its version of the hooks and its settings;
+        PluginError if it does not import."""
         return import_method(self.given)
 
     @functools.cached_property
@@ -94,7 +96,8 @@ class Subject:
         return shrink(self.whole, self.image_size)
 
     def reference(self) -> tuple[str, str]:
-        """How another process finds the method: `plugin` and what `--plugin` takes, or `module` and `module:object`."""
+        """How another process finds the method: `plugin` and what `--plugin` takes, or
+        `module` and `module:object`."""
         if isinstance(self.given, str | Path):
             word = str(self.given)
             return "plugin", str(Path(word).resolve()) if is_file(word) else word
@@ -112,7 +115,8 @@ class Subject:
 
 
 def load_method(given: Any) -> Method:
-    """The method that an author names: by entry point, file, `Method`, module or object. Raises PluginError."""
+    """The method that an author names: by entry point, file, `Method`, module or
+    object. Raises PluginError."""
     if isinstance(given, Method):
         return given
     found = import_method(given)
@@ -132,7 +136,8 @@ def import_method(given: Any) -> Method:
 
 
 def load_preset(method: Method, preset: str | None, changes: Sequence[str] = (), *, plugin: str | None = None) -> Config:
-    """The complete configuration of a preset or file, with changes as on the command line; `plugin` is what names the method."""
+    """The complete configuration of a preset or file, with changes as on the command line;
+    `plugin` is what names the method."""
     words = (*changes, f"plugin={json.dumps(plugin or method.name)}")
     return load_config(preset, words, packages=method.packages, method_settings=method.settings)
 
@@ -140,8 +145,9 @@ def load_preset(method: Method, preset: str | None, changes: Sequence[str] = (),
 def shrink(config: Config, image_size: tuple[int, int] = IMAGE_SIZE) -> Config:
     """A configuration cut down to what a processor does in seconds, whatever the method.
 
-    Every round takes two steps (none where it takes none) of two images a micro-batch, from four images of each embedded domain, and
-    is scored on two. Everything else stays: losses, parts, optimisers, overlays, and the method's settings.
+    Every round takes two steps (none where it takes none) of two images a micro-batch, from four images of
+    each embedded domain, and is scored on two. Everything else stays: losses, parts, optimisers, overlays,
+    and the method's settings.
     """
     rounds = {name: _shrink_round(entry, image_size) for name, entry in config.rounds.items()}
     return attrs.evolve(
@@ -199,7 +205,8 @@ def _within(size: tuple[int, int] | None, image_size: tuple[int, int]) -> tuple[
 
 
 def on_disk(config: Config, roots: Mapping[str, Path]) -> Config:
-    """The small configuration with its images read from folders: `<root>/<split>/{images,labels}` for each of the two domains."""
+    """The small configuration with its images read from folders: `<root>/<split>/{images,labels}` for
+    each of the two domains."""
 
     def place(entry: Any, domain: str, split: str) -> Any:
         root = str(roots[entry.domain or domain] / ("train" if split == "train" else "val"))

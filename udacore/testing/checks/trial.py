@@ -39,7 +39,8 @@ NOWHERE = Path("no-such-folder")
 
 @attrs.frozen
 class Loss:
-    """One loss of one call: the hook that gave it, its name, the part that it trains, and what was given (a scalar, if all is well).
+    """One loss of one call: the hook that gave it, its name, the part that it trains, and what was given (a
+    scalar, if all is well).
 
     `place` tells the yields of a generator apart, such as ", yield 2".
     """
@@ -72,14 +73,16 @@ class Stage:
     reach: Reach = attrs.field(factory=Reach)
 
     def set_up(self, *, amp: bool = False) -> RoundInProgress:
-        """Model and optimisers, new and each time the same; global random states are left as a round begins with them."""
+        """Model and optimisers, new and each time the same; global random states are left as
+        a round begins with them."""
         machine = attrs.evolve(self.session.machine, amp="bf16" if amp else "off")
         work = training.set_up(attrs.evolve(self.session, machine=machine).rounds[self.name])
         set_modes(work.model, work.config, work.info.trains)
         return work
 
     def losses(self, work: RoundInProgress, pair: Pair, *, index: int = 0, seed: int | None = 1, copied: bool = True) -> list[Loss]:
-        """What both hooks give for a copy of a pair of batches, as returned; with `seed` the global generators are set first, and the step's."""
+        """What both hooks give for a copy of a pair of batches, as returned; with `seed` the global
+        generators are set first, and the step's."""
         if copied:
             pair = copy_pair(pair)
         if seed is not None:
@@ -129,7 +132,8 @@ def part_of_term(term: str) -> str:
 
 
 def copy_pair(pair: Pair) -> Pair:
-    """The same batches in memory of their own, so that what a hook does to them is not seen by the next one on trial."""
+    """The same batches in memory of their own, so that what a hook does to them is not seen
+    by the next one on trial."""
     source, target = (_copy_batch(batch) for batch in pair)
     return source, target
 
@@ -178,7 +182,8 @@ class Trial:
         return stages
 
     def _stand_in(self, name: str, config: RoundConfig, store: Store) -> Session:
-        """The session as this round sees it: overlays stood in for, weights those that earlier rounds' ends left, or as built."""
+        """The session as this round sees it: overlays stood in for, weights those that earlier
+        rounds' ends left, or as built."""
         changes: dict[str, Any] = {"source": attrs.evolve(config.source, images="own"), "target": attrs.evolve(config.target, labels="none")}
         for weights in (config.weights, "initial"):
             plain = attrs.evolve(config, weights=weights if store.states else "initial", **changes)
@@ -206,7 +211,8 @@ class Store(Checkpoints):
         return self.states[name]
 
     def add(self, session: Session, name: str) -> Store:
-        """These and the model that a round ends with: after `on_round_end`, but without steps. These alone, if that fails."""
+        """These and the model that a round ends with: after `on_round_end`, but without steps.
+        These alone, if that fails."""
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.suppress(Exception):  # what fails is said by the run
             work = training.set_up(attrs.evolve(session, folder=Path(folder)).rounds[name])
             work.sets.clear()
@@ -257,7 +263,8 @@ def stand_in_labels(target: TargetBatch | None, classes: int) -> TargetBatch | N
 
 @contextlib.contextmanager
 def undisturbed_process() -> Iterator[None]:
-    """One thread inside, since sums depend on their number; random states, threads and working directory as they were afterwards."""
+    """One thread inside, since sums depend on their number; random states, threads and working directory
+    as they were afterwards."""
     states, threads, folder = _global_states(), torch.get_num_threads(), os.getcwd()
     torch.set_num_threads(1)
     try:

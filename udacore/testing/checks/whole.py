@@ -26,7 +26,8 @@ def check_run(runs: Runs) -> None:
 
 
 def check_surroundings(runs: Runs) -> None:
-    """Importing the method and running it leaves random states, working directory, environment and torch's switches alone."""
+    """Importing the method and running it leaves random states, working directory,
+    environment and torch's switches alone."""
     if changed := runs.finished().changed:
         raise ContractError(f"the method changes {changed[0]}; it shares the process with others: leave that to the user")
 
@@ -64,7 +65,8 @@ def check_target_files(runs: Runs) -> None:
 
 
 def check_same_seed(runs: Runs) -> None:
-    """The same seed gives the same weights, numbers, labels and images, bit for bit, whatever the process did before."""
+    """The same seed gives the same weights, numbers, labels and images, bit for bit,
+    whatever the process did before."""
     before = runs.finished()
     if runs.again.error is not None:
         raise ContractError(f"a second run of the same seed fails: {runs.again.error}")
@@ -91,7 +93,8 @@ def check_resume(runs: Runs) -> None:
 
 
 def check_processes(runs: Runs) -> None:
-    """Two processes that train together come through all rounds, and what the model remembers is the same in both."""
+    """Two processes that train together come through all rounds, and what the model
+    remembers is the same in both."""
     runs.finished()
     report = runs.together
     if report.kind == "hung":

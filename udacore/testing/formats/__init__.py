@@ -1,8 +1,8 @@
 """Miniature data sets in exactly the real formats, one function for each.
 
-Each image is a patchwork of regions in its classes' colours plus noise, and its label is encoded as in the real files.
-Over a set all classes of the label space occur, together with some raw ids that are ignored. Everything follows from
-`seed`, and nothing is downloaded.
+Each image is a patchwork of regions in its classes' colours plus noise, and its label is encoded as in the
+real files. Over a set all classes of the label space occur, together with some raw ids that are ignored.
+Everything follows from `seed`, and nothing is downloaded.
 """
 
 from udacore.testing.formats.aerial import write_loveda as write_loveda

@@ -18,7 +18,8 @@ from udacore.testing.formats.patches import Counts, Size, count_splits, draw_ima
 def write_loveda(
     root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`Train/{Urban,Rural}/images_png/0.png` and `masks_png/0.png`, and `Val` alike; returns the keys by split.
+    """`Train/{Urban,Rural}/images_png/0.png` and `masks_png/0.png`, and `Val` alike;
+    returns the keys by split.
 
     Scenes take turns; `counts` is that of both together.
     """
@@ -42,7 +43,8 @@ def write_loveda(
 def write_potsdam(
     root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`2_Ortho_RGB/top_potsdam_2_10_RGB.tif`, `3_Ortho_IRRG`, `5_Labels_all/top_potsdam_2_10_label.tif` and eroded ones.
+    """`2_Ortho_RGB/top_potsdam_2_10_RGB.tif`, `3_Ortho_IRRG`,
+    `5_Labels_all/top_potsdam_2_10_label.tif` and eroded ones.
 
     Labels are RGB. Returns the keys of the RGB images by split.
     """
@@ -60,7 +62,8 @@ def write_potsdam(
 def write_vaihingen(
     root: Path, counts: Counts = None, *, size: Size = (96, 96), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`top/top_mosaic_09cm_area1.tif` and labels of the same name in `..._ground_truth_COMPLETE`, and eroded ones.
+    """`top/top_mosaic_09cm_area1.tif` and labels of the same name in
+    `..._ground_truth_COMPLETE`, and eroded ones.
 
     Labels are RGB. Returns the keys by split.
     """

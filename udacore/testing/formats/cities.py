@@ -48,9 +48,11 @@ def write_gta5(
     size: Size | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """`images/00001.png` (RGB) and `labels/00001.png` (palette PNG of raw ids, Cityscapes colours); returns the keys.
+    """`images/00001.png` (RGB) and `labels/00001.png` (palette PNG of raw ids, Cityscapes
+    colours); returns the keys.
 
-    `sizes` (width, height) are taken in turn: the real set has no single size either. With `size` all have that one.
+    `sizes` (width, height) are taken in turn: the real set has no single size either. With
+    `size` all have that one.
     """
     sizes = sizes if size is None else (size,)
     rng = np.random.default_rng([seed, 5])
@@ -67,10 +69,11 @@ def write_gta5(
 
 
 def write_synthia(root: Path, count: int = 3, *, parsed: bool = False, size: Size = (128, 76), seed: int = 0) -> list[str]:
-    """`RAND_CITYSCAPES/{RGB,GT/LABELS}/0000000.png`, labels in 16-bit RGB (class, instance, 0); returns the keys.
+    """`RAND_CITYSCAPES/{RGB,GT/LABELS}/0000000.png`, labels in 16-bit RGB (class,
+    instance, 0); returns the keys.
 
-    With `parsed` the layout in which 8-bit ids are in circulation: `RGB` and `synthia_mapped_to_cityscapes`, one channel.
-    Instance ids exceed 255, and 0 stands for stuff.
+    With `parsed` the layout in which 8-bit ids are in circulation: `RGB` and `synthia_mapped_to_cityscapes`,
+    one channel. Instance ids exceed 255, and 0 stands for stuff.
     """
     rng = np.random.default_rng([seed, 6])
     ids = {name: SYNTHIA_IDS[name] for name in CLASSES16}
@@ -99,10 +102,11 @@ def write_parsed_synthia(root: Path, count: int = 3, *, size: Size = (128, 76), 
 def write_cityscapes(
     root: Path, counts: Counts = None, *, labels: bool = True, size: Size = (128, 64), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`leftImg8bit/<split>/<city>/..._leftImg8bit.png` and `gtFine/.../..._gtFine_labelIds.png`; returns the keys by split.
+    """`leftImg8bit/<split>/<city>/..._leftImg8bit.png` and `gtFine/.../..._gtFine_labelIds.png`;
+    returns the keys by split.
 
-    counts  split -> number of images, each in a city of its own as long as there are cities; default 3 train, 2 val; a
-            number: that of train, and a quarter of it for val
+    counts  split -> number of images, each in a city of its own as long as there are cities; default 3 train,
+            2 val; a number: that of train, and a quarter of it for val
     labels  False writes no `gtFine` at all
     """
     written: dict[str, list[str]] = {}
@@ -123,10 +127,11 @@ def write_foggy_cityscapes(
     size: Size = (128, 64),
     seed: int = 0,
 ) -> dict[str, list[str]]:
-    """`leftImg8bit_foggy/<split>/<city>/..._leftImg8bit_foggy_beta_0.02.png` for each density, and Cityscapes' own `gtFine`.
+    """`leftImg8bit_foggy/<split>/<city>/..._leftImg8bit_foggy_beta_0.02.png` for each density, and
+    Cityscapes' own `gtFine`.
 
-    Returns the keys by split without the ending `_foggy_beta_...`. The same places as `write_cityscapes` draws for the same
-    seed: of an image x, the share exp(-100 beta) is left, and the rest is light grey.
+    Returns the keys by split without the ending `_foggy_beta_...`. The same places as `write_cityscapes`
+    draws for the same seed: of an image x, the share exp(-100 beta) is left, and the rest is light grey.
     """
     written: dict[str, list[str]] = {}
     for split, name, image, raw in _draw_cities(counts, size, seed):
@@ -154,7 +159,8 @@ def _draw_cities(counts: Counts, size: Size, seed: int) -> Iterator[tuple[str, s
 def write_streets(
     root: Path, domain: Literal["source", "target"], count: int = 4, *, split: str = "train", pair: str = "W", size: Size = (64, 32), seed: int = 0
 ) -> list[str]:
-    """The embedded domains as files: `images/00000.png` (RGB) and `labels/00000.png` (class ids, 255 = ignore); returns the keys.
+    """The embedded domains as files: `images/00000.png` (RGB) and `labels/00000.png` (class ids, 255 =
+    ignore); returns the keys.
 
     What `dataset: folder` reads with `label_space: streets`; pixel for pixel what `dataset: streets` draws.
     """

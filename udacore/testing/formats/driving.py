@@ -29,7 +29,8 @@ _LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 def write_bdd100k(
     root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`images/10k/<split>/<name>.jpg` and `labels/sem_seg/masks/<split>/<name>.png` of train ids; returns the keys by split."""
+    """`images/10k/<split>/<name>.jpg` and `labels/sem_seg/masks/<split>/<name>.png` of train ids;
+    returns the keys by split."""
     written: dict[str, list[str]] = {}
     for number, (split, count) in enumerate(count_splits(counts).items()):
         rng, names = np.random.default_rng([seed, 13, number]), np.random.default_rng(number)
@@ -46,7 +47,8 @@ def write_bdd100k(
 def write_mapillary(
     root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`training/images/<key>.jpg` and `training/labels/<key>.png`, palette PNGs of the ids of version 1.2; `validation` alike."""
+    """`training/images/<key>.jpg` and `training/labels/<key>.png`, palette PNGs of the ids of version
+    1.2; `validation` alike."""
     return _write_mapillary(root, counts, "labels", mapillary.IDS, 65, size, seed)
 
 
@@ -87,7 +89,8 @@ def _write_mapillary(
 def write_idd(
     root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`leftImg8bit/<split>/<drive>/<frame>_leftImg8bit.png` and `gtFine/..._gtFine_polygons.json`; returns the keys by split."""
+    """`leftImg8bit/<split>/<drive>/<frame>_leftImg8bit.png` and `gtFine/..._gtFine_polygons.json`;
+    returns the keys by split."""
     written: dict[str, list[str]] = {}
     for number, (split, count) in enumerate(count_splits(counts).items()):
         rng = np.random.default_rng([seed, 15, number])
@@ -103,7 +106,8 @@ def write_idd(
 
 
 def _draw_polygons(rng: np.random.Generator, size: Size) -> dict[str, Any]:
-    """A file of polygons: every class of Cityscapes under IDD's name, a group, one that is deleted, and some of no class."""
+    """A file of polygons: every class of Cityscapes under IDD's name, a group, one that is
+    deleted, and some of no class."""
     long = {short: name for name, short in SHORT_NAMES.items() if short in ("light", "sign")} | {
         "terrain": idd.TERRAIN
     }

@@ -14,7 +14,8 @@ from udacore.labels import COLOURS, Colour
 Size = tuple[int, int]
 """Width and height."""
 Counts = Mapping[str, int] | int | None
-"""Images by split, or of the training split, to which come a quarter more of the others; None: 3 train, 2 val."""
+"""Images by split, or of the training split, to which come a quarter more of the
+others; None: 3 train, 2 val."""
 
 
 def count_splits(counts: Counts, splits: Sequence[str] = ("train", "val")) -> dict[str, int]:
@@ -29,7 +30,8 @@ def count_splits(counts: Counts, splits: Sequence[str] = ("train", "val")) -> di
 def _patchwork(
     rng: np.random.Generator, size: Size, ids: Sequence[int], void: Sequence[int], must: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """Raw ids H W: regions around random points. About two thirds of `ids` occur, each id in `must` for certain."""
+    """Raw ids H W: regions around random points. About two thirds of `ids` occur, each
+    id in `must` for certain."""
     width, height = size
     chosen = [each for each in ids if each in must or rng.random() < 0.6]
     chosen += [void[int(rng.integers(len(void)))]]

@@ -1,4 +1,5 @@
-"""Miniatures of ACDC and Dark Zurich: the same places in bad weather or at night, and in fair weather by day."""
+"""Miniatures of ACDC and Dark Zurich: the same places in bad weather or at
+night, and in fair weather by day."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _LOOKS = {
 def write_acdc(
     root: Path, counts: Counts = None, *, size: Size = (128, 72), seed: int = 0
 ) -> dict[str, list[str]]:
-    """`rgb_anon/<condition>/<split>/<sequence>/..._rgb_anon.png` and `gt/...`, and the same places in the splits `*_ref`.
+    """`rgb_anon/<condition>/<split>/<sequence>/..._rgb_anon.png` and `gt/...`, and the same
+    places in the splits `*_ref`.
 
     Returns the keys by split. The conditions take turns; `counts` is that of all conditions together.
     """
