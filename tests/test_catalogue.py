@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from udacore.errors import PluginError
 from udacore.methods.catalogue import Entry, make_catalogue
 from udacore.methods.discovery import load_plugin
 
+VERSION = metadata.version("udacore")
 HOOK = "import udacore\nfrom udacore import hookimpl\n\n@hookimpl\ndef target_loss(step):\n    return {}\n"
 Install = Callable[..., Path]
 
@@ -46,10 +48,10 @@ def test_a_method_for_other_cores_is_refused_and_says_what_to_install(install: I
     site = install("udacore-far", {"udacore_far.py": "raise RuntimeError('imported')"}, {"far": "udacore_far"})
     require(site, "udacore-far", "numpy>=1", f"udacore{cores}")
     assert entry("far").cores == shown
-    assert entry("far").state == f"needs udacore {shown}, not 0.1.0"
+    assert entry("far").state == f"needs udacore {shown}, not {VERSION}"
     with pytest.raises(PluginError) as caught:
         load_plugin("far")
-    said = f"plugin 'far' (udacore-far 0.1) works with udacore {shown}, installed is 0.1.0; "
+    said = f"plugin 'far' (udacore-far 0.1) works with udacore {shown}, installed is {VERSION}; "
     assert str(caught.value) == said + f'pip install "udacore{shown}", or one for this core: pip install --upgrade udacore-far'
 
 

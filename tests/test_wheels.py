@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Sequence
 from email.message import Message
 from email.parser import Parser
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def run_in(environment: Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def test_the_core_alone_runs_source_only(core: Path) -> None:
-    assert call(core / "bin" / "uda", "--version", folder=core).splitlines()[0].startswith("udacore 0.1.0 (torch ")
+    assert call(core / "bin" / "uda", "--version", folder=core).splitlines()[0].startswith(f"udacore {metadata.version('udacore')} (torch ")
     assert list(run_in(core, ["source-only"])) == ["source-only"]
     assert (core / "runs" / "contract" / "checkpoints" / "0-source.pt").is_file()
 

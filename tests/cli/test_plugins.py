@@ -48,7 +48,7 @@ def test_list_is_a_table_or_json_and_imports_nothing(install: Install, capsys: C
     assert rows[0] == ["NAME", "VERSION", "DISTRIBUTION", "MODULE", "CORES", "API", "STATE", "HOOKS"]
     row = next(row for row in rows if row[0] == "bad")
     assert row[1:] == ["0.1", "udacore-bad", "udacore_bad", "-", "-", "installed", "-"]
-    assert next(row for row in rows if row[0] == "proca")[4:6] == ["<1,>=0.1", "-"]
+    assert next(row for row in rows if row[0] == "proca")[4:6] == ["<1,>=0.2", "-"]
     assert [row[6] for row in rows if row[0] == "same"] == ["name claimed twice"] * 2
     assert main(["plugins", "list", "--json"]) == 0
     found = {(entry["name"], entry["distribution"]): entry for entry in json.loads(capsys.readouterr().out)}
