@@ -139,16 +139,19 @@ def check_data(
             sound.add(index)
         if progress is not None:
             progress(index + 1, todo)
-    if table.dataset == "gta5" and report.encodings["L"]:
-        report.notes.append(f"{report.encodings['L']} labels are grey; GTA5 ships palette PNGs, so these are copies: do they hold ids?")
-    if turned := describe_orientations(table):
-        report.notes.append(turned)
+    _note_files(table, config, report)
     if tiled.tile.size is not None:
         _check_tiles(tiled, space, domain, report)
-    if passed_over := _passed_over(config):
-        report.notes.append(passed_over)
     _decode(table, [index for index in chosen if index in sound], report, lambda done: progress and progress(len(table) + done, todo))
     return report
+
+
+def _note_files(table: ImageTable, config: DataConfig, report: DataReport) -> None:
+    """What the headers and the folders say that is no fault: grey copies, turned images, files passed over."""
+    if table.dataset == "gta5" and report.encodings["L"]:
+        grey = f"{report.encodings['L']} labels are grey; GTA5 ships palette PNGs, so these are copies"
+        report.notes.append(f"{grey}: do they hold ids?")
+    report.notes += [note for note in (describe_orientations(table), _passed_over(config)) if note]
 
 
 def _check_tiles(config: DataConfig, space: LabelSpace, domain: Domain, report: DataReport) -> None:
