@@ -19,7 +19,7 @@ def test_a_copied_plugin_passes_its_tests(tmp_path: Path) -> None:
     all plugins from copies."""
     copy = shutil.copytree(PLUGINS / "fada", tmp_path / "fada", ignore=shutil.ignore_patterns("__pycache__"))
     runs = ("--ignore=tests/test_contract.py", "--ignore=tests/test_run.py", "--ignore=tests/test_golden.py")
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *runs]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not long", *runs]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

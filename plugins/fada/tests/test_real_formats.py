@@ -127,7 +127,7 @@ def test_authors_checkpoints_are_imported_and_evaluated_singly_and_as_a_folder(p
     assert uda("eval", *how, "--checkpoint", str(folder)) == 0
     header, *table = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header[:3] == ["iters", "mIoU", "road"]
-    assert header[-1] == "bicycle"
+    assert header[-1] == "F1 bicycle"
     assert [row[0] for row in table] == ["2000", "4000"]
     for name, row in zip(names, table, strict=True):
         out = place / f"{name}.pt"
