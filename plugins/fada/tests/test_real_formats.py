@@ -136,4 +136,5 @@ def test_authors_checkpoints_are_imported_and_evaluated_singly_and_as_a_folder(p
         assert uda("eval", *how, "--checkpoint", str(out), "--json") == 0
         (alone,) = json.loads(capsys.readouterr().out)
         assert alone["miou"] == float(row[1])
-        assert list(alone["iou"].values()) == [float(value) for value in row[2:]]
+        figures = dict(zip(header, row, strict=True))
+        assert list(alone["iou"].values()) == [float(figures[name]) for name in alone["iou"]]
