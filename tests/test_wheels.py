@@ -149,7 +149,7 @@ def test_all_together_with_a_package_that_was_written_just_now(dist: Path, core:
     install(environment, dist, "--find-links", str(tmp_path / "mine"), *PROJECTS, "udacore-my-method")  # pip looks at all requirements
     listed = run_in(environment, ["my-method"])
     assert set(listed) == {*PLUGINS, "my-method", "source-only"}
-    assert listed["my-method"]["cores"] == "<1,>=0.1"
+    assert listed["my-method"]["cores"] == "<1,>=0.2"
 
 
 def read_wheel(dist: Path, project: str) -> tuple[list[str], Message, str]:
@@ -196,7 +196,7 @@ def test_the_metadata_are_complete(dist: Path, project: str) -> None:
     assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if not re.match(r"https://|#", link)] == []
     stated = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
     if project != "udacore":
-        assert [(str(each.name), str(each.specifier)) for each in stated] == [("udacore", "<1,>=0.1")]
+        assert [(str(each.name), str(each.specifier)) for each in stated] == [("udacore", "<1,>=0.2")]
 
 
 def test_links_within_the_repository_lead_to_its_home() -> None:
