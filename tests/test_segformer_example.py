@@ -1,7 +1,8 @@
-"""examples/segformer.py trains with a tiny random network, where transformers is installed."""
+"""examples/segformer.py trains with a tiny random network."""
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from pathlib import Path
 
@@ -22,7 +23,7 @@ WORDS = (
 def test_segformer_of_transformers_trains_in_both_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of its imports
-        pytest.importorskip("transformers")
+        importlib.import_module("transformers")
     monkeypatch.chdir(tmp_path)
     assert main(["run", "streets-adapt", f"plugin={EXAMPLE}", *WORDS]) == 0
     first, last = (torch.load(f"runs/tiny/checkpoints/{name}.pt", weights_only=True)["model"] for name in ("0-source", "1-adapt"))
