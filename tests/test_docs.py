@@ -35,7 +35,7 @@ import uda_results
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PLUGINS = ("source-only", *sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
+PLUGINS = ("source-only", *sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml") if "udacore.plugins" in path.read_text()))
 COMMANDS = docs_commands.all_commands()
 SETTINGS = [row for row in settings_table(Config) if not row.name.startswith("rounds.")] + settings_table(RoundConfig)
 PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]

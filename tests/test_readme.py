@@ -66,7 +66,8 @@ def published_figures() -> list[dict[str, str]]:
 
 def test_every_published_figure_has_a_source_and_stands_on_its_methods_page() -> None:
     rows = published_figures()
-    assert {row["plugin"].strip("`") for row in rows} == {path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")}
+    registered = {path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml") if "udacore.plugins" in path.read_text()}
+    assert {row["plugin"].strip("`") for row in rows} == registered
     legend = re.findall(r"\[(\w)\] [a-z]", README)
     for row in rows:
         page = (ROOT / "docs/methods" / f"{row['plugin'].strip('`')}.md").read_text()

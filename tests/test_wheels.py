@@ -27,7 +27,7 @@ from udacore.methods.scaffold import Request, write_package
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / ".ci" / "dist.py"
-PLUGINS = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
+PLUGINS = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml") if "udacore.plugins" in path.read_text())
 PROJECTS = ["udacore", *(f"udacore-{name}" for name in PLUGINS)]
 IN_PLACE = """
 import json, sys
