@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import attrs
 
-from udacore.config.transforms import LONGEST_SIDE, TRANSFORMS
+from udacore.config.transforms import LONGEST_SIDE, TRANSFORMS, Interpolation
 from udacore.datasets import list_datasets
 from udacore.options import option
 
@@ -210,7 +210,9 @@ class EvaluationConfig(DataConfig):
 
     split: str = option("val", "part of the data set")
     size: Size | None = option(None, "width and height of the network input; default: the image's own", at_least=1, at_most=LONGEST_SIDE)
-    interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "how the image is resized to it")
+    interpolation: Interpolation = option(
+        "bicubic", "how the image is resized to it; opencv: bilinear from the nearest pixels alone, also when shrinking"
+    )
     upsample: Literal["logits", "probability"] = option("logits", "what is enlarged to the size of the label")
     align_corners: bool | None = option(None, "corner rule of that enlargement; default: the model's")
     scales: tuple[float, ...] = option((1.0,), "sizes, relative to the input, whose probabilities are averaged", above=0, at_most=100)

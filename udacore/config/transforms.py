@@ -9,6 +9,7 @@ import attrs
 from udacore.options import option
 
 Size = tuple[int, int]
+Interpolation = Literal["bicubic", "bilinear", "opencv"]
 Range = tuple[float, float]
 LONGEST_SIDE = 2**15
 """Pixels of the longest side that a size may have; an image of this size alone takes 3
@@ -23,10 +24,20 @@ def _check_order(name: str, ends: tuple[float, float]) -> None:
 
 @attrs.frozen(kw_only=True)
 class Resize:
-    """Image and label to one size (Pillow; labels nearest)."""
+    """Image and label to one size (labels nearest)."""
 
     size: Size = option(help="width and height", at_least=1, at_most=LONGEST_SIDE)
-    interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "for the image; Pillow widens the kernel when shrinking")
+    interpolation: Interpolation = option(
+        "bicubic", "for the image; Pillow widens the kernel when shrinking; opencv: bilinear without that, and labels by OpenCV's nearest rule"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ResizeWithin:
+    """Image and label to the largest size within a bound, the aspect kept (labels nearest)."""
+
+    size: Size = option(help="most pixels of the longer and of the shorter side, in any order", at_least=1, at_most=LONGEST_SIDE)
+    interpolation: Interpolation = option("opencv", "for the image, as in resize")
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +45,7 @@ class ResizeShortSide:
     """The shorter side to a random length, the aspect kept (PLCA)."""
 
     range: tuple[int, int] = option(help="smallest and largest length, both possible", at_least=1, at_most=LONGEST_SIDE)
-    interpolation: Literal["bicubic", "bilinear"] = option("bilinear", "for the image")
+    interpolation: Interpolation = option("bilinear", "for the image")
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a range that is the wrong way round."""
@@ -46,7 +57,7 @@ class Scale:
     """The image's own size times a random factor (FADA, ProCA)."""
 
     range: Range = option((0.5, 1.5), "smallest and largest factor", above=0, at_most=100)
-    interpolation: Literal["bicubic", "bilinear"] = option("bicubic", "for the image")
+    interpolation: Interpolation = option("bicubic", "for the image")
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a range that is the wrong way round."""
@@ -62,6 +73,9 @@ class Crop:
         "both", "both: the whole deficit on each side, as FADA and ProCA do; end: right and below; centre: half on each side"
     )
     fill: tuple[int, int, int] = option((0, 0, 0), "RGB colour of the padding", at_least=0, at_most=255)
+    max_share: float | None = option(
+        None, "share of its labelled pixels that one class must stay below; other windows are drawn again, up to 10 times", above=0, at_most=1
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +152,7 @@ class StreetsJitter:
 
 TRANSFORMS: dict[str, type] = {
     "resize": Resize,
+    "resize_within": ResizeWithin,
     "resize_short_side": ResizeShortSide,
     "scale": Scale,
     "rotate": Rotate,

@@ -16,7 +16,10 @@ from PIL import Image
 
 Size = tuple[int, int]
 Array = NDArray[Any]
-Interpolation = Literal["bicubic", "bilinear"]
+Filter = Literal["bicubic", "bilinear"]
+"""Pillow's filters."""
+Interpolation = Literal["bicubic", "bilinear", "opencv"]
+"""How an image is resized: by a filter of Pillow, or as OpenCV does unless told otherwise."""
 Padding = Literal["both", "end", "centre"]
 
 IGNORE = 255
@@ -30,20 +33,31 @@ def size_of(array: Array) -> Size:
 
 def resize_image(image: Array, size: Size, interpolation: Interpolation = "bicubic") -> Array:
     """The image at `size` by Pillow, which widens the kernel when shrinking; uint8 is
-    rounded, float32 is not."""
+    rounded, float32 is not.
+
+    opencv  bilinear between the four nearest pixels, also when shrinking: no antialiasing
+    """
     if size_of(image) == size:
         return image
+    if interpolation == "opencv":
+        return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_LINEAR)
     if image.dtype == np.uint8:
         return np.asarray(Image.fromarray(image).resize(size, FILTERS[interpolation]))
     channels = [Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(size, FILTERS[interpolation]) for c in range(3)]
     return np.stack([np.asarray(channel) for channel in channels], axis=2)
 
 
-def resize_label(label: Array, size: Size) -> Array:
-    """The label (uint8 or bool; or float32 numbers) at `size` by Pillow's nearest rule, to the pixel as
-    the published programs have it."""
+def resize_label(label: Array, size: Size, interpolation: Interpolation = "bicubic") -> Array:
+    """The label (uint8 or bool; or float32 numbers) at `size` by the nearest rule that goes with the image's
+    `interpolation`, to the pixel as the published programs have it.
+
+    Pixel x of the new size is floor((x + 0.5) * old / new) by Pillow's rule, floor(x * old / new) by OpenCV's.
+    """
     if size_of(label) == size:
         return label
+    if interpolation == "opencv":
+        plane = np.ascontiguousarray(label if label.dtype == np.float32 else label.astype(np.uint8, copy=False))
+        return cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST).astype(label.dtype, copy=False)
     resized = _as_picture(label).resize(size, FILTERS["nearest"])
     return np.asarray(resized).astype(label.dtype, copy=False)
 
@@ -54,7 +68,7 @@ def _as_picture(label: Array) -> Image.Image:
 
 def resize(image: Array, label: Array | None, size: Size, interpolation: Interpolation = "bicubic") -> tuple[Array, Array | None]:
     """Image and label at `size`, each straight from its own size (algorithms/proca 6.4)."""
-    return resize_image(image, size, interpolation), None if label is None else resize_label(label, size)
+    return resize_image(image, size, interpolation), None if label is None else resize_label(label, size, interpolation)
 
 
 def scaled_size(image: Array, factor: float) -> Size:
@@ -71,6 +85,17 @@ def short_side_size(image: Array, length: int) -> Size:
     if width < height:
         return length, int(length * height / width)
     return int(length * width / height), length
+
+
+def size_within(have: Size, bound: Size) -> Size:
+    """(width, height) `have` enlarged or made smaller, the aspect kept, until its longer side meets the
+    longer of `bound` or its shorter side the shorter one; sides are rounded, at least 1.
+
+    >>> size_within((1914, 1052), (1280, 720)), size_within((1052, 1914), (1280, 720))
+    ((1280, 704), (704, 1280))
+    """
+    factor = min(max(bound) / max(have), min(bound) / min(have))
+    return max(int(have[0] * factor + 0.5), 1), max(int(have[1] * factor + 0.5), 1)
 
 
 def padding(have: Size, want: Size, pad: Padding) -> tuple[int, int, int, int]:
@@ -112,7 +137,7 @@ def pad_and_crop(
     return array[top : top + size[1], left : left + size[0]]
 
 
-def rotate_image(image: Array, angle: float, interpolation: Interpolation = "bilinear", fill: tuple[int, int, int] = (0, 0, 0)) -> Array:
+def rotate_image(image: Array, angle: float, interpolation: Filter = "bilinear", fill: tuple[int, int, int] = (0, 0, 0)) -> Array:
     """The image turned by `angle` degrees counter-clockwise about its centre by Pillow, at its own size,
     with `fill` in the corners.
 

@@ -24,7 +24,7 @@ from udacore.data.randomness import StreamKey
 from udacore.data.samplers import make_sampler, needs_statistics
 from udacore.data.statistics import class_statistics
 from udacore.data.tables import ImageTable
-from udacore.data.transforms import Sample, apply_transforms, fixed_size, image_interpolation, normalize
+from udacore.data.transforms import Sample, apply_transforms, find_label_setting, fixed_size, image_interpolation, normalize, pass_size
 from udacore.data.workers import load
 from udacore.errors import ConfigError, DataError
 from udacore.interface import PassBatch, SourceBatch, TargetBatch
@@ -104,6 +104,8 @@ def stream_batches(
     sampler = make_sampler(entry.sampler, len(table), class_statistics(table, space) if counts else None, key)
     if domain == "source" and not table.has_labels:
         raise DataError("source: its labels are needed, but were not opened")
+    if (setting := find_label_setting(entry.transform)) and not table.has_labels:
+        raise ConfigError(f"{domain}.transform.{setting} needs labels, and there are none; possible: null")
 
     def plans() -> Iterator[Plan]:
         for step in range(start, steps):
@@ -136,7 +138,7 @@ def pass_batches(
     """
     rank, count = share or (ranks.rank(), ranks.size())
     shown = size or fixed_size(steps)
-    pictures = _Pictures(table, pixels, shown, image_interpolation(steps), labels, images)
+    pictures = _Pictures(table, pixels, size, steps, labels, images)
 
     def plans() -> Iterator[tuple[int, ...]]:
         indices = range(rank, len(table), count)
@@ -203,20 +205,21 @@ class _Pictures(Dataset[PassBatch]):
     table: ImageTable
     pixels: PixelConfig
     size: Size | None
-    interpolation: Literal["bicubic", "bilinear"]
+    steps: Mapping[str, Any]
     labels: bool
     images: bool
 
     def __getitem__(self, indices: tuple[int, ...]) -> PassBatch:
         images, labels, sizes = [], [], []
+        interpolation = image_interpolation(self.steps)
         for index in indices:
             image, label, own = self._read(index)
-            size = self.size or (own[1], own[0])
+            size = self.size or pass_size(self.steps, (own[1], own[0]))
             sizes.append(own)
             if image is not None:
-                images.append(normalize(resize_image(image, size, self.interpolation), self.pixels))
+                images.append(normalize(resize_image(image, size, interpolation), self.pixels))
             if label is not None:
-                labels.append(resize_label(label, size))
+                labels.append(resize_label(label, size, interpolation))
         return PassBatch(
             image=_stack(images) if self.images else torch.empty(len(indices), 3, 0, 0),
             label=_stack(labels).long() if self.labels else None,

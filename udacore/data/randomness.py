@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 import numpy as np
+
+REDRAWS = 10
+"""New draws at most, where one that does not fit is drawn again."""
+
+Drawn = TypeVar("Drawn")
+
+
+def redraw(draw: Callable[[], Drawn], fits: Callable[[Drawn], bool], most: int = REDRAWS) -> Drawn:
+    """The first of `draw()` that fits; after `most` new draws the last one, which is not looked at."""
+    drawn = draw()
+    for _ in range(most):
+        if fits(drawn):
+            break
+        drawn = draw()
+    return drawn
 
 
 @attrs.frozen(kw_only=True)

@@ -18,9 +18,11 @@ from udacore.config import transforms as settings
 from udacore.data import colour, geometry
 from udacore.data.colour import normalize
 from udacore.data.geometry import IGNORE, Array, Size, resize_image
+from udacore.data.randomness import redraw
 
 __all__ = [
-    "Sample", "apply_transforms", "crop_offsets", "fixed_resize", "fixed_size", "image_interpolation", "normalize", "resize_image", "zoom",
+    "Sample", "apply_transforms", "crop_offsets", "find_label_setting", "fixed_resize", "fixed_size", "image_interpolation", "is_mixed",
+    "normalize", "pass_size", "resize_image", "zoom",
 ]  # fmt: skip
 
 Generator = np.random.Generator
@@ -54,22 +56,30 @@ def apply_transforms(sample: Sample, steps: Mapping[str, Any], rng: Generator) -
     return _matched(sample)
 
 
-def fixed_resize(steps: Mapping[str, Any]) -> settings.Resize | None:
+def fixed_resize(steps: Mapping[str, Any]) -> settings.Resize | settings.ResizeWithin | None:
     """The (last) resize step, which passes without random transform use too; None if there is none."""
-    found = [step for step in steps.values() if isinstance(step, settings.Resize)]
+    found = [step for step in steps.values() if isinstance(step, settings.Resize | settings.ResizeWithin)]
     return found[-1] if found else None
 
 
 def fixed_size(steps: Mapping[str, Any]) -> Size | None:
-    """(width, height) of the resize step, or None."""
+    """(width, height) of the resize step, or None; None too where it depends on the image."""
     step = fixed_resize(steps)
-    return step.size if step else None
+    return step.size if isinstance(step, settings.Resize) else None
+
+
+def pass_size(steps: Mapping[str, Any], have: Size) -> Size:
+    """(width, height) that the resize step gives an image of size `have`, which is its own without one."""
+    step = fixed_resize(steps)
+    if isinstance(step, settings.ResizeWithin):
+        return geometry.size_within(have, step.size)
+    return step.size if step else have
 
 
 def image_interpolation(steps: Mapping[str, Any]) -> geometry.Interpolation:
     """The filter with which these steps bring an image to a size; bicubic if none does."""
     for step in (fixed_resize(steps), *steps.values()):
-        if isinstance(step, settings.Resize | settings.Scale | settings.ResizeShortSide):
+        if isinstance(step, settings.Resize | settings.ResizeWithin | settings.Scale | settings.ResizeShortSide):
             return step.interpolation
     return "bicubic"
 
@@ -82,6 +92,19 @@ def crop_offsets(have: Size, want: Size, rng: Generator) -> tuple[int, int]:
     return top, int(rng.integers(0, have[0] - want[0], endpoint=True))
 
 
+def is_mixed(label: NDArray[np.uint8], share: float) -> bool:
+    """Whether a label holds several classes, of which the largest has less than `share` of the pixels;
+    those that are ignored (255) do not count."""
+    counts = np.bincount(label.reshape(-1), minlength=256)[:IGNORE]
+    return int((counts > 0).sum()) > 1 and int(counts.max()) / int(counts.sum()) < share
+
+
+def find_label_setting(steps: Mapping[str, Any]) -> str:
+    """Name of a step's setting that looks at labels; empty if there is none."""
+    found = (f"{name}.max_share" for name, step in steps.items() if isinstance(step, settings.Crop) and step.max_share is not None)
+    return next(found, "")
+
+
 @singledispatch
 def _apply(step: object, sample: Sample, rng: Generator) -> Sample:
     raise TypeError(f"no transform for settings of type {type(step).__name__}")
@@ -90,6 +113,11 @@ def _apply(step: object, sample: Sample, rng: Generator) -> Sample:
 @_apply.register
 def _(step: settings.Resize, sample: Sample, rng: Generator) -> Sample:
     return _resized(sample, step.size, step.interpolation)
+
+
+@_apply.register
+def _(step: settings.ResizeWithin, sample: Sample, rng: Generator) -> Sample:
+    return _resized(sample, geometry.size_within(geometry.size_of(sample.image), step.size), step.interpolation)
 
 
 @_apply.register
@@ -126,8 +154,15 @@ def _(step: settings.Rotate, sample: Sample, rng: Generator) -> Sample:
 def _(step: settings.Crop, sample: Sample, rng: Generator) -> Sample:
     sample = _matched(sample)
     have = geometry.size_of(sample.image)
-    top, left = crop_offsets(geometry.padded_size(have, step.size, step.pad), step.size, rng)
-    return _cropped(sample, step.size, (top, left), step.pad, step.fill)
+    padded, label, most = geometry.padded_size(have, step.size, step.pad), sample.label, step.max_share
+    if most is None or label is None or padded == step.size:  # of a single window there is no other draw
+        corner = crop_offsets(padded, step.size, rng)
+    else:
+        corner = redraw(
+            lambda: crop_offsets(padded, step.size, rng),
+            lambda at: is_mixed(geometry.pad_and_crop(label, step.size, *at, pad=step.pad, fill=IGNORE), most),
+        )
+    return _cropped(sample, step.size, corner, step.pad, step.fill)
 
 
 @_apply.register
@@ -203,8 +238,10 @@ def zoom(sample: Sample, factor: float, place: tuple[float, float], fill: int = 
 
 def _resized(sample: Sample, size: Size, interpolation: geometry.Interpolation) -> Sample:
     image, label = geometry.resize(sample.image, sample.label, size, interpolation)
-    valid = None if sample.valid is None else geometry.resize_label(sample.valid, size)
-    extra = _mapped(sample, lambda x: resize_image(x, size, interpolation), lambda x: geometry.resize_label(x, size))
+    valid = None if sample.valid is None else geometry.resize_label(sample.valid, size, interpolation)
+    extra = _mapped(
+        sample, lambda x: resize_image(x, size, interpolation), lambda x: geometry.resize_label(x, size, interpolation)
+    )
     return Sample(image=image, label=label, valid=valid, extra=extra)
 
 

@@ -154,7 +154,7 @@ def last_size(transform: Mapping[str, Any]) -> tuple[str, Size] | None:
     for name, step in transform.items():
         if isinstance(step, Resize | Crop):
             found = name, step.size
-        elif name.partition("-")[0] in ("scale", "resize_short_side"):
+        elif name.partition("-")[0] in ("scale", "resize_short_side", "resize_within"):
             found = None
     return found
 
