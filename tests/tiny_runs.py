@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from forked import Forked, Limit, Ranks
 
 from udacore.config.resolve import load_config
 from udacore.engine import run as engine
@@ -144,16 +144,12 @@ class Workshop:
         config = load_config(str(self.write(changes, name)), words, packages=(), method_settings=method.settings)
         return engine.run(config, method, **choices)
 
-    def start(self, config: Path, *words: str, processes: int = 1, limit: Callable[[], None] | None = None) -> subprocess.Popen[str]:
-        """`python -m udacore run CONFIG WORDS`, under torchrun if there are several processes;
-        `limit` is called in it first."""
-        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"] if processes > 1 else []
-        command = [sys.executable, *launcher, "-m", "udacore", "run", str(config), *words]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=self.path, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True, preexec_fn=limit
-        )  # fmt: skip
+    def start(self, config: Path, *words: str, processes: int = 1, limit: Limit | None = None) -> Forked | Ranks:
+        """`python -m udacore run CONFIG WORDS` in a process of its own, or in one for each rank."""
+        command, environment = ["run", str(config), *words], {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+        if processes > 1:
+            return Ranks(command, self.path, environment, processes)
+        return Forked(command, self.path, environment, limit)
 
     def call(self, config: Path, *words: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
         """The same, to its end."""
@@ -162,20 +158,21 @@ class Workshop:
             out, err = process.communicate(timeout=120)
         finally:
             self.kill(process)
+        assert process.returncode is not None
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def kill(self, process: subprocess.Popen[str]) -> None:
-        """SIGKILL for a process and its children: torchrun puts each rank into a session of its own."""
+    def torchrun(self, config: Path, processes: int) -> subprocess.CompletedProcess[str]:
+        """The same under torchrun."""
+        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+        command = [sys.executable, *launcher, "-m", "udacore", "run", str(config)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+        return subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def kill(self, process: Forked | Ranks) -> None:
+        """SIGKILL, if it is still at work."""
         if process.poll() is None:
-            for pid in (process.pid, *children_of(process.pid)):
-                os.kill(pid, signal.SIGKILL)
+            process.kill()
             process.communicate()
-
-
-def children_of(parent: int) -> list[int]:
-    """Process ids, from /proc."""
-    lines = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
-    return [int(line.split()[0]) for line in lines if int(line.rpartition(")")[2].split()[1]) == parent]
 
 
 @pytest.fixture

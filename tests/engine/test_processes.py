@@ -96,7 +96,7 @@ def pair(make_workshop: Callable[[], Any]) -> Any:
     same, under `two` and `one`."""
     workshop = make_workshop()
     changes = {**PLAIN, "plugin": str(workshop.write_method(EVEN))}
-    done = workshop.call(workshop.write(changes, "two"), processes=2)
+    done = workshop.torchrun(workshop.write(changes, "two"), processes=2)
     assert done.returncode == 0, done.stderr
     workshop.run(changes, name="one")
     return workshop

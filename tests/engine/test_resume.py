@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import Forked
 
 from udacore.cli import main
 
@@ -65,7 +65,7 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 FEW = ("source: steps", "source: labels", "adapt: on_round_end", "again: steps")
 
 
-def kill_when(process: subprocess.Popen[str], is_time: Callable[[], bool], delay: float) -> None:
+def kill_when(process: Forked, is_time: Callable[[], bool], delay: float) -> None:
     """SIGKILL a moment after something is seen; the process must still be at work."""
     deadline = time.monotonic() + 90
     while not is_time():
@@ -209,8 +209,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_checkpoint(workshop: Any) -> 
     with its optimiser does not."""
     changes = {"rounds": {"source": {"steps": 4, "draws": ["source"], "evaluate": {}}, "more": {"steps": 9, "draws": ["source"]}}, "save_every": 5}
     config = workshop.write(changes)
-    limit = 1_200_000
-    process = workshop.start(config, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    process = workshop.start(config, limit=(resource.RLIMIT_FSIZE, 1_200_000))
     _, err = process.communicate(timeout=60)
     folder = workshop.path / "run" / "checkpoints"
     assert process.returncode == 1, err
