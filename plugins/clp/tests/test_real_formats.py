@@ -57,6 +57,7 @@ def check_run(run, classes):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_gta5_to_cityscapes_runs_whole_from_imagenet_weights_of_the_caffe_kind(place):
     torch.manual_seed(0)
     backbone = build_network(ModelConfig(), 19).backbone

@@ -85,6 +85,7 @@ def write_imagenet(path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_gta5_to_cityscapes_runs_whole(place):
     write_imagenet(place / "imagenet.pth")
     assert uda("run", "--plugin", "fada", "gta5-cityscapes", *CUT, f"initial={place / 'imagenet.pth'}") == 0

@@ -162,6 +162,7 @@ def test_the_file_of_weights_that_a_preset_needs_is_named_with_its_family(place,
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_published_network_begins_with_a_file_of_its_family(place):
     torch.manual_seed(0)
     backbone = build_ppm("resnet101", 2, torch.nn.BatchNorm2d).backbone
