@@ -87,15 +87,20 @@ class Pixels:
 
     def colours(self, image: Tensor) -> Tensor:
         """Red, green and blue from 0 to 1 (N 3 H W or 3 H W) of a normalised image."""
-        mean, std = (image.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        mean, std = self._numbers(image)
         channels = (image * std + mean) / self.scale
         return channels if self.order == "rgb" else channels.flip(-3)
 
     def image(self, colours: Tensor) -> Tensor:
         """The normalised image of such colours."""
-        mean, std = (colours.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        mean, std = self._numbers(colours)
         channels = colours if self.order == "rgb" else colours.flip(-3)
         return (channels * self.scale - mean) / std
+
+    def _numbers(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and std, each C 1 1, on the device of `like`, which is not waited for."""
+        numbers = torch.tensor([self.mean, self.std], dtype=like.dtype).to(like.device, non_blocking=True)
+        return numbers[0, :, None, None], numbers[1, :, None, None]
 
 
 @attrs.frozen(kw_only=True)
