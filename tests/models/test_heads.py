@@ -34,6 +34,18 @@ def test_daformers_head_gives_its_authors_logits_and_gradients(mode: str) -> Non
         torch.testing.assert_close(x.grad, given[f"out_grad_feature{stage}"], rtol=2e-4, atol=1e-4)
 
 
+def test_a_plain_fusion_is_one_unit_over_the_embedded_maps() -> None:
+    torch.manual_seed(0)
+    fusion = ContextFusion((3, 5), 4, make_batch_norm("train"), fusion="1x1").eval()
+    maps = [torch.rand(2, 3, 8, 12), torch.rand(2, 5, 4, 6)]
+    embedded = [embed.proj(x.movedim(1, 3)).movedim(3, 1) for embed, x in zip(fusion.embed_layers, maps, strict=True)]
+    embedded[1] = nn.functional.interpolate(embedded[1], (8, 12), mode="bilinear", align_corners=False)
+    unit = fusion.fuse_layer
+    expected = unit.bn(unit.conv(torch.cat(embedded, 1))).relu()
+    torch.testing.assert_close(fusion(maps), expected)
+    assert {key.split(".")[1] for key in fusion.state_dict() if key.startswith("fuse_layer.")} == {"conv", "bn"}
+
+
 def test_maps_are_joined_at_the_size_of_the_first() -> None:
     maps = [torch.rand(2, 3, 8, 12), torch.rand(2, 5, 4, 6)]
     joined = Joined((3, 5))

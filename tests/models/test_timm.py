@@ -60,6 +60,15 @@ def test_a_head_gets_maps_of_the_channels_and_sizes_that_it_is_built_for(
     assert all(parameter.grad is not None for parameter in (*model.classifier.parameters(), *model.backbone.neck.parameters()))
 
 
+def test_the_maps_of_a_network_are_there_without_its_neck() -> None:
+    backbone = build("test_convnext", head="daformer").backbone.eval()
+    maps = backbone.maps(torch.zeros(1, 3, 64, 96))
+    assert [tuple(x.shape[1:]) for x in maps] == [
+        (count, 64 // stride, 96 // stride) for count, stride in zip(backbone.net.feature_info.channels(), (4, 8, 16, 32), strict=True)
+    ]
+    assert torch.equal(backbone(torch.zeros(1, 3, 64, 96)), backbone.neck(maps))
+
+
 def test_daformer_takes_four_maps_of_a_transformer_that_are_spread_evenly() -> None:
     assert build("test_vit", head="daformer").backbone.recipe.out_indices == (0, 2, 3, 5)
     assert build("test_resnet", head="daformer").backbone.recipe.out_indices == (1, 2, 3, 4)

@@ -1,5 +1,7 @@
 import hashlib
+import re
 import urllib.error
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,18 @@ from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError, DataError, UdaError
-from udacore.models import RESNET101_CAFFE, ResNet, ResNetSettings, Segmenter, build_segmenter, load_children, load_initial, load_state, make_batch_norm
+from udacore.models import (
+    RESNET101_CAFFE,
+    OwnFiles,
+    ResNet,
+    ResNetSettings,
+    Segmenter,
+    build_segmenter,
+    load_children,
+    load_initial,
+    load_state,
+    make_batch_norm,
+)
 from udacore.models.families import recognize_family
 
 States = dict[str, dict[str, Tensor]]
@@ -217,6 +230,63 @@ def test_a_deep_stem_takes_files_of_its_own_family_alone(tmp_path: Path, torchvi
     with pytest.raises(ConfigError, match=r"torchvision's weights do not fit this network; give a file: deep-stem ResNet-101") as error:
         load_initial(model, "imagenet", RESNET)
     assert address in one_line(error)
+
+
+def test_a_v1c_stem_takes_files_of_open_mmlab_alone(tmp_path: Path, torchvision_states: States) -> None:
+    torch.manual_seed(0)
+    model = nn.Module()
+    model.backbone = ResNet(ResNetSettings(stem="v1c"), make_batch_norm("train"))
+    fitting = {key: torch.rand_like(value) if value.is_floating_point() else value for key, value in model.backbone.state_dict().items()}
+    stem = {"conv1": "stem.0", "bn1": "stem.1", "conv2": "stem.3", "bn2": "stem.4", "conv3": "stem.6", "bn3": "stem.7"}
+    theirs = {re.sub(r"^(conv|bn)\d", lambda match: stem[match[0]], key): value for key, value in fitting.items()}
+    assert {key.split(".")[0] for key in theirs} == {"stem", "layer1", "layer2", "layer3", "layer4"}
+    torch.save({"state_dict": {**theirs, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}}, tmp_path / "v1c.pth")
+    assert load_initial(model, str(tmp_path / "v1c.pth"), RESNET).family == "open-mmlab ResNet-v1c-101"
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, fitting[key])
+    torch.save(torchvision_states["resnet101"], tmp_path / "plain.pth")
+    for name in (str(tmp_path / "plain.pth"), "imagenet"):
+        with pytest.raises(ConfigError, match=r"resnet101_v1c-e67eebb6\.pth") as error:
+            load_initial(model, name, RESNET)
+        assert "open-mmlab ResNet-v1c-101" in one_line(error)
+
+
+class OwnBackbone(OwnFiles, nn.Module):
+    """A backbone whose published files call its only convolution `stem`, and hold a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    @property
+    def expected_file(self) -> str:
+        return "own.pth of its authors"
+
+    def convert_weights(self, state: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
+        if "stem.weight" not in state:
+            raise ConfigError(f"{where}: no file of the own kind")
+        return {key.replace("stem.", "conv."): value for key, value in state.items() if not key.startswith("head.")}
+
+
+def test_a_backbone_may_read_files_of_its_own(tmp_path: Path) -> None:
+    model = nn.Module()
+    model.backbone = OwnBackbone()
+    held = {"stem.weight": torch.rand(4, 3, 3, 3), "stem.bias": torch.rand(4), "head.weight": torch.zeros(1000, 4)}
+    torch.save({"model": held}, tmp_path / "own.pth")
+    assert load_initial(model, str(tmp_path / "own.pth"), RESNET).missing == ()
+    assert torch.equal(model.backbone.conv.weight, held["stem.weight"])
+    torch.save({**held, "further.weight": torch.zeros(1)}, tmp_path / "more.pth")
+    torch.save({"layer.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    refusals = {
+        str(tmp_path / "more.pth"): "more.pth: weights of another architecture: unknown to the model: further.weight",
+        str(tmp_path / "other.pth"): "other.pth: no file of the own kind",
+        str(tmp_path / "none.pth"): "none.pth: no such file of weights; expected own.pth of its authors",
+        "imagenet": "torchvision's weights do not fit this network; give a file: own.pth of its authors",
+    }
+    for name, expected in refusals.items():
+        with pytest.raises(ConfigError) as error:
+            load_initial(model, name, RESNET)
+        assert one_line(error).endswith(expected)
 
 
 def test_the_caffe_form_takes_caffe_files(tmp_path: Path, torchvision_states: States) -> None:

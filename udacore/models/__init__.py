@@ -4,6 +4,7 @@ from udacore.config.schema import ModelConfig
 from udacore.deprecation import forward_names
 from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
 from udacore.models.deeplab import DeepLabHead, Segmenter
+from udacore.models.families import OwnFiles
 from udacore.models.layouts import Layout, convert_checkpoint, join_files, recognize_layout
 from udacore.models.normalization import (
     DomainBatchNorm2d,
@@ -37,6 +38,7 @@ __all__ = [
     "Loaded",
     "ModelConfig",
     "NormFactory",
+    "OwnFiles",
     "ResNet",
     "ResNetSettings",
     "Segmenter",

@@ -17,6 +17,7 @@ State = Mapping[str, Tensor]
 TORCHVISION_RESNET = "torchvision ResNet"
 CAFFE_RESNET = "Caffe ResNet"
 DEEP_RESNET = "deep-stem ResNet"
+V1C_RESNET = "open-mmlab ResNet-v1c"
 TORCHVISION_VGG = "torchvision VGG-16"
 CAFFE_VGG = "Caffe VGG-16"
 OWN = "udacore checkpoint"
@@ -30,8 +31,31 @@ _RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
 }
 _DEEP_STEM = {"conv1.weight": (64, 3, 3, 3), "conv2.weight": (64, 64, 3, 3), "conv3.weight": (128, 64, 3, 3)}
 _DEEP_ADDRESS = "http://sceneparsing.csail.mit.edu/model/pretrained_resnet/resnet{}-imagenet.pth"
+_V1C_ADDRESS = "https://download.openmmlab.com/pretrain/third_party/resnet101_v1c-e67eebb6.pth"
+_V1C_STEM = {"stem.0.weight": (32, 3, 3, 3), "stem.3.weight": (32, 32, 3, 3), "stem.6.weight": (64, 32, 3, 3)}
+_V1C_KEYS = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
 _PREFIX = "Scale."  # of files converted from Caffe
 _UNUSED = ("fc.", "layer5.")  # a classifier of 1000 classes; an untrained head
+
+
+class OwnFiles:
+    """A base beside `nn.Module` for a backbone that has ImageNet weights in files of its own form.
+
+    With it `initial: FILE` fills the backbone, and a frozen part that is such a backbone.
+    """
+
+    @property
+    def expected_file(self) -> str:
+        """Which files fit, in words, for messages."""
+        raise NotImplementedError
+
+    def convert_weights(self, state: State, where: str) -> dict[str, Tensor]:
+        """What a file holds, under the backbone's keys: all of them and no others.
+
+        state  the state_dict in the file, without what wrappers put around it
+        Raises ConfigError, which begins with `where`, for a file of something else.
+        """
+        raise NotImplementedError
 
 
 def recognize_family(state: State) -> str:
@@ -49,6 +73,8 @@ def recognize_family(state: State) -> str:
         return f"{CAFFE_RESNET}-{_depth(shapes)}"
     if all(shapes.get(key) == shape for key, shape in _DEEP_STEM.items()):
         return f"{DEEP_RESNET}-{_depth(shapes)}"
+    if all(shapes.get(key) == shape for key, shape in _V1C_STEM.items()):
+        return f"{V1C_RESNET}-{_depth(shapes)}"
     if shapes.get("conv1.weight") != (64, 3, 7, 7):
         return f"ResNet-{_depth(shapes)} with another stem"
     if shapes.get("layer1.0.conv2.weight") != (64, 64, 3, 3):
@@ -84,6 +110,8 @@ def accepted_families(backbone: nn.Module | None) -> tuple[str, ...]:
             return ()
         if settings.stem == "deep":
             return (f"{DEEP_RESNET}-{depth}",)
+        if settings.stem == "v1c":
+            return (f"{V1C_RESNET}-{depth}",)
         if settings.stem == "7x7":
             # The Caffe form takes both: torchvision's have its keys, if not its place of the stride.
             caffe = (f"{CAFFE_RESNET}-{depth}",) if settings.stride_in == "1x1" else ()
@@ -96,13 +124,21 @@ def convert_backbone(state: State, family: str, backbone: nn.Module, where: str)
 
     Raises ConfigError if the family is not one for this backbone.
     """
+    if isinstance(backbone, OwnFiles):
+        return backbone.convert_weights(state, where)
     if family not in accepted_families(backbone):
         keys = list_names(state)
         raise ConfigError(f"{where}: {family} (keys {keys}); expected {describe_expected(backbone)}")
     if isinstance(backbone, VGG16):
         return {_vgg_key(key): value for key, value in state.items() if not key.startswith("classifier.")}
     stripped = {key.removeprefix(_PREFIX): value for key, value in state.items()}
-    return {key: value for key, value in stripped.items() if not key.startswith(_UNUSED)}
+    return {_stem_key(key): value for key, value in stripped.items() if not key.startswith(_UNUSED)}
+
+
+def _stem_key(key: str) -> str:
+    """`stem.<j>.x` of a v1c file to `conv<i>.x` or `bn<i>.x`; other keys stay."""
+    match = re.fullmatch(r"stem\.(\d+)\.(\w+)", key)
+    return key if match is None else f"{_V1C_KEYS.get(match[1], match[0])}.{match[2]}"
 
 
 def _vgg_key(key: str) -> str:
@@ -118,12 +154,23 @@ def _vgg_key(key: str) -> str:
 def describe_expected(backbone: nn.Module | None) -> str:
     """Which files fit a backbone, for messages; with the address of a family
     that is not fetched by itself."""
+    if backbone is not None and isinstance(backbone, OwnFiles):
+        return backbone.expected_file
     if isinstance(backbone, TimmBackbone):
         return f"timm's weights of {backbone.recipe.name} (.safetensors or .pth) or a udacore checkpoint"
     accepted = accepted_families(backbone)
+    if any(family.startswith(V1C_RESNET) for family in accepted):
+        return f"{accepted[0]}, such as {_V1C_ADDRESS}"
     names = " or ".join(accepted) or "a udacore checkpoint: this network has no ImageNet weights, use initial: random"
     depth = next((family.rpartition("-")[2] for family in accepted if family.startswith(DEEP_RESNET)), None)
     return names if depth is None else f"{names}, stem of 64, 64, 128 channels, as {_DEEP_ADDRESS.format(depth)}"
+
+
+def is_torchvisions(backbone: nn.Module | None) -> bool:
+    """Whether the weights that `initial: imagenet` fetches may fit: false for a backbone whose ImageNet
+    weights are another program's."""
+    others = any(name.startswith((DEEP_RESNET, V1C_RESNET)) for name in accepted_families(backbone))
+    return not others and not isinstance(backbone, OwnFiles)
 
 
 def untouched_by_imagenet(backbone: nn.Module) -> tuple[str, ...]:

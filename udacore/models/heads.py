@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -93,17 +94,21 @@ class ContextFusion(nn.Module):
 
     channels  A_i of the maps, from the largest map to the smallest
     width     channels of each embedding and of what comes out
+    fusion    pyramid: dilated branches side by side and a 3x3 unit; 1x1: one 1x1 unit, as HRDA's attention has it
 
     Keys are those of the authors' head: `embed_layers.<i>.proj`, `fuse_layer.aspp_modules.<j>`,
-    `fuse_layer.bottleneck`. Batch norm is trained over all processes, where the original keeps statistics for
-    each.
+    `fuse_layer.bottleneck` (1x1: `fuse_layer`). Batch norm is trained over all processes, where the original
+    keeps statistics for each.
     """
 
-    def __init__(self, channels: Sequence[int], width: int, norm: NormFactory) -> None:
+    def __init__(
+        self, channels: Sequence[int], width: int, norm: NormFactory, *, fusion: Literal["pyramid", "1x1"] = "pyramid"
+    ) -> None:
         super().__init__()
         self.channels = width
         self.embed_layers = nn.ModuleList(_Embedding(count, width) for count in channels)
-        self.fuse_layer = _Pyramid(width * len(channels), width, norm)
+        kind = _Pyramid if fusion == "pyramid" else _Unit
+        self.fuse_layer = kind(width * len(channels), width, norm)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps N A_i h_i w_i to N `width` h_1 w_1."""

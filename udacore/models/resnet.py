@@ -22,7 +22,7 @@ class ResNetSettings:
     block            kind of block: bottleneck (output 4 x width) or basic (output = width)
     blocks, widths   number of blocks, and their width
     stem             7x7: conv 7x7 / 2, pool / 2; deep: three 3x3 of 64, 64, 128 channels, pool / 2; 3x3: conv
-                     3x3 / 2 of the first width, no pool
+                     3x3 / 2 of the first width, no pool; v1c: as deep, of 32, 32, 64 channels
     strides          stride of the first block
     dilations        dilation of the blocks
     first_dilations  dilation of the first block (a basic one: of its first convolution)
@@ -33,7 +33,7 @@ class ResNetSettings:
     block: Literal["bottleneck", "basic"] = "bottleneck"
     blocks: tuple[int, ...] = (3, 4, 23, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    stem: Literal["7x7", "deep", "3x3"] = "7x7"
+    stem: Literal["7x7", "deep", "v1c", "3x3"] = "7x7"
     strides: tuple[int, ...] = (1, 2, 1, 1)
     dilations: tuple[int, ...] = (1, 1, 2, 4)
     first_dilations: tuple[int, ...] = (1, 1, 1, 2)
@@ -119,7 +119,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Feature extractor; keys `conv1, bn1, layer1 ... layer4` (deep stem: `conv1 ... bn3`).
+    """Feature extractor; keys `conv1, bn1, layer1 ... layer4` (deep stem and v1c: `conv1 ... bn3`).
 
     channels  output channels of each layer
     """
@@ -143,7 +143,9 @@ class ResNet(nn.Module):
     def _add_stem(self, norm: NormFactory) -> int:
         first = self.settings.widths[0]
         # (kernel, channels) of each convolution; the first one has stride 2
-        stem = {"7x7": [(7, 64)], "deep": [(3, 64), (3, 64), (3, 128)], "3x3": [(3, first)]}[self.settings.stem]
+        stem = {
+            "7x7": [(7, 64)], "deep": [(3, 64), (3, 64), (3, 128)], "v1c": [(3, 32), (3, 32), (3, 64)], "3x3": [(3, first)],
+        }[self.settings.stem]  # fmt: skip
         inputs = 3
         for number, (kernel, outputs) in enumerate(stem, start=1):
             self.add_module(f"conv{number}", convolution(inputs, outputs, kernel, 2 if number == 1 else 1))

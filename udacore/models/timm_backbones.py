@@ -57,15 +57,22 @@ class TimmBackbone(nn.Module):
         self.is_channels_last = "NHWC" in str(getattr(net, "output_fmt", ""))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image N 3 H W to N A h w. ConfigError for a size that the network's patches do not divide."""
+        """Image N 3 H W to N A h w. Raises what `maps` raises."""
+        result: Tensor = self.neck(self.maps(image))
+        return result
+
+    def maps(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The chosen maps N A_i h_i w_i of an image N 3 H W, before the neck.
+
+        ConfigError for a size that the network's patches do not divide.
+        """
         height, width = image.shape[-2:]
         if height % self.patch or width % self.patch:
             near = [max(1, round(side / self.patch)) * self.patch for side in (width, height)]
             said = f"an image of {width} x {height} does not divide into patches of {self.patch} x {self.patch}"
             raise ConfigError(f"model {TIMM}{self.recipe.name}: {said}; possible: {near[0]} x {near[1]}")
         maps = self.net(image)
-        result: Tensor = self.neck([x.permute(0, 3, 1, 2) for x in maps] if self.is_channels_last else maps)
-        return result
+        return tuple(x.permute(0, 3, 1, 2) if self.is_channels_last else x for x in maps)
 
 
 def import_timm(name: str) -> Any:

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError, DataError, one_line
 from udacore.models.families import (
-    DEEP_RESNET,
     OWN,
+    OwnFiles,
     State,
-    accepted_families,
     convert_backbone,
     describe_expected,
+    is_torchvisions,
     recognize_family,
     untouched_by_imagenet,
 )
@@ -62,8 +62,8 @@ def load_initial(
 
     model         a module whose children `backbone` and `classifier` are those of `build_segmenter`
     source        imagenet (torchvision's file, fetched once into TORCH_HOME), timm (its weights, through its
-                  caches), random (as built), or a file: ImageNet weights of a family that fits, or a udacore
-                  checkpoint
+                  caches), random (as built), or a file: ImageNet weights of a family that fits, or of a backbone
+                  that reads its own (`udacore.models.OwnFiles`), or a udacore checkpoint
     architecture  which network it is
     sha256        digest of the file, or its first digits; by default those in the file's
                   name, as in `-63fe2227.pth`
@@ -81,7 +81,7 @@ def load_initial(
     if source == "timm" and isinstance(backbone, TimmBackbone):
         return _load_timm(backbone, None, None)
     if source == "imagenet":
-        if any(name.startswith(DEEP_RESNET) for name in accepted_families(backbone)):
+        if not is_torchvisions(backbone):
             raise ConfigError(f"initial: imagenet: torchvision's weights do not fit this network; give a file: {describe_expected(backbone)}")
         where, state = _fetch_imagenet(architecture)
     else:
@@ -98,7 +98,7 @@ def load_initial(
         return attrs.evolve(loaded, family=family, unexpected=loaded.unexpected + left)
     if isinstance(backbone, TimmBackbone):
         return _load_timm(backbone, where, state)
-    origin = f"{where} ({family})"
+    origin = where if isinstance(backbone, OwnFiles) else f"{where} ({family})"
     spared = {key: value for key, value in backbone.state_dict().items() if key.startswith(untouched_by_imagenet(backbone))}
     loaded = load_state(backbone, {**spared, **convert_backbone(state, family, backbone, where)}, where=origin)
     if loaded.missing or loaded.unexpected:

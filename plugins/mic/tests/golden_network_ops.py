@@ -2,6 +2,138 @@
 
 from __future__ import annotations
 
-from udacore.testing.golden import Operation
+from typing import Any
 
-OPS: dict[str, Operation] = {}
+import numpy as np
+import torch
+from torch import Tensor, nn
+from udacore_mic.checkpoints import RELEASED
+from udacore_mic.detail import crop_box, fuse, merge_windows, slide_boxes
+from udacore_mic.heads import DAFormerHead
+from udacore_mic.networks import Detail, Network, build_network
+from udacore_mic.transformer import Block, MiT, MiTSettings, PatchEmbedding, drop_path_rates
+
+from udacore.models import make_batch_norm
+from udacore.models.layouts import convert_checkpoint
+from udacore.models.weights import load_state
+from udacore.testing.golden import Arrays, Operation, fill_state_dict
+
+TINY = MiTSettings(widths=(8, 16, 24, 32), depths=(1, 1, 1, 1), heads=(1, 2, 3, 4), drop_path=0.0)
+
+
+def leaf(array: np.ndarray) -> Tensor:
+    return torch.tensor(array, requires_grad=True)
+
+
+def filled(model: nn.Module, layout: list[Any]) -> nn.Module:
+    """A module with the weights of the fill rule, whose layout has its own keys."""
+    model.load_state_dict({key: torch.tensor(value) for key, value in fill_state_dict(layout).items()})
+    return model.eval()
+
+
+def patch_embed(inputs: Arrays, params: dict) -> Arrays:
+    after, before = inputs["proj.weight"].shape[:2]
+    layer = PatchEmbedding(before, after, params["kernel"], params["stride"])
+    layer.load_state_dict({name: torch.tensor(inputs[name]) for name in layer.state_dict()})
+    x = leaf(inputs["map"])
+    tokens, size = layer(x)
+    (tokens * torch.tensor(inputs["upstream"])).sum().backward()
+    return {"tokens": tokens.detach().numpy(), "size": np.array(size), "grad_map": x.grad.numpy()}
+
+
+def mit_block(inputs: Arrays, params: dict) -> Arrays:
+    block = Block(inputs["norm1.weight"].size, params["heads"], params["reduction"], params["mlp_ratio"]).eval()
+    block.load_state_dict({name: torch.tensor(inputs[name]) for name in block.state_dict()})
+    x = leaf(inputs["tokens"])
+    result = block(x, tuple(params["size"]))
+    (result * torch.tensor(inputs["upstream"])).sum().backward()
+    return {"tokens": result.detach().numpy(), "grad_tokens": x.grad.numpy()}
+
+
+def rates(inputs: Arrays, params: dict) -> Arrays:
+    return {"rate": np.array(drop_path_rates(tuple(params["depths"]), params["rate"]))}
+
+
+def mit_forward(inputs: Arrays, params: dict) -> Arrays:
+    names = {"widths": "embed_dims", "heads": "num_heads", "ratios": "mlp_ratios", "depths": "depths", "reductions": "sr_ratios"}
+    encoder = filled(MiT(MiTSettings(**{ours: tuple(params[name]) for ours, name in names.items()})), params["layout"])
+    image = leaf(inputs["image"])
+    maps = encoder(image)
+    sum((x**2).mean() for x in maps).backward()
+    stages = {f"stage{number}": x.detach().numpy() for number, x in enumerate(maps, start=1)}
+    return {**stages, "grad_image": image.grad.numpy()}
+
+
+def daformer_head(inputs: Arrays, params: dict) -> Arrays:
+    norm = make_batch_norm("train")
+    head = DAFormerHead(params["in_channels"], params["num_classes"], norm, width=params["channels"], dropout=0.0)
+    filled(head, params["layout"]).train(params["mode"] == "train")
+    maps = {name: leaf(value) for name, value in inputs.items() if name.startswith("feature")}
+    logits = head([maps[name] for name in sorted(maps)])
+    (logits * torch.tensor(inputs["upstream"])).sum().backward()
+    return {"logits": logits.detach().numpy(), **{f"grad_{name}": x.grad.numpy() for name, x in maps.items()}}
+
+
+def released_network(params: dict) -> Network:
+    """The network of a case, with the weights of the fill rule read as a checkpoint of the authors."""
+    detail = Detail(window=tuple(params["crop"]), attention=16 if params["network"] == "tiny" else 256) if "crop" in params else None
+    encoders = {"daformer": "mit_b5", "hrda": "mit_b5", "tiny": TINY}
+    encoder = encoders.get(params["network"], "resnet101_v1c")
+    network = build_network(encoder, params["num_classes"], detail=detail, width=16 if encoder is TINY else 256)
+    content = {"state_dict": {key: torch.tensor(value) for key, value in fill_state_dict(params["layout"]).items()}}
+    load_state(network, convert_checkpoint(content, RELEASED), where="reference vectors")
+    return network.eval()
+
+
+@torch.no_grad()
+def network_forward(inputs: Arrays, params: dict) -> Arrays:
+    network, image, scale = released_network(params), torch.tensor(inputs["image"]), params.get("output_scale", 1.0)
+    logits = network(image).logits
+    step, channels = params["upsampled_step"], params.get("feature_channel_step", 1)
+    enlarged = nn.functional.interpolate(logits, image.shape[2:], mode="bilinear", align_corners=network.align_corners)
+    outputs = {"logits": logits, "logits_up": enlarged[..., ::step, ::step]}
+    if levels := params.get("feature_levels"):
+        stages = network.backbone(image) if network.feature_channels == 512 else network.backbone.stages(image)
+        outputs |= {f"feature{level}": stages[level - 1][:, ::channels] for level in levels}
+    return {name: (value * scale).numpy() for name, value in outputs.items()}
+
+
+def crop_boxes(inputs: Arrays, params: dict) -> Arrays:
+    draw = np.random.RandomState(params["seed"]).randint
+    size, crop = (params["height"], params["width"]), tuple(params["crop"])
+    return {"boxes": np.array([crop_box(size, crop, draw, params["divisible"]) for _ in range(params["draws"])])}
+
+
+def fused(inputs: Arrays, params: dict) -> Arrays:
+    names = ("context_logits", "detail_logits", "attention_logits")
+    context, detail, attention = (leaf(inputs[name]) for name in names)
+    box = None if params["box"] is None else tuple(params["box"])
+    result, weighted = fuse(context, detail, attention, box)
+    (result * torch.tensor(inputs["upstream"])).sum().backward()
+    gradients = {f"grad_{name}": x.grad.numpy() for name, x in zip(names, (context, detail, attention), strict=True)}
+    return {"fused": result.detach().numpy(), "context_weighted": weighted.detach().numpy(), **gradients}
+
+
+def windows(inputs: Arrays, params: dict) -> Arrays:
+    crop = tuple(params["crop"])
+    stride = None if params["overlapping"] else crop
+    return {"boxes": np.array(slide_boxes((params["height"], params["width"]), crop, stride))}
+
+
+def merged(inputs: Arrays, params: dict) -> Arrays:
+    parts = torch.tensor(inputs["crop_logits"]).split(params["batch"])
+    return {"logits": merge_windows(parts, [tuple(box) for box in params["boxes"]]).numpy()}
+
+
+OPS: dict[str, Operation] = {
+    "mic.patch_embed": patch_embed,
+    "mic.mit_block": mit_block,
+    "mic.drop_path_rates": rates,
+    "mic.mit_forward": mit_forward,
+    "mic.daformer_head": daformer_head,
+    "mic.network_forward": network_forward,
+    "mic.hrda_crop_boxes": crop_boxes,
+    "mic.hrda_fuse": fused,
+    "mic.hrda_slide_boxes": windows,
+    "mic.hrda_slide_merge": merged,
+}

@@ -17,7 +17,7 @@ from udacore.config.schema import PartConfig, RoundConfig
 from udacore.engine.optimisation.parts import part_of, present_parts
 from udacore.errors import ConfigError, DataError
 from udacore.models import VGG16, ResNet
-from udacore.models.families import OWN
+from udacore.models.families import OWN, OwnFiles
 from udacore.models.timm_backbones import TimmBackbone
 from udacore.models.weights import load_initial, load_state, read_file, read_state
 from udacore.places import find_place, is_file
@@ -151,7 +151,7 @@ def _load_network(
 
 def _is_initial_file(child: nn.Module, word: str) -> bool:
     """Whether a file is one from which a segmenter starts, and not the child's own state_dict."""
-    if not isinstance(getattr(child, "backbone", child), ResNet | VGG16 | TimmBackbone):
+    if not isinstance(getattr(child, "backbone", child), ResNet | VGG16 | TimmBackbone | OwnFiles):
         return False
     state = read_state(Path(word))
     parameters = {name for name, _ in child.named_parameters()}

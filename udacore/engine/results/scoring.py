@@ -194,13 +194,18 @@ def _read(session: Session, path: Path, model: nn.Module) -> tuple[dict[str, Ten
 def _state(content: dict[Any, Any], method: Method, path: Path, model: nn.Module) -> dict[str, Tensor]:
     """The state_dict of a checkpoint of ours, of a plain file, or of one that the method's authors released.
 
-    The authors' may be a plain state_dict too: then none of its entries belongs to a child of `model`.
+    The authors' may be a plain state_dict too: then entries of it belong to no child of `model`. Where others
+    do, it is ours unless a layout knows all of it.
     """
     layouts = getattr(method.module, "LAYOUTS", ())
     children = {name for name, _ in model.named_children()}
     inner = content.get("model", content)
-    own = is_state(inner) and any(key.partition(".")[0] in children for key in inner)
-    if layouts and not own:
-        return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
+    held = {key.partition(".")[0] for key in inner} if is_state(inner) else set()
+    if layouts and (held - children or not held & children):
+        try:
+            return convert_checkpoint(content, recognize_layout(content, layouts, where=str(path)))
+        except ConfigError:
+            if not held & children:
+                raise
     state, _ = unwrap(content, str(path))
     return state
