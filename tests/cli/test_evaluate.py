@@ -97,3 +97,31 @@ def test_a_released_file_of_proca_is_scored_at_the_size_of_its_last_stage_and_sc
     protocol = config.rounds[name].evaluate["target"]
     assert (name, path, protocol.size, protocol.flip) == ("distill", released, (2048, 1024), True)
     assert protocol.scales == (0.5, 0.75, 1, 1.25, 1.5, 1.75)
+
+
+THEIRS = """
+from udacore import hookimpl
+from udacore.models import Layout
+
+LAYOUTS = (Layout(name="theirs", parts={"": {r"backbone\\.": "backbone.", r"decode_head\\.": "classifier."}}, drop=(r"ema\\.",)),)
+
+
+@hookimpl
+def target_loss(step): ...
+"""
+
+
+def test_a_plain_state_dict_of_the_authors_that_shares_a_name_with_ours_is_converted(
+    checkpoints: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "theirs.py").write_text(THEIRS)
+    state = torch.load(checkpoints / "last.pt", weights_only=True)
+    released = {key.replace("classifier.", "decode_head."): value for key, value in state.items()}
+    torch.save({**released, "ema.backbone.conv1.weight": torch.zeros(1)}, tmp_path / "released.pth")
+    torch.save({**state, "bank": torch.zeros(1)}, tmp_path / "ours.pth")
+    words = ("--plugin", str(tmp_path / "theirs.py"), "--json", "--checkpoint")
+    scores = [json.loads(score(capsys, *words, str(tmp_path / name))[0]) for name in ("released.pth", "ours.pth")]
+    assert scores[0][0]["miou"] == scores[1][0]["miou"]
+    torch.save({**released, "auxiliary.weight": torch.zeros(1)}, tmp_path / "odd.pth")
+    assert main(["eval", "streets", *SMALL, *words, str(tmp_path / "odd.pth")]) == 2
+    assert "odd.pth: weights of another architecture: missing there: classifier" in capsys.readouterr().err

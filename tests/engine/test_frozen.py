@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from udacore.engine.optimisation.frozen import fill_frozen, find_frozen, share_f
 from udacore.engine.results.scoring import score_checkpoint
 from udacore.errors import ConfigError, DataError, UdaError
 from udacore.methods.discovery import load_plugin
-from udacore.models import Teacher, build_segmenter
+from udacore.models import OwnFiles, Teacher, build_segmenter
 from udacore.testing import fast_checks
 from udacore.testing.checks import FAST
 
@@ -240,6 +241,29 @@ def test_a_reference_may_be_filled_from_a_whole_network(held: str, tmp_path: Pat
     assert all(torch.equal(value, model.reference.state_dict()[name]) for name, value in wanted.state_dict().items())
     assert frozen.entries == {name for name in model.state_dict() if name.startswith("reference.")}
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in network(0).state_dict().items())
+
+
+class OwnBackbone(OwnFiles, nn.Module):
+    """A backbone whose published files hold its entries, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def convert_weights(self, state: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
+        return {key: value for key, value in state.items() if not key.startswith("head.")}
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_reference_may_be_filled_from_a_file_that_its_backbone_reads_itself(published: bool, tmp_path: Path) -> None:
+    model = network(0)
+    model.reference = OwnBackbone()
+    held = {"conv.weight": torch.rand(4, 3, 3, 3), "conv.bias": torch.rand(4)}
+    torch.save({**held, "head.weight": torch.zeros(9, 4)} if published else held, tmp_path / "own.pth")
+    initial = {"segmenter": "random", "reference": str(tmp_path / "own.pth")}
+    frozen = fill_frozen(model, RoundConfig(initial=initial, parts={"segmenter": PartConfig(), "reference": PartConfig(frozen=True)}))
+    assert frozen.entries == {"reference.conv.weight", "reference.conv.bias"}
+    assert torch.equal(model.reference.conv.weight, held["conv.weight"])
 
 
 def test_copies_of_the_network_inside_of_it_share_its_frozen_parts() -> None:

@@ -13,8 +13,7 @@ from udacore_mic.networks import Detail, build_network
 from udacore_mic.transformer import ENCODERS, MiT, MiTSettings
 
 from udacore import ConfigError
-from udacore.config.schema import ModelConfig, PartConfig, RoundConfig
-from udacore.engine.optimisation.frozen import fill_frozen
+from udacore.config.schema import ModelConfig
 from udacore.models import load_initial, load_state
 from udacore.models.layouts import convert_checkpoint, list_left, recognize_layout
 from udacore.testing.golden import fill_state_dict
@@ -115,18 +114,6 @@ def test_an_imagenet_file_fills_the_encoder(wrap, tmp_path):
     network = build_network("mit_b0", 5, width=8)
     load_initial(network, str(tmp_path / "mit_b0.pth"), ModelConfig())
     for key, value in network.backbone.state_dict().items():
-        assert torch.equal(value, held[key])
-
-
-def test_an_imagenet_file_fills_a_frozen_copy_of_the_encoder(tmp_path):
-    held = encoder_file(tmp_path / "mit_b0.pth", "mit_b0")
-    network = build_network("mit_b0", 5, width=8)
-    network.imagenet = MiT(ENCODERS["mit_b0"])
-    initial = {"segmenter": "random", "imagenet": str(tmp_path / "mit_b0.pth")}
-    config = RoundConfig(initial=initial, parts={"segmenter": PartConfig(), "imagenet": PartConfig(frozen=True)})
-    frozen = fill_frozen(network, config)
-    assert frozen.entries == {f"imagenet.{key}" for key in held}
-    for key, value in network.imagenet.state_dict().items():
         assert torch.equal(value, held[key])
 
 
