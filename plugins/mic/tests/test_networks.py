@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from udacore_mic.detail import cut, halve, slide_boxes
+from udacore_mic.detail import cut, slide_boxes
 from udacore_mic.networks import Detail, build_network
 from udacore_mic.transformer import ENCODERS, DropPath, MiT, MiTSettings, drop_path_rates
 
@@ -110,7 +110,9 @@ def test_at_two_scales_both_are_seen_by_the_same_encoder_and_head():
     output = network(image, box=box)
     plain = network.classifier.head
     torch.testing.assert_close(output.heads["detail"], plain(network.backbone(cut(image, box))))
-    maps = network.backbone(halve(image))
+    maps = network.backbone(network.context(image))
+    torch.testing.assert_close(network.context(image), torch.nn.functional.avg_pool2d(image, 2))
+    assert tiny().context(image) is image
     torch.testing.assert_close(output.heads["context"], plain(maps))
     torch.testing.assert_close(output.features, maps[-1])
     assert not torch.allclose(output.logits, network(image).logits)

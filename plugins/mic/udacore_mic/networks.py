@@ -56,13 +56,11 @@ class Detail:
     """HRDA's second scale.
 
     window     (height, width) of the detail window, in pixels of the picture at full size
-    weight     share of the detail's own loss
     attention  channels of the attention's head
     at_once    windows that evaluation takes through the network at a time, whatever the picture's size
     """
 
     window: Size = (512, 512)
-    weight: float = 0.1
     attention: int = 256
     at_once: int = 9
 
@@ -97,6 +95,10 @@ class Network(nn.Module):
     def draw_box(self, size: Size, generator: torch.Generator) -> Box | None:
         """Where the detail of a training pass over pictures of `size` (height, width) lies; None: nowhere."""
         return None
+
+    def context(self, image: Tensor) -> Tensor:
+        """What the features are those of: the images N 3 H W, with two scales at half size."""
+        return image
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
         head = [
@@ -158,11 +160,15 @@ class DetailNetwork(Network):
             )
             raise ConfigError(f"{said}; possible: {near[0]} x {near[1]}")
         with nullcontext() if domain is None else use_domain(self, domain):
-            maps = self.backbone(halve(image))
+            maps = self.backbone(self.context(image))
             context = self.classifier.head(maps)
             detail = self._slide(image) if box is None else self._infer(cut(image, box))
             fused, _ = fuse(context, detail, self.classifier.scale_attention(maps), box)
         return Output(logits=fused, features=last_of(maps), heads={"context": context, "detail": detail})
+
+    def context(self, image: Tensor) -> Tensor:
+        """What the features are those of: the images N 3 H W at half size."""
+        return halve(image)
 
     def _slide(self, image: Tensor) -> Tensor:
         """Detail logits N K H/s W/s of whole pictures."""
