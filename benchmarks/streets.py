@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rows
+import sections
 import torch
 from picture import draw
 
@@ -57,7 +58,8 @@ def main() -> None:
         raise SystemExit("\n".join(found))
     (HERE / "streets.json").write_text(json.dumps({"date": today(), "command": command(), "rows": plain(table)}, indent=1) + "\n")
     text = "\n".join([report(table), *([aggregated(places)] if "clp" in arguments.plugins else [])])
-    (HERE / "RESULTS.md").write_text(text)
+    others = sections.own_sections(sections.FILE.read_text()) if sections.FILE.is_file() else ""
+    sections.FILE.write_text(text + others)
     print(text)
     print(draw({name: places[0] / name for name in names if not name.endswith("control")}, HERE / "streets.png"))
 

@@ -41,7 +41,8 @@ class SourceBatch:
 
     image  N 3 H W float32, normalised
     label  N H W int64, class ids; 255 = ignore
-    name   N keys: path below the root without suffix
+    name   N keys: path below the root without suffix; of a named set `SET/key`
+    set    N names of the sets that the images are of; `source` or `target` where the domain is one data set
     valid  N H W bool: False where padding shows
     extra  further maps by their keys under `extras`, under the same geometry as the image: N H W float32, 0
            where padding shows; ids N H W int64, 255 there; or colours N 3 H W float32, red, green and blue
@@ -53,14 +54,15 @@ class SourceBatch:
     name: tuple[str, ...]
     valid: Tensor
     extra: Mapping[str, Tensor] = attrs.field(factory=dict)
+    set: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class TargetBatch:
     """Images without labels. There is no label field, and no code in training opens one.
 
-    image, name, valid, extra  as in SourceBatch
-    pseudo_label               N H W int64, 255 = ignore; None if the round has none
+    image, name, valid, extra, set  as in SourceBatch
+    pseudo_label                    N H W int64, 255 = ignore; None if the round has none
     """
 
     image: Tensor
@@ -68,6 +70,7 @@ class TargetBatch:
     valid: Tensor
     pseudo_label: Tensor | None = None
     extra: Mapping[str, Tensor] = attrs.field(factory=dict)
+    set: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -172,12 +175,14 @@ class PassBatch:
     label  N H W int64 (source only; None if labels were not asked for)
     name   N keys
     size   N pairs (height, width): each image's size on disk, in pixels
+    set    N names, as in SourceBatch
     """
 
     image: Tensor
     label: Tensor | None
     name: tuple[str, ...]
     size: tuple[tuple[int, int], ...]
+    set: tuple[str, ...] = ()
 
 
 class RoundEnd(Protocol):

@@ -26,6 +26,7 @@ class MemoryTable:
     broken: frozenset[int] = frozenset()
     growing: bool = False
     extras: dict[str, Any] = attrs.field(factory=dict)
+    domain: str = "source"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from udacore.cli.miniatures import make
 from udacore.cli.words import refuse_empty, say
 from udacore.config.convert import field_names, structure
 from udacore.config.files import override, parse_override
-from udacore.config.schema import Config, DataConfig, EvaluationConfig
+from udacore.config.schema import Config, DataConfig, EvaluationConfig, SourceConfig, TargetConfig
+from udacore.config.sets import each_set
 from udacore.datasets import Domain, get_dataset, list_datasets
 from udacore.errors import ConfigError, DataError, one_line
 
@@ -118,11 +119,12 @@ def list_entries(config: Config) -> list[Entry]:
 def _all_entries(config: Config) -> Iterator[tuple[str, Entry]]:
     for name, settings in config.rounds.items():
         roles: list[tuple[str, DataConfig, Domain, bool]] = []
-        steps = {f"{name}.source": tuple(settings.source.transform), f"{name}.target": tuple(settings.target.transform)}
-        if "source" in settings.draws:
-            roles.append((f"{name}.source", settings.source, "source", True))
-        if "target" in settings.draws:
-            roles.append((f"{name}.target", settings.target, "target", False))
+        steps: dict[str, tuple[str, ...]] = {}
+        drawn: list[tuple[Domain, SourceConfig | TargetConfig]] = [("source", settings.source), ("target", settings.target)]
+        for domain, entry in drawn:
+            for place, drawn_set in each_set(domain, entry).items() if domain in settings.draws else ():
+                roles.append((f"{name}.{place}", drawn_set, domain, domain == "source"))
+                steps[f"{name}.{place}"] = tuple(drawn_set.transform)
         roles += [(f"{name}.evaluate.{key}", scored, scored.domain or "target", True) for key, scored in settings.evaluate.items()]
         for used, files, domain, labels in roles:
             kind = EvaluationConfig if isinstance(files, EvaluationConfig) else DataConfig

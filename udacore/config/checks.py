@@ -28,11 +28,12 @@ from udacore.config.references import (
     parse_weights,
 )  # fmt: skip
 from udacore.config.schema import COUNTS, TIMM, DataConfig, ModelConfig, PartConfig, RoundConfig
+from udacore.config.sets import check_sets, each_set
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
 from udacore.places import exists, names_package
 
-FILE_SETTINGS = {"root": "root", "list": "list_", "except": "except_"}
+FILE_SETTINGS = {"root": "root", "list": "list_", "except": "except_", "label_space": "label_space"}
 """Settings of a data set that name a file or folder -> their fields."""
 EMPTY = "must be the name of a file or folder, or null, got an empty text"
 NO_STEPS = ("0", "0.0")
@@ -48,6 +49,7 @@ def check_round_name(name: str) -> Problem | None:
 
 
 DEPENDS = {"accumulation": "batch", "trains": "parts", "initial": "parts", "best_on": "evaluate", "keep": "evaluate", "steps": "weights", "draws": "steps"}
+DEPENDS |= {"source": "batch", "target": "batch"}  # shares of it
 """A setting whose check looks at a second one; `weights` looks at `parts` too."""
 
 
@@ -60,7 +62,7 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     """
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
-    found += [*check_names(config), *(check_network(config, first=not earlier) if "model" not in broken else ())]
+    found += [*check_sets(config), *check_names(config), *(check_network(config, first=not earlier) if "model" not in broken else ())]
     found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
     if not broken:
         found += check_method(config)
@@ -91,7 +93,7 @@ def check_network(config: RoundConfig, first: bool) -> Iterator[Problem]:
 
 def check_names(config: RoundConfig) -> Iterator[Problem]:
     """No file or folder has an empty name, which would else mean the working folder."""
-    sets: dict[str, DataConfig] = {"source": config.source, "target": config.target}
+    sets: dict[str, DataConfig] = {**each_set("source", config.source), **each_set("target", config.target)}
     sets |= {f"evaluate.{name}": settings for name, settings in config.evaluate.items()}
     for place, settings in sets.items():
         for key, field in FILE_SETTINGS.items():

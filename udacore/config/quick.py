@@ -81,6 +81,8 @@ class _Quick:
 
     def data(self, entry: Any, batch: int) -> Any:
         """A data set with few images; the size of drawn ones is cut apart, since it is small already."""
+        if getattr(entry, "sets", {}):
+            return attrs.evolve(entry, sets={name: self.data(own, batch) for name, own in entry.sets.items()})
         most = max(IMAGES, batch)
         keep = entry.image_size
         cut = self.sizes(attrs.evolve(entry, count=most if entry.count is None else min(most, entry.count)))

@@ -17,6 +17,7 @@ from udacore.config.presets import CORE, list_presets, plugin_of
 from udacore.config.problems import Problem, join, raise_problems, show
 from udacore.config.references import SEGMENTER, default_weights
 from udacore.config.schema import Config, PartConfig, RoundConfig
+from udacore.config.sets import complete_sets, find_unknown_sets
 from udacore.errors import ConfigError, list_names, near_matches, one_line
 from udacore.options import MethodSettings
 from udacore.places import find_place, is_file
@@ -42,7 +43,7 @@ def load_config(
     changes = [parse_override(text) for text in overrides]
     argument = default_preset(packages, changes) if argument is None else argument
     data = read_file(argument, packages)
-    problems = [*_unknown_names(data, changes), *_shadowed(data, changes, overrides)]
+    problems = [*_unknown_names(data, changes), *find_unknown_sets(data, changes), *_shadowed(data, changes, overrides)]
     for keys, value in changes:
         data = override(data, keys, value)
     return _Resolver(data, method_settings or MethodSettings, problems).resolve(argument)
@@ -193,7 +194,7 @@ class _Resolver:
         broken = {problem.path.removeprefix(f"{place}.").partition(".")[0].partition("[")[0] for problem in found}
         if config is INVALID:  # the other settings are still checked against each other
             sound = {key: value for key, value in data.items() if key in ROUND_KEYS and key not in {*broken, "method"}}
-            config = convert(sound, RoundConfig, place, [])
+            config = convert(complete_sets(sound), RoundConfig, place, [])
         if config is INVALID:
             return RoundConfig()  # what is wrong with it is told; nothing is left to check
         parts = config.parts if SEGMENTER in config.parts else {SEGMENTER: PartConfig(), **config.parts}
@@ -204,6 +205,7 @@ class _Resolver:
         return resolved
 
     def _convert_round(self, data: Mapping[str, Any], place: str, problems: list[Problem]) -> Any:
+        data = complete_sets(data)
         config = convert({key: value for key, value in data.items() if key != "method"}, RoundConfig, place, problems)
         method = data.get("method")
         settings = convert({} if method is None else method, self.method_settings, join(place, "method"), problems)

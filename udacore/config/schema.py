@@ -11,6 +11,10 @@ from typing import Any, Literal
 
 import attrs
 
+from udacore.config.networks import NETWORKS as NETWORKS
+from udacore.config.networks import TIMM as TIMM
+from udacore.config.networks import ModelConfig as ModelConfig
+from udacore.config.networks import PixelConfig as PixelConfig
 from udacore.config.transforms import LONGEST_SIDE, TRANSFORMS, Interpolation
 from udacore.datasets import list_datasets
 from udacore.options import option
@@ -72,6 +76,9 @@ class DataConfig:
     )
     image_size: Size = option((128, 64), "streets only: width and height of the images", at_least=16, at_most=LONGEST_SIDE)
     data_seed: int = option(0, "streets only: seed of the images", at_least=0)
+    label_space: str | None = option(
+        None, "classes of this set's labels, which meet those of the round by name; default: those of the round"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +106,19 @@ class ExtraConfig:
 
 
 @attrs.frozen(kw_only=True)
+class SetConfig(DataConfig):
+    """One of the named sets of a domain. What it does not say is as its domain says: all of it, or for
+    another `dataset` sampler and transform."""
+
+    share: float | str | None = option(
+        None, "share of each batch, as 0.25 or 1/3; default: sets without one divide what the others leave"
+    )
+    sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
+    transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
+    extras: dict[str, ExtraConfig] = option(factory=dict, help="further maps of each image; alike in all sets of a domain")
+
+
+@attrs.frozen(kw_only=True)
 class SourceConfig(DataConfig):
     """The labelled domain."""
 
@@ -106,6 +126,7 @@ class SourceConfig(DataConfig):
     sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
     transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
     extras: dict[str, ExtraConfig] = option(factory=dict, help="further maps of each image, which a method sees as batch.extra[NAME]")
+    sets: dict[str, SetConfig] = option(factory=dict, help="several data sets as one domain, by names of your own")
 
 
 @attrs.frozen(kw_only=True)
@@ -116,42 +137,7 @@ class TargetConfig(DataConfig):
     sampler: SamplerConfig = option(factory=SamplerConfig, help="order of the images")
     transform: dict[str, Any] = option(factory=dict, help="ordered steps from file to network input", keyed=TRANSFORMS)
     extras: dict[str, ExtraConfig] = option(factory=dict, help="further maps of each image, which a method sees as batch.extra[NAME]")
-
-
-@attrs.frozen(kw_only=True)
-class PixelConfig:
-    """From 8-bit colours to the numbers a network expects: (x * scale / 255 -
-    mean) / std in the given order."""
-
-    order: Literal["rgb", "bgr"] = option("rgb", "order of the channels; mean and std follow it")
-    scale: float = option(1.0, "value of full brightness: 1 or 255", above=0)
-    mean: tuple[float, float, float] = option((0.485, 0.456, 0.406), "subtracted from each channel")
-    std: tuple[float, float, float] = option((0.229, 0.224, 0.225), "divides each channel", above=0)
-
-
-TIMM = "timm:"
-"""Begins the names of networks that the library timm makes."""
-
-NETWORKS = ("deeplab-resnet101", "deeplab-vgg16", "small", f"{TIMM}NAME")
-"""What `model.name` may be."""
-
-
-@attrs.frozen(kw_only=True)
-class ModelConfig:
-    """The segmenter, where the method does not build its own."""
-
-    name: str = option("deeplab-resnet101", "network; timm:NAME is any of timm's that gives feature maps", choices=lambda: NETWORKS)
-    head: Literal["aspp", "daformer", "linear"] | None = option(
-        None, "timm only: DeepLab-V2's (the default), DAFormer's fusion of all maps, or one 1x1 convolution"
-    )
-    width: int = option(256, "timm only: channels of the map that daformer makes", at_least=1, at_most=2**14)
-    out_indices: tuple[int, ...] = option((), "timm only: which maps the head gets; default: for daformer those from stride 4 on, else the last")
-    options: dict[str, Any] = option(factory=dict, help="timm only: further arguments of timm.create_model, such as drop_path_rate")
-    batch_norm: Literal["train", "eval", "frozen", "frozen-no-epsilon", "live", "domain"] = option(
-        "train",
-        "train: batch statistics, synchronised over processes; eval: stored statistics, affine trained; frozen: nothing "
-        "trained; frozen-no-epsilon: as in FADA's code; live: batch statistics, affine frozen; domain: own layers a domain",
-    )
+    sets: dict[str, SetConfig] = option(factory=dict, help="several data sets as one domain, by names of your own")
 
 
 @attrs.frozen(kw_only=True)

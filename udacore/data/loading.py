@@ -20,9 +20,8 @@ from torch.utils.data import Dataset
 from udacore import ranks
 from udacore.config.schema import PixelConfig, SourceConfig, TargetConfig
 from udacore.data.geometry import Size, resize_image, resize_label
+from udacore.data.mixture import Lane, Mixture, Table, open_lanes
 from udacore.data.randomness import StreamKey
-from udacore.data.samplers import make_sampler, needs_statistics
-from udacore.data.statistics import class_statistics
 from udacore.data.tables import ImageTable
 from udacore.data.transforms import Sample, apply_transforms, find_label_setting, fixed_size, image_interpolation, normalize, pass_size
 from udacore.data.workers import load
@@ -32,8 +31,8 @@ from udacore.labels import LabelSpace
 
 Share = tuple[int, int]
 """(rank, number of ranks)."""
-Plan = tuple[tuple[int, int], ...]
-"""A micro-batch to be made: (position in the stream, index of the image) of each sample."""
+Plan = tuple[tuple[int, int, int], ...]
+"""A micro-batch to be made: (position in the stream, number of the set, index of the image in it) of each sample."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +66,7 @@ class Split:
 
 
 def stream_batches(
-    table: ImageTable,
+    table: Table,
     entry: SourceConfig | TargetConfig,
     pixels: PixelConfig,
     *,
@@ -86,7 +85,7 @@ def stream_batches(
     """The micro-batches of one domain for this rank, from optimiser step `start` to the one
     before `steps`, on the CPU.
 
-    entry   its `sampler` and `transform` are used
+    entry   its `sampler` and `transform` are used, or those of its sets, and their shares
     space   label space, for class statistics
     batch   images of an optimiser step, over all ranks and micro-batches; may exceed the data set, whose
             epochs then end within it
@@ -100,8 +99,7 @@ def stream_batches(
     """
     key = StreamKey(seed=seed, round=round, domain=domain)
     split = Split(batch=batch, accumulation=accumulation, share=share or (ranks.rank(), ranks.size()))
-    counts = needs_statistics(entry.sampler) and table.has_labels
-    sampler = make_sampler(entry.sampler, len(table), class_statistics(table, space) if counts else None, key)
+    lanes, order = open_lanes(table, entry, space, key, batch)
     if domain == "source" and not table.has_labels:
         raise DataError("source: its labels are needed, but were not opened")
     if (setting := find_label_setting(entry.transform)) and not table.has_labels:
@@ -110,10 +108,22 @@ def stream_batches(
     def plans() -> Iterator[Plan]:
         for step in range(start, steps):
             for micro in range(accumulation):
-                yield tuple((position, sampler(position)) for position in split.positions(step, micro))
+                yield tuple((position, *order(position)) for position in split.positions(step, micro))
 
-    samples = _Samples(table=table, steps=entry.transform, pixels=pixels, key=key)
+    samples = _Samples(lanes=lanes, pixels=pixels, key=key)
     return _batches(load(samples, plans(), workers, pin), domain)
+
+
+def pass_sets(
+    table: Table, entry: SourceConfig | TargetConfig, pixels: PixelConfig, **choices: Any
+) -> Generator[PassBatch, None, None]:
+    """The pass over a domain, one set after another; `choices` as those of `pass_batches`."""
+    if not isinstance(table, Mixture):
+        yield from pass_batches(table, entry.transform, pixels, **choices)
+        return
+    for name, member in table.members.items():
+        for batch in pass_batches(member, entry.sets[name].transform, pixels, **choices):
+            yield attrs.evolve(batch, set=(name,) * len(batch.name))
 
 
 def pass_batches(
@@ -159,34 +169,36 @@ EXTRA = "extra/"
 class _Samples(Dataset[Arrays]):
     """Micro-batches of a stream, each made as a whole so that a worker hands over few, large tensors."""
 
-    table: ImageTable
-    steps: Mapping[str, Any]
+    lanes: tuple[Lane, ...]
     pixels: PixelConfig
     key: StreamKey
 
     def __getitem__(self, plan: Plan) -> Arrays:
         samples = [self._sample(*place) for place in plan]
-        names = tuple(self.table.names[index] for _, index in plan)
+        names = tuple(self.lanes[number].table.names[index] for _, number, index in plan)
         self._check_sizes(samples, names)
+        table = self.lanes[0].table  # all sets have labels, and the same further maps, or none has
         arrays: Arrays = {
             "image": _stack([normalize(sample.image, self.pixels) for sample in samples]),
             "name": names,
+            "set": tuple(self.lanes[number].name for _, number, _ in plan),
             "valid": _stack([np.ones(s.image.shape[:2], np.bool_) if s.valid is None else s.valid for s in samples]),
         }
-        if self.table.has_labels:
+        if table.has_labels:
             arrays["label"] = _stack([sample.label for sample in samples]).long()
-        for name in self.table.extras:
+        for name in table.extras:
             arrays[EXTRA + name] = _stack([_as_input(sample.extra[name]) for sample in samples])
         return arrays
 
-    def _sample(self, position: int, index: int) -> Sample:
-        extra = {name: sidecar.read(index) for name, sidecar in self.table.extras.items()}
-        if self.table.has_labels:
-            image, label = self.table.read_pair(index)
+    def _sample(self, position: int, number: int, index: int) -> Sample:
+        table = self.lanes[number].table
+        extra = {name: sidecar.read(index) for name, sidecar in table.extras.items()}
+        if table.has_labels:
+            image, label = table.read_pair(index)
             sample = Sample(image=image, label=label, extra=extra)
         else:
-            sample = Sample(image=self.table.read_image(index), extra=extra)
-        return apply_transforms(sample, self.steps, self.key.generator("sample", position))
+            sample = Sample(image=table.read_image(index), extra=extra)
+        return apply_transforms(sample, self.lanes[number].steps, self.key.generator("sample", position))
 
     def _check_sizes(self, samples: list[Sample], names: tuple[str, ...]) -> None:
         for sample, name in zip(samples, names, strict=True):
@@ -225,6 +237,7 @@ class _Pictures(Dataset[PassBatch]):
             label=_stack(labels).long() if self.labels else None,
             name=tuple(self.table.names[index] for index in indices),
             size=tuple(sizes),
+            set=(self.table.domain,) * len(indices),
         )
 
     def _read(self, index: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None, tuple[int, int]]:
@@ -250,9 +263,10 @@ def _stack(arrays: list[Any]) -> Tensor:
 def _batches(loaded: Generator[Arrays, None, None], domain: str) -> Generator[SourceBatch | TargetBatch, None, None]:
     try:
         for arrays in loaded:
-            # Pinning makes a list of the names.
+            # Pinning makes lists of the names.
             extra = {key.removeprefix(EXTRA): value for key, value in arrays.items() if key.startswith(EXTRA)}
-            common = {"image": arrays["image"], "name": tuple(arrays["name"]), "valid": arrays["valid"], "extra": extra}
+            names = {"name": tuple(arrays["name"]), "set": tuple(arrays["set"])}
+            common = {"image": arrays["image"], **names, "valid": arrays["valid"], "extra": extra}
             if domain == "source":
                 yield SourceBatch(label=arrays["label"], **common)
             else:

@@ -22,8 +22,8 @@ from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.data.splits import from_train_ids, holds_train_ids
 from udacore.data.tiles import TiledImages, TiledLabels, find_windows
 from udacore.datasets import Dataset, Domain, get_dataset
-from udacore.errors import DataError, PluginError, list_names
-from udacore.labels import CITYSCAPES_IDS, IGNORE, Label, LabelSpace, lookup_table, raw_map, table_of
+from udacore.errors import ConfigError, DataError, PluginError, list_names
+from udacore.labels import CITYSCAPES_IDS, IGNORE, SHORT_NAMES, Label, LabelSpace, get_label_space, lookup_table, raw_map, table_of
 from udacore.places import find_place
 
 _FINGERPRINTS = 16
@@ -41,6 +41,7 @@ class ImageTable:
     images   where images come from
     labels   where labels come from, or None
     extras   further maps of each image by name
+    prefix   what the names begin with that is no part of a key: the name of a set and a slash
     """
 
     dataset: str
@@ -50,6 +51,7 @@ class ImageTable:
     images: Images | TiledImages
     labels: Labels | TiledLabels | None = None
     extras: Mapping[str, Sidecar] = attrs.field(factory=dict)
+    prefix: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -90,7 +92,8 @@ class ImageTable:
 
     def sizes_may_differ(self, index: int) -> bool:
         """Whether image and label are allowed to differ in size."""
-        return self._labels().overlay or self.names[index] in get_dataset(self.dataset).misaligned
+        key = self.names[index].removeprefix(self.prefix)
+        return self._labels().overlay or key in get_dataset(self.dataset).misaligned
 
     def size_error(self, index: int, image: tuple[int, ...], label: tuple[int, ...]) -> DataError:
         """The error for a pair of (height, width) that differ; sizes are written width x height."""
@@ -102,7 +105,8 @@ class ImageTable:
     def source_hash(self) -> str:
         """Key for caches: SHA-256 of names, classes, label map, and the bytes of up to 16
         labels spread over the list."""
-        digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *self.names)).encode())
+        keys = (name.removeprefix(self.prefix) for name in self.names)
+        digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *keys)).encode())
         if self.labels is not None:
             digest.update(self.labels.table.tobytes())
             kind = getattr(self.labels, "kind", None)
@@ -123,8 +127,12 @@ def open_table(config: DataConfig, space: LabelSpace, *, domain: Domain, labels:
     folder of images is enough.
 
     DataError if root, folder or files are missing, the folder is empty, or an image lacks its label;
-    ConfigError if the label space does not fit the data set.
+    ConfigError if the label space does not fit the data set, or that of the entry has no
+    class of `space`.
     """
+    if config.label_space is not None and labels:
+        own = get_label_space(config.label_space)
+        return translate(open_table(attrs.evolve(config, label_space=None), own, domain=domain, labels=True), space)
     record = get_dataset(config.dataset)
     if record.open is not None:
         return _in_tiles(_check_table(record.open(config, space, domain, labels), config.dataset), config)
@@ -168,6 +176,28 @@ def _in_tiles(table: ImageTable, config: DataConfig) -> ImageTable:
         images=TiledImages(images, chosen),
         labels=None if labels is None else TiledLabels(labels=labels, windows=chosen, once=once),
     )
+
+
+def translate(table: ImageTable, space: LabelSpace) -> ImageTable:
+    """The table with the classes of another space, by their names; classes that it has not are ignored.
+
+    ConfigError where the two spaces have no name in common.
+    """
+    own, labels = table.space, table.labels
+    places = {SHORT_NAMES.get(name, name): number for number, name in enumerate(space.classes)}
+    names = [SHORT_NAMES.get(name, name) for name in own.classes]
+    numbers = {number: places[name] for number, name in enumerate(names) if name in places}
+    if not numbers:
+        raise ConfigError(
+            f"label space {own.name} has no class of {space.name}, which has {list_names(space.classes)}"
+        )
+
+    def renumbered(files: Labels) -> Labels:
+        return attrs.evolve(files, table=table_of(numbers)[files.table])
+
+    if isinstance(labels, TiledLabels):
+        return attrs.evolve(table, space=space, labels=attrs.evolve(labels, labels=renumbered(labels.labels)))
+    return attrs.evolve(table, space=space, labels=None if labels is None else renumbered(labels))
 
 
 def known_ids(highest: int) -> NDArray[np.bool_]:
@@ -226,9 +256,9 @@ def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
     return attrs.evolve(table, labels=pseudo)
 
 
-def with_extras(table: ImageTable, extras: Mapping[str, ExtraConfig]) -> ImageTable:
-    """The table with further maps of each image. DataError, which names the setting, for a folder that is
-    not there or lacks files."""
+def with_extras(table: ImageTable, extras: Mapping[str, ExtraConfig], place: str = "") -> ImageTable:
+    """The table with further maps of each image. DataError, which names the setting (below `place`,
+    by default the domain), for a folder that is not there or lacks files."""
     windows = table.images.windows if isinstance(table.images, TiledImages) else ()
     names = [name.rpartition("@")[0] if windows else name for name in table.names]
     once = list(dict.fromkeys(names))  # of a large image there is one file for all windows
@@ -237,7 +267,7 @@ def with_extras(table: ImageTable, extras: Mapping[str, ExtraConfig]) -> ImageTa
         try:
             paths = _find_overlay(file_keys(once, config), find_place(config.folder), SUFFIXES[config.kind], f"{name} file", role="")
         except DataError as error:
-            raise DataError(f"{table.domain}.extras.{name}: {error}") from error
+            raise DataError(f"{place or table.domain}.extras.{name}: {error}") from error
         own = dict(zip(once, paths, strict=True))
         found[name] = Sidecar(
             name=name, paths=tuple(own[key] for key in names), kind=config.kind, factor=config.factor, windows=windows

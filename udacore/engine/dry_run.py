@@ -14,8 +14,8 @@ import torch
 from udacore import ranks
 from udacore.config.references import OfRound, images_of, labels_of
 from udacore.config.schema import Config
+from udacore.data.mixture import Table
 from udacore.data.reading import write_label
-from udacore.data.tables import ImageTable
 from udacore.engine import training
 from udacore.engine.machine.device import open_machine
 from udacore.engine.machine.footprint import check_memory
@@ -96,7 +96,7 @@ def stand_in(session: Session, name: str) -> Session:
     return attrs.evolve(session, config=attrs.evolve(session.config, rounds=rounds))
 
 
-def _blank_labels(table: ImageTable, folder: Path) -> Path:
+def _blank_labels(table: Table, folder: Path) -> Path:
     """A label map of class 0 for every image of the table."""
     if ranks.is_main():
         for index, name in enumerate(table.names):

@@ -1,4 +1,4 @@
-"""The sizes of images that a round's network will meet, tried on a network of timm before the first step."""
+"""The sizes of images that a round's network will meet, compared and tried before the first step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from udacore import ranks
 from udacore.config.schema import TIMM
+from udacore.config.sets import each_set
+from udacore.data.mixture import tables_of
 from udacore.data.transforms import Sample, apply_transforms
 from udacore.engine.initial_weights import build_model
 from udacore.engine.rounds import Round
@@ -47,14 +50,38 @@ def try_sizes(round: Round) -> None:
             raise ConfigError(f"{said}{TIMM}{backbone.recipe.name} takes no image of {width} x {height}: {reason}") from error
 
 
+def check_sets_alike(round: Round) -> None:
+    """ConfigError that names two sets of a domain whose images have different sizes, so that they cannot
+    be in one batch."""
+    if round.config.batch // (round.config.accumulation * ranks.size()) < 2:
+        return
+    for domain in round.config.draws:
+        if not (round.config.source if domain == "source" else round.config.target).sets:
+            continue
+        (first, size), *others = find_sizes(round, domain).items()
+        for place, other in others:
+            if other != size:
+                raise ConfigError(
+                    f"rounds.{round.name}.{place}.transform: gives images of {other[1]} x {other[0]}, that of {first} "
+                    f"{size[1]} x {size[0]}, and a batch has images of one size; possible: a resize or crop step to one size"
+                )
+
+
+def find_sizes(round: Round, domain: str) -> dict[str, Size]:
+    """Setting -> size of the first image of each data set of a domain, after its transforms."""
+    entries = each_set(domain, round.config.source if domain == "source" else round.config.target)
+    found = {}
+    for place, table in tables_of(round.drawn()[domain], domain).items():
+        sample = apply_transforms(Sample(image=table.read_image(0)), entries[place].transform, np.random.default_rng(0))
+        found[place] = (sample.image.shape[0], sample.image.shape[1])
+    return found
+
+
 def list_sizes(round: Round) -> Iterator[tuple[str, Size]]:
     """Setting and size of the images of each domain that is drawn, after its
     transforms, and of each evaluation."""
-    for domain, table in round.drawn().items():
-        entry = round.config.source if domain == "source" else round.config.target
-        sample = apply_transforms(Sample(image=table.read_image(0)), entry.transform, np.random.default_rng(0))
-        height, width = sample.image.shape[:2]
-        yield domain, (height, width)
+    for domain in round.config.draws:
+        yield from find_sizes(round, domain).items()
     for data in round.evaluation_sets():
         config = data.config
         whole = (config.size[1], config.size[0]) if config.size else data.table.size(0)

@@ -14,11 +14,13 @@ from udacore.config.presets import list_presets
 from udacore.config.references import Best, File, Folder, OfRound, images_of, labels_of, list_weights
 from udacore.config.resolve import STREETS, load_config
 from udacore.config.schema import Config, RoundConfig
+from udacore.config.sets import count_images
+from udacore.data.mixture import Mixture, Table, tables_of
 from udacore.data.sanity import check_pairs, describe_orientations
 from udacore.engine.evaluation import EvaluationSet, find_network
 from udacore.engine.files.checkpoint import preserve_state
 from udacore.engine.initial_weights import build_model
-from udacore.engine.input_sizes import try_sizes
+from udacore.engine.input_sizes import check_sets_alike, try_sizes
 from udacore.engine.optimisation.parts import create_optimizer
 from udacore.engine.rounds import Round, Session
 from udacore.errors import ConfigError, UdaError, list_names
@@ -46,6 +48,7 @@ def check_run(session: Session, *, anew: bool = True) -> None:
         if not anew and session.checkpoints.exists(round.steps_label):
             continue  # on resume: all was read
         try_optimizers(name, config)
+        check_sets_alike(round)
         try_sizes(round)
         for data in round.evaluation_sets():
             try_head(round, data)
@@ -62,9 +65,15 @@ def check_run(session: Session, *, anew: bool = True) -> None:
                 raise ConfigError(f"rounds.{name}.{place}: {weights.word}: no such file of weights{expected}")
             read_state(Path(weights.word))  # a damaged file of the last round would end the run after days
         if isinstance(images_of(rounds, name), Folder):
-            check_pairs(round.source())
+            check_overlay(round.source(), "source")
         if isinstance(labels_of(rounds, name), Folder):
-            check_pairs(round.target())
+            check_overlay(round.target(), "target")
+
+
+def check_overlay(table: Table, domain: str) -> None:
+    """DataError for a folder of replacements that does not fit a domain, or one of its sets."""
+    for own in tables_of(table, domain).values():
+        check_pairs(own)
 
 
 def try_optimizers(name: str, config: RoundConfig) -> None:
@@ -95,6 +104,27 @@ def _expected(round: Round) -> str:
     return "" if backbone is None else f"; expected {describe_expected(backbone)}"
 
 
+def describe_repeats(round: Round) -> Iterator[str]:
+    """A line for each data set that has fewer images than a batch has of it."""
+    batch = round.config.batch
+    for domain, table in round.drawn().items():
+        if not isinstance(table, Mixture):
+            if batch > len(table):
+                yield f"batch {batch} is larger than the {domain} ({len(table)} images); images repeat within a batch"
+            continue
+        counts = count_images(getattr(round.config, domain).sets, batch)
+        for name, own in table.members.items():
+            if counts[name] > len(own):
+                yield f"{counts[name]} images a batch are more than {domain}.sets.{name} has ({len(own)}); they repeat within a batch"
+
+
+def describe_unscored(round: Round) -> Iterator[str]:
+    """A line for the sets of the target that no set of the same name is scored for."""
+    names = [name for name in round.config.target.sets if name not in round.config.evaluate]
+    if names and round.config.evaluate and "target" in round.config.draws:
+        yield f"note: no set {list_names(names)} under evaluate, so these sets of the target have no score of their own"
+
+
 @contextlib.contextmanager
 def prefix_errors(place: str) -> Iterator[None]:
     """A ConfigError from inside begins with the place that it is about."""
@@ -109,11 +139,8 @@ def log_hints(session: Session) -> None:
     this run will never call."""
     method, rounds = session.method, session.config.rounds.values()
     for name, round in session.rounds.items():
-        config = round.config
-        for domain, table in round.drawn().items():
-            if config.batch > len(table):
-                what = f"batch {config.batch} is larger than the {domain} ({len(table)} images)"
-                session.tracker.say(f"round {name!r}: {what}; images repeat within a batch")
+        for line in (*describe_repeats(round), *describe_unscored(round)):
+            session.tracker.say(f"round {name!r}: {line}")
     for turned in dict.fromkeys(describe_orientations(table) for table in session.tables.values()):
         if turned:
             session.tracker.say(f"note: {turned}")

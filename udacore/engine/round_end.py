@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from udacore import ranks
-from udacore.config.schema import PseudoLabelConfig
-from udacore.data.loading import pass_batches
+from udacore.config.schema import PseudoLabelConfig, SourceConfig, TargetConfig
+from udacore.data.loading import pass_sets
+from udacore.data.mixture import Table
 from udacore.engine.evaluation import Result, find_entries_read
 from udacore.engine.files.checkpoint import digest, preserve_state
 from udacore.engine.files.metrics_file import read_result, read_rows
@@ -62,20 +63,20 @@ class RoundHandle:
     def source(self, *, size: tuple[int, int] | None = None, batch: int = 1, labels: bool = True, images: bool = True) -> Iterable[PassBatch]:
         """Each source image of this rank once, in list order."""
         table = self.origin.source()
-        return self._pass(table, self.origin.config.source.transform, size=size, batch=batch, labels=labels, images=images)
+        return self._pass(table, self.origin.config.source, size=size, batch=batch, labels=labels, images=images)
 
     def target(self, *, size: tuple[int, int] | None = None, batch: int = 1) -> Iterable[PassBatch]:
         """Each target image of this rank once, in list order."""
         table = self.origin.target(overlay=False)
-        return self._pass(table, self.origin.config.target.transform, size=size, batch=batch, labels=False, images=True)
+        return self._pass(table, self.origin.config.target, size=size, batch=batch, labels=False, images=True)
 
     def source_key(self) -> str:
         """Names the source's labels: changes with their list, classes, label map and files."""
         return self.origin.source().source_hash()
 
-    def _pass(self, table: Any, steps: Any, **choices: Any) -> Pass:
+    def _pass(self, table: Table, entry: SourceConfig | TargetConfig, **choices: Any) -> Pass:
         def start() -> Iterator[PassBatch]:
-            return iter(pass_batches(table, steps, self.origin.config.pixels, workers=self.origin.session.config.workers, **choices))
+            return iter(pass_sets(table, entry, self.origin.config.pixels, workers=self.origin.session.config.workers, **choices))
 
         return Pass(start, self.model, self.origin.session.machine)
 

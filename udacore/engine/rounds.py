@@ -11,7 +11,9 @@ import attrs
 
 from udacore import ranks
 from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of, labels_of
-from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig
+from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SetConfig, SourceConfig, TargetConfig
+from udacore.config.sets import count_images
+from udacore.data.mixture import Mixture, Table, change_tables, join_sets, tables_of
 from udacore.data.sanity import check_pairs
 from udacore.data.tables import ImageTable, open_table, with_extras, with_images, with_labels
 from udacore.engine.evaluation import EvaluationSet
@@ -20,7 +22,7 @@ from udacore.engine.files.overlays import require_overlay
 from udacore.engine.files.run_folder import RunFolder, round_label, steps_label
 from udacore.engine.machine.device import Machine
 from udacore.engine.tracking import Tracker
-from udacore.errors import ConfigError
+from udacore.errors import ConfigError, DataError
 from udacore.interface import Pixels, RoundInfo
 from udacore.labels import LabelSpace, get_label_space
 from udacore.plugins import Method
@@ -39,6 +41,7 @@ class Session:
     tracker: Tracker
     checkpoints: Checkpoints
     tables: dict[str, ImageTable] = attrs.field(factory=dict)
+    mixtures: dict[str, Mixture] = attrs.field(factory=dict)
     rounds: Mapping[str, Round] = attrs.field(init=False, repr=False, eq=False)
     """The rounds by name, in order."""
 
@@ -57,16 +60,16 @@ class Session:
     def check_data(self) -> None:
         """Open every table of every round and try some pairs, so that a broken data set is
         found before the first step."""
-        checked: set[int] = set()
+        checked: dict[int, ImageTable] = {}  # the tables too: an id is free again once its table is gone
         for round in self.rounds.values():
             share = round.config.accumulation * ranks.size()
             if round.config.batch % share:
                 pieces = f"{round.config.accumulation} micro-batches on {ranks.size()} processes"
                 raise ConfigError(f"rounds.{round.name}.batch: {round.config.batch} images do not divide into {pieces}")
-            for table in (*round.drawn().values(), *(data.table for data in round.evaluation_sets())):
+            for table in (*round.tables().values(), *(data.table for data in round.evaluation_sets())):
                 if id(table) not in checked:
                     check_pairs(table)
-                    checked.add(id(table))
+                    checked[id(table)] = table
 
     def open_table(
         self, entry: DataConfig, space: LabelSpace, domain: Literal["source", "target"], *, labels: bool
@@ -149,24 +152,53 @@ class Round:
             control=self.session.config.control, pixels=self.pixels,
         )  # fmt: skip
 
-    def source(self, *, overlay: bool = True) -> ImageTable:
+    def source(self, *, overlay: bool = True) -> Table:
         """The labelled domain, with its replaced images unless `overlay` is off."""
-        table = self.session.open_table(self.config.source, self.space, "source", labels=True)
-        table = with_extras(table, self.config.source.extras)
+        table = self._open("source", self.config.source)
         images = images_of(self.session.config.rounds, self.name)
-        return table if not overlay or isinstance(images, Own) else with_images(table, self._overlay(images, "images"))
+        if not overlay or isinstance(images, Own):
+            return table
+        folder = self._overlay(images, "images")
+        return change_tables(table, lambda own: with_images(own, folder))
 
-    def target(self, *, overlay: bool = True) -> ImageTable:
+    def target(self, *, overlay: bool = True) -> Table:
         """The domain without labels, with its pseudo labels unless `overlay` is off."""
-        table = self.session.open_table(self.config.target, self.space, "target", labels=False)
-        table = with_extras(table, self.config.target.extras)
+        table = self._open("target", self.config.target)
         labels = labels_of(self.session.config.rounds, self.name)
-        return table if not overlay or isinstance(labels, NoLabels) else with_labels(table, self._overlay(labels, "labels"))
+        if not overlay or isinstance(labels, NoLabels):
+            return table
+        folder = self._overlay(labels, "labels")
+        return change_tables(table, lambda own: with_labels(own, folder))
 
-    def drawn(self) -> dict[str, ImageTable]:
-        """The tables that the round draws from, without overlays."""
+    def _open(self, domain: Literal["source", "target"], entry: SourceConfig | TargetConfig) -> Table:
+        """The table of a domain, or the list of its sets; their errors name the set."""
+        if not entry.sets:
+            return self._open_set(domain, entry, domain)
+        key = repr((domain, entry.sets, self.space.name))
+        if key in self.session.mixtures:
+            return self.session.mixtures[key]
+        tables = {}
+        for name, settings in entry.sets.items():
+            place = f"{domain}.sets.{name}"
+            try:
+                tables[name] = self._open_set(domain, settings, place)
+            except (ConfigError, DataError) as error:
+                raise type(error)(str(error) if str(error).startswith(f"{place}.") else f"{place}: {error}") from error
+        joined = self.session.mixtures[key] = join_sets(tables, f"{domain}.sets")
+        return joined
+
+    def _open_set(self, domain: Literal["source", "target"], entry: SourceConfig | TargetConfig | SetConfig, place: str) -> ImageTable:
+        table = self.session.open_table(entry, self.space, domain, labels=domain == "source")
+        return with_extras(table, entry.extras, place)
+
+    def drawn(self) -> dict[str, Table]:
+        """The domains that the round draws from, without overlays."""
         open_domain = {"source": self.source, "target": self.target}
         return {domain: open_domain[domain](overlay=False) for domain in self.config.draws}
+
+    def tables(self) -> dict[str, ImageTable]:
+        """Setting -> table of each data set that the round draws from, without overlays."""
+        return {place: own for domain, table in self.drawn().items() for place, own in tables_of(table, domain).items()}
 
     def evaluation_sets(self) -> list[EvaluationSet]:
         """The labelled sets that the round is scored on."""
@@ -184,9 +216,14 @@ class Round:
 
     @property
     def epoch(self) -> int:
-        """Optimiser steps in which the first domain that the round draws is seen once."""
-        tables = list(self.drawn().values())
-        return max(1, -(-len(tables[0]) // self.config.batch)) if tables else 1
+        """Optimiser steps in which the first domain that the round draws is seen once, each of its sets."""
+        drawn, batch = self.drawn(), self.config.batch
+        for domain, table in drawn.items():
+            if isinstance(table, Mixture):
+                counts = count_images(getattr(self.config, domain).sets, batch)
+                return max(-(-len(own) // counts[name]) for name, own in table.members.items())
+            return max(1, -(-len(table) // batch))
+        return 1
 
     @property
     def steps(self) -> int:

@@ -54,14 +54,17 @@ class Settings(MethodSettings):
         prior (algorithms/pycda 5.4)."""
         if self.adapt != "pyramid" or not self.lambda_spatial or not self.box_sizes or "target" not in round.draws:
             return
-        steps = round.target.transform
-        size = next((step.size for step in reversed(steps.values()) if isinstance(step, Resize)), None)
-        for name, step in steps.items():
-            if _moves(step, size):
-                yield f"target.transform.{name}", f"moves images, but method.lambda_spatial compares places with the source's; possible: {name}: null"
         key, given = ("prior_size", self.prior_size) if self.prior is None else ("prior", _size_in(Path(self.prior)))
-        if size is not None and given is not None and given != size:
-            yield f"method.{key}", "the spatial prior is for inputs of {} x {}, but the target is resized to {} x {}".format(*given, *size)
+        sets = getattr(round.target, "sets", {})  # of udacore 0.3 and later
+        entries = {f"target.sets.{name}": entry for name, entry in sets.items()} or {"target": round.target}
+        for place, entry in entries.items():
+            steps = entry.transform
+            size = next((step.size for step in reversed(steps.values()) if isinstance(step, Resize)), None)
+            for name, step in steps.items():
+                if _moves(step, size):
+                    yield f"{place}.transform.{name}", f"moves images, but method.lambda_spatial compares places with the source's; possible: {name}: null"
+            if size is not None and given is not None and given != size:
+                yield f"method.{key}", "the spatial prior is for inputs of {} x {}, but the target is resized to {} x {}".format(*given, *size)
 
 
 def _size_in(path: Path) -> tuple[int, int] | None:

@@ -159,13 +159,13 @@ def _compare_files(place: str, old: Mapping[str, Any], new: Mapping[str, Any], t
 
 def _places(session: Session) -> Iterator[tuple[str, ImageTable]]:
     """Every table of the run with the first setting that names it."""
-    seen: set[int] = set()
+    seen: dict[int, ImageTable] = {}  # the tables too: an id is free again once its table is gone
     for name, round in session.rounds.items():
-        tables = [(f"rounds.{name}.{domain}", table) for domain, table in round.drawn().items()]
+        tables = [(f"rounds.{name}.{place}", table) for place, table in round.tables().items()]
         tables += [(f"rounds.{name}.evaluate.{data.name}", data.table) for data in round.evaluation_sets()]
         for place, table in tables:
             if id(table) not in seen:
-                seen.add(id(table))
+                seen[id(table)] = table
                 yield place, table
 
 

@@ -16,6 +16,7 @@ import attrs
 
 from udacore import ranks
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig
+from udacore.config.sets import each_set
 from udacore.config.transforms import Crop, Resize
 from udacore.datasets import get_dataset
 from udacore.errors import ConfigError
@@ -84,12 +85,15 @@ def training_claims(config: RoundConfig, workers: int) -> Iterator[Claim]:
         ready = min(ready, config.steps * config.accumulation)
     for domain in config.draws:
         entry = config.source if domain == "source" else config.target
-        yield from drawing_claims(domain, entry, max(1, workers))
-        if fixed := last_size(entry.transform):
+        entries = each_set(domain, entry)
+        for place, own in entries.items():
+            yield from drawing_claims(place, own, max(1, workers))
+        place, own = next(iter(entries.items()))  # all sets of a domain have one size
+        if fixed := last_size(own.transform):
             count = batch * max(1, ready)
             kept = f", in {ready} batches that {workers} workers keep ready," if ready else ""
             what, advice = f"{pictures(count, fixed[1])}{kept}", "make them smaller or fewer (batch, workers)"
-            yield Claim(f"{domain}.transform.{fixed[0]}.size", what, count * area(fixed[1]) * PIXEL, advice)
+            yield Claim(f"{place}.transform.{fixed[0]}.size", what, count * area(fixed[1]) * PIXEL, advice)
 
 
 def drawing_claims(place: str, entry: DataConfig, at_once: int) -> Iterator[Claim]:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,17 +159,23 @@ def shrink(config: Config, image_size: tuple[int, int] = IMAGE_SIZE) -> Config:
 
 def _shrink_round(config: RoundConfig, image_size: tuple[int, int]) -> RoundConfig:
     steps = STEPS if parse_count(config.steps).number else 0
-    source = attrs.evolve(_shrink_data(config.source, image_size, TRAIN), **_shrink_stream(config.source, image_size))
-    target = attrs.evolve(_shrink_data(config.target, image_size, TRAIN), **_shrink_stream(config.target, image_size))
+    source, target = (_shrink_domain(entry, image_size) for entry in (config.source, config.target))
+    images = math.lcm(2, max(1, len(source.sets)), max(1, len(target.sets)))
     pseudo_labels = attrs.evolve(config.pseudo_labels, size=_within(config.pseudo_labels.size, image_size))
     return attrs.evolve(
-        config, steps=steps, batch=2 * config.accumulation, source=source, target=target, pseudo_labels=pseudo_labels, label_space="streets",
+        config, steps=steps, batch=images * config.accumulation, source=source, target=target, pseudo_labels=pseudo_labels, label_space="streets",
         evaluate={name: _shrink_evaluation(entry, image_size) for name, entry in config.evaluate.items()},
         initial="random", initial_sha256=None,
     )  # fmt: skip
 
 
-OF_FILES = ("root", "list_", "except_", "label_map", "label_colours", "label_channel")
+def _shrink_domain(entry: Any, image_size: tuple[int, int]) -> Any:
+    small = attrs.evolve(_shrink_data(entry, image_size, TRAIN), **_shrink_stream(entry, image_size))
+    sets = {name: attrs.evolve(_shrink_domain(own, image_size), share=None) for name, own in getattr(entry, "sets", {}).items()}
+    return attrs.evolve(small, sets=sets) if sets else small
+
+
+OF_FILES = ("root", "list_", "except_", "label_space", "label_map", "label_colours", "label_channel")
 """Settings of files, which drawn images do not have."""
 
 
@@ -210,7 +217,9 @@ def on_disk(config: Config, roots: Mapping[str, Path]) -> Config:
 
     def place(entry: Any, domain: str, split: str) -> Any:
         root = str(roots[entry.domain or domain] / ("train" if split == "train" else "val"))
-        return attrs.evolve(entry, dataset="folder", root=root, split="train", image_folder="images", label_folder="labels", label_suffix="")
+        here = attrs.evolve(entry, dataset="folder", root=root, split="train", image_folder="images", label_folder="labels", label_suffix="")
+        sets = {name: place(own, domain, split) for name, own in getattr(entry, "sets", {}).items()}
+        return attrs.evolve(here, sets=sets) if sets else here
 
     def move(round: RoundConfig) -> RoundConfig:
         evaluate = {name: place(entry, "target", entry.split) for name, entry in round.evaluate.items()}
