@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from udacore.cli import main
 from udacore.config.files import parse_yaml
@@ -49,6 +51,35 @@ def complain(capsys: Capture, code: int, *words: str) -> str:
 )
 def test_an_evaluation_that_cannot_be_done_is_refused_before_the_first_step(capsys: Capture, word: str, said: str) -> None:
     assert complain(capsys, 2, *RUN, word) == said
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "said"),
+    [
+        (2, ["source.sets.a.share=1/3", "source.sets.b.pair=P", "batch=4"],
+         "streets: source.sets: shares 1/3, 2/3 of a batch of 4 are no whole images; the smallest batch that works is 3, "
+         "with accumulation in as many micro-batches as memory asks for"),
+        (2, ["source.sets.a.share=0.7", "source.sets.b.share=0.7", "batch=4"],
+         "streets: source.sets: shares 7/10 + 7/10 are 7/5 in all, not 1; leave one out, and it is the rest"),
+        (2, ["source.sets.a={dataset: folder, root: own, label_space: sky.yaml}", "source.sets.b={dataset: folder, root: own, label_space: cars.yaml}",
+             "batch=2"], "source.sets.a: has no class in common with b; its classes are sky"),
+        (2, ["source.sets.a.pair=W", "source.sets.b={dataset: folder, root: own, label_space: alien.yaml}", "batch=2"],
+         "source.sets.b: label space alien has no class of streets, which has road, sidewalk, building and 9 more"),
+        (3, ["source.sets.a.pair=W", "source.sets.b={dataset: cityscapes, list: few.txt, root: own}", "batch=2"],
+         "source.sets.b: cityscapes: no folder of images own/leftImg8bit/train; own holds images, labels"),
+        (2, ["source.sets.a.pair=W", "source.sets.b.image_size=[96,64]", "batch=2"],
+         "rounds.source.source.sets.b.transform: gives images of 96 x 64, that of source.sets.a 64 x 32, and a batch has images of one size; "
+         "possible: a resize or crop step to one size"),
+    ],
+    ids=["batch", "sum", "apart", "alien", "files", "sizes"],
+)  # fmt: skip
+def test_sets_that_do_not_fit_are_refused_before_the_first_step(capsys: Capture, code: int, words: list[str], said: str) -> None:
+    for name, classes in {"alien": "[tram, boat]", "sky": "[sky]", "cars": "[car]"}.items():
+        Path(f"{name}.yaml").write_text(f"classes: {classes}\n")
+    for folder in ("images", "labels"):
+        Path("own", folder).mkdir(parents=True)
+        Image.fromarray(np.zeros((32, 64), np.uint8)).save(Path("own", folder, "a.png"))
+    assert complain(capsys, code, *RUN, *words).startswith(said)
 
 
 def test_a_damaged_file_of_a_later_round_is_refused_before_the_first_step(capsys: Capture) -> None:
