@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from udacore.cli import main
+from udacore.cli.import_ import gather
 from udacore.config.schema import ModelConfig
 from udacore.labels import CITYSCAPES_IDS, CLASSES19
 from udacore.models import BUILDERS, build_segmenter
@@ -76,6 +77,46 @@ def test_what_was_recognised_converted_and_left_is_printed(tmp_path: Path, capsy
     assert torch.equal(model.backbone.get_parameter("conv1.weight"), saved["feature_extractor"][f"{prefix}backbone.conv1.weight"])
     assert torch.equal(model.classifier.get_parameter("conv2d_list.3.bias"), saved["classifier"][f"{prefix}conv2d_list.3.bias"])
     assert ours["imported"] == {"plugin": "proca", "layout": "proca", "file": "theirs.pth"}
+
+
+OTHERS = r"""
+from udacore import hookimpl
+from udacore.models import Layout
+
+LAYOUTS = (Layout(name="theirs", parts={"state_dict": {r"model\.": ""}}, drop=(r"ema_model\.", r"other\."), ignore=("meta",)),)
+
+
+@hookimpl
+def target_loss(step): ...
+"""
+
+
+def test_many_names_that_begin_alike_are_told_by_their_beginning(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "theirs.py").write_text(OTHERS)
+    state = build_segmenter(ModelConfig(name="small"), 19).state_dict()
+    teacher = {f"ema_model.{key}": torch.zeros(1) for key in state}
+    saved = {"meta": 1, "state_dict": {**{f"model.{key}": value for key, value in state.items()}, **teacher, "other.bias": torch.zeros(1)}}
+    torch.save(saved, tmp_path / "theirs.pth")
+    words = ("import", "--plugin", str(tmp_path / "theirs.py"), str(tmp_path / "theirs.pth"), str(tmp_path / "ours.pt"))
+    assert main([*words]) == 0
+    backbone, head = (sum(key.startswith(child) for key in state) for child in ("backbone.", "classifier."))
+    counted = f"state_dict.ema_model.backbone.* ({backbone}), state_dict.ema_model.classifier.* ({head})"
+    assert f"not converted: meta, {counted}, state_dict.other.bias\n" in capsys.readouterr().out
+    assert main([*words, "--force", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["left"]) == 2 + len(state)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a.b.c", "a.b.d"], ["a.b.c", "a.b.d"]),
+        ([str(number) for number in range(9)], [str(number) for number in range(9)]),
+        ([f"a.{number}" for number in range(9)], ["a.* (9)"]),
+        ([f"a.{number}.b" for number in range(9)] + ["c"], ["a.* (9)", "c"]),
+    ],
+)
+def test_names_are_gathered_where_they_are_many(names: list[str], shown: list[str]) -> None:
+    assert gather(names) == shown
 
 
 def test_a_round_begins_with_the_imported_weights(tmp_path: Path, small: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,8 +124,29 @@ def _text(found: Imported, where: str, out: Path) -> str:
         f"{where}: layout {found.layout!r} of plugin {found.plugin!r}",
         f"network:       {network}",
         f"converted:     {shown}: {found.parameters:,} numbers",
-        f"not converted: {', '.join(found.left) or 'nothing'}",
+        f"not converted: {', '.join(gather(found.left)) or 'nothing'}",
         f"written:       {out} ({out.stat().st_size / 1e6:.1f} MB)",
         f"use it with uda eval PRESET --plugin {found.plugin} --checkpoint {shlex.quote(str(out))}, or in a run rounds.NAME.weights={shlex.quote(str(out))}",
     ]
     return "\n".join(lines)
+
+
+def gather(names: list[str], most: int = 8) -> list[str]:
+    """Names in their order; where they are more than `most`, those that begin alike as one `BEGINNING.* (count)`,
+    told apart by as many of their parts as `most` lines have room for.
+
+    >>> gather(["meta", *(f"state_dict.ema_model.layer{number}.weight" for number in range(9))])
+    ['meta', 'state_dict.ema_model.* (9)']
+    """
+    if len(names) <= most:
+        return names
+    shown: dict[str, list[str]] = {}
+    for depth in range(1, 1 + max(1, *(name.count(".") for name in names))):
+        finer: dict[str, list[str]] = {}
+        for name in names:
+            parts = name.split(".")
+            finer.setdefault(".".join(parts[: min(depth, len(parts) - 1) or 1]), []).append(name)
+        if shown and len(finer) > most:
+            break
+        shown = finer
+    return [some[0] if len(some) == 1 else f"{beginning}.* ({len(some)})" for beginning, some in shown.items()]

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 from udacore_mic.checkpoints import RELEASED
 from udacore_mic.detail import crop_box, fuse, merge_windows, slide_boxes
 from udacore_mic.heads import DAFormerHead
+from udacore_mic.losses import detail_losses
 from udacore_mic.networks import Detail, Network, build_network
 from udacore_mic.transformer import Block, MiT, MiTSettings, PatchEmbedding, drop_path_rates
 
+from udacore.config.schema import PartConfig, RoundConfig
 from udacore.models import make_batch_norm
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_state
 from udacore.testing.golden import Arrays, Operation, fill_state_dict
+from udacore.testing.steps import make_optimizers
 
 TINY = MiTSettings(widths=(8, 16, 24, 32), depths=(1, 1, 1, 1), heads=(1, 2, 3, 4), drop_path=0.0)
 
@@ -125,6 +128,30 @@ def merged(inputs: Arrays, params: dict) -> Arrays:
     return {"logits": merge_windows(parts, [tuple(box) for box in params["boxes"]]).numpy()}
 
 
+def losses(inputs: Arrays, params: dict) -> Arrays:
+    logits, detail = leaf(inputs["fused_logits"]), leaf(inputs["detail_logits"])
+    weight = torch.tensor(inputs["weight"]) if "weight" in inputs else None
+    label, box = torch.tensor(inputs["label"]), tuple(params["box"])
+    terms = detail_losses(logits, detail, box, label, weight, params["hr_loss_weight"])
+    sum(terms).backward()
+    found = {name: term.detach().numpy() for name, term in zip(("loss", "loss_detail"), terms, strict=True)}
+    return {**found, "grad_fused_logits": logits.grad.numpy(), "grad_detail_logits": detail.grad.numpy()}
+
+
+def parameter_groups(inputs: Arrays, params: dict) -> Arrays:
+    """The optimiser as the presets set it."""
+    network = released_network(params)
+    part = PartConfig(
+        optimizer="AdamW", lr=params["lr"], options={"weight_decay": 0.01}, groups={r"^classifier\.": 10.0}, no_decay=(r"^backbone\..*norm",)
+    )
+    optimizer = make_optimizers(network, RoundConfig(steps=1, parts={"segmenter": part}))["segmenter"]
+    groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    named = dict(network.named_parameters())
+    keys = (key.removeprefix("model.").replace("decode_head.", "classifier.") for key, *_ in params["layout"])
+    rows = [groups[id(named[key])] for key in keys if key in named]
+    return {"lr": np.array([row["lr"] for row in rows]), "weight_decay": np.array([row["weight_decay"] for row in rows])}
+
+
 OPS: dict[str, Operation] = {
     "mic.patch_embed": patch_embed,
     "mic.mit_block": mit_block,
@@ -136,4 +163,6 @@ OPS: dict[str, Operation] = {
     "mic.hrda_fuse": fused,
     "mic.hrda_slide_boxes": windows,
     "mic.hrda_slide_merge": merged,
+    "mic.hrda_loss": losses,
+    "mic.parameter_groups": parameter_groups,
 }

@@ -154,11 +154,11 @@ def test_a_box_lies_on_a_grid_of_eight_and_is_that_of_the_generator():
     assert tiny().draw_box((96, 128), generator) is None
 
 
-def test_pictures_that_two_scales_cannot_take_are_one_line():
+def test_images_that_two_scales_cannot_take_are_one_line():
     network = tiny(DETAIL)
-    with pytest.raises(ConfigError, match=r"a detail window of 64 x 32 does not fit into pictures of 48 x 96; "):
+    with pytest.raises(ConfigError, match=r"a detail window of 64 x 32 does not fit into images of 48 x 96; "):
         network.draw_box((96, 48), torch.Generator())
-    with pytest.raises(ConfigError, match=r"pictures of 100 x 64 at two scales.*possible: 96 x 64$"):
+    with pytest.raises(ConfigError, match=r"images of 100 x 64 at two scales.*possible: 96 x 64$"):
         network(torch.zeros(1, 3, 64, 100))
     with pytest.raises(ConfigError, match=r"a detail window of 60 x 42 gives logits of 15 x 11: its sides"):
         network(torch.zeros(1, 3, 64, 96), box=(0, 42, 0, 60))

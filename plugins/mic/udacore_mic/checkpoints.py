@@ -6,6 +6,7 @@ from udacore.models import Layout
 
 _STUDENT = r"(?:model\.)?"
 """A training checkpoint puts it before the keys of the network that is evaluated; a bare one does not."""
+_DEEPLAB = r"decode_head\.((?:head\.|scale_attention\.)?)aspp_modules\.(\d+)\.conv\."
 _RULES = {
     rf"{_STUDENT}backbone\.stem\.0\.": "backbone.conv1.",
     rf"{_STUDENT}backbone\.stem\.1\.": "backbone.bn1.",
@@ -14,7 +15,7 @@ _RULES = {
     rf"{_STUDENT}backbone\.stem\.6\.": "backbone.conv3.",
     rf"{_STUDENT}backbone\.stem\.7\.": "backbone.bn3.",
     rf"{_STUDENT}backbone\.": "backbone.",
-    rf"{_STUDENT}decode_head\.((?:head\.|scale_attention\.)?)aspp_modules\.(\d+)\.conv\.": r"classifier.\1conv2d_list.\2.",
+    rf"{_STUDENT}{_DEEPLAB}": r"classifier.\1conv2d_list.\2.",
     rf"{_STUDENT}decode_head\.": "classifier.",
 }
 _OTHERS = (r"ema_model\.", r"imnet_model\.")

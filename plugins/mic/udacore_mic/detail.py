@@ -1,6 +1,6 @@
-"""Two scales of one picture: where detail windows lie, and how logits are fused (algorithms/mic 6.1 to 6.3).
+"""Two scales of one image: where detail windows lie, and how logits are fused (algorithms/mic 6.1 to 6.3).
 
-A box is (y1, y2, x1, x2) in pixels of the whole picture. s is the output stride of the network: how many
+A box is (y1, y2, x1, x2) in pixels of the whole image. s is the output stride of the network: how many
 pixels wide a place of its logits is.
 """
 
@@ -18,21 +18,21 @@ from udacore.errors import ConfigError
 Box = tuple[int, int, int, int]
 Size = tuple[int, int]
 DIVISIBLE = 8
-"""Offsets of a detail crop are multiples of it, and the sides of a whole picture are."""
+"""Offsets of a detail crop are multiples of it, and the sides of a whole image are."""
 
 
 def crop_box(size: Size, crop: Size, draw: Callable[[int], int], divisible: int = DIVISIBLE) -> Box:
     """The box of a detail crop.
 
-    size, crop  (height, width) of the pictures and of the crop
+    size, crop  (height, width) of the images and of the crop
     draw        gives a whole number from 0 to its argument - 1; asked for the row, then for the column. The
                 last offset that would fit is never drawn, as in the original, and an axis with too little to
                 spare has offset 0
 
-    ConfigError for a crop that is larger than the picture.
+    ConfigError for a crop that is larger than the image.
     """
     if crop[0] > size[0] or crop[1] > size[1]:
-        said = f"a detail window of {crop[1]} x {crop[0]} does not fit into pictures of {size[1]} x {size[0]}"
+        said = f"a detail window of {crop[1]} x {crop[0]} does not fit into images of {size[1]} x {size[0]}"
         raise ConfigError(f"{said}; make it smaller, or the crops of source and target larger")
     if size == crop:
         return (0, size[0], 0, size[1])
@@ -42,7 +42,7 @@ def crop_box(size: Size, crop: Size, draw: Callable[[int], int], divisible: int 
 
 
 def slide_boxes(size: Size, window: Size, stride: Size | None = None) -> list[Box]:
-    """Windows that cover a picture, row by row; one that would stick out is moved back.
+    """Windows that cover an image, row by row; one that would stick out is moved back.
 
     size, window, stride  (height, width); default of the stride: half of the window, so that windows overlap
     """
@@ -56,16 +56,16 @@ def slide_boxes(size: Size, window: Size, stride: Size | None = None) -> list[Bo
 
 
 def cut(image: Tensor, box: Box) -> Tensor:
-    """The box of pictures or labels (... H W), a view."""
+    """The box of images or labels (... H W), a view."""
     y1, y2, x1, x2 = box
     return image[..., y1:y2, x1:x2]
 
 
 def merge_windows(logits: Iterable[Tensor], boxes: Sequence[Box]) -> Tensor:
-    """The logits of windows on the grid of the whole picture, their mean where windows overlap.
+    """The logits of windows on the grid of the whole image, their mean where windows overlap.
 
     logits  N K h w for each of the boxes, taken one after the other
-    boxes   windows that cover the picture
+    boxes   windows that cover the image
 
     Gives N K H/s W/s. Raises what `output_stride` raises.
     """
@@ -88,11 +88,11 @@ def merge_windows(logits: Iterable[Tensor], boxes: Sequence[Box]) -> Tensor:
 def fuse(context: Tensor, detail: Tensor, attention: Tensor, box: Box | None) -> tuple[Tensor, Tensor]:
     """The logits of both scales as one map, and the context's share of it before it is enlarged.
 
-    context    N K h w: logits of the whole picture at half size
-    detail     N K h' w': logits of the box at full size; without a box of the whole picture
+    context    N K h w: logits of the whole image at half size
+    detail     N K h' w': logits of the box at full size; without a box of the whole image
     attention  N K h w before the sigmoid: how much the detail counts; outside of the box it does not. This
                is cut off before it is enlarged, so that its edge is soft
-    box        None: the whole picture
+    box        None: the whole image
 
     Gives N K 2h 2w (without a box N K h' w') and N K h w. Raises what `output_stride` raises.
     """
@@ -126,7 +126,7 @@ def _enlarge(x: Tensor, size: Size) -> Tensor:
 
 
 def halve(image: Tensor) -> Tensor:
-    """Pictures N 3 H W at half size, bilinear: with even sides the mean of 2 x 2 pixels."""
+    """Images N 3 H W at half size, bilinear: with even sides the mean of 2 x 2 pixels."""
     return F.interpolate(image, scale_factor=0.5, mode="bilinear", align_corners=False)
 
 

@@ -4,7 +4,7 @@ Hooks call a network as `network(image, domain="source", box=box)`, where `box =
 generator)` is None at one scale, and get an `Output` with `logits`, `features` (the encoder's last map; of
 the context where there are two scales) and, at two scales, `heads["context"]` and `heads["detail"]`, the
 logits of each scale alone. Without a box, as a teacher and in evaluation, the detail slides over the whole
-picture.
+image.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ RESNET101_V1C = ResNetSettings(stem="v1c")
 class Detail:
     """HRDA's second scale.
 
-    window     (height, width) of the detail window, in pixels of the picture at full size
+    window     (height, width) of the detail window, in pixels of the image at full size
     attention  channels of the attention's head
-    at_once    windows that evaluation takes through the network at a time, whatever the picture's size
+    at_once    windows that evaluation takes through the network at a time, whatever the image's size
     """
 
     window: Size = (512, 512)
@@ -93,7 +93,7 @@ class Network(nn.Module):
             return Output(logits=self.classifier(maps), features=last_of(maps))
 
     def draw_box(self, size: Size, generator: torch.Generator) -> Box | None:
-        """Where the detail of a training pass over pictures of `size` (height, width) lies; None: nowhere."""
+        """Where the detail of a training pass over images of `size` (height, width) lies; None: nowhere."""
         return None
 
     def context(self, image: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class ScaleHeads(nn.Module):
 
 
 class DetailNetwork(Network):
-    """Two scales: the whole picture at half size and a window of it at full size, through the same encoder
+    """Two scales: the whole image at half size and a window of it at full size, through the same encoder
     and head, fused by an attention for each class and place.
 
     """
@@ -146,18 +146,16 @@ class DetailNetwork(Network):
         """Fused logits N K h w and the context's features of images N 3 H W.
 
         domain  'source' or 'target': layers of domain-specific batch norm
-        box     where the detail lies, the same in all pictures; None: windows slide over the whole, as one
+        box     where the detail lies, the same in all images; None: windows slide over the whole, as one
                 batch in training mode, where batch norm sees them together, else `at_once` of them
 
         `heads["context"]` are the context's logits, `heads["detail"]` the detail's: of the box, or of all.
-        ConfigError for pictures whose sides are no multiples of 8, and what `output_stride` raises.
+        ConfigError for images whose sides are no multiples of 8, and what `output_stride` raises.
         """
         height, width = image.shape[-2:]
         if height % DIVISIBLE or width % DIVISIBLE:
             near = [max(1, round(side / DIVISIBLE)) * DIVISIBLE for side in (width, height)]
-            said = (
-                f"pictures of {width} x {height} at two scales: their sides must be multiples of {DIVISIBLE}"
-            )
+            said = f"images of {width} x {height} at two scales: their sides must be multiples of {DIVISIBLE}"
             raise ConfigError(f"{said}; possible: {near[0]} x {near[1]}")
         with nullcontext() if domain is None else use_domain(self, domain):
             maps = self.backbone(self.context(image))
@@ -171,7 +169,7 @@ class DetailNetwork(Network):
         return halve(image)
 
     def _slide(self, image: Tensor) -> Tensor:
-        """Detail logits N K H/s W/s of whole pictures."""
+        """Detail logits N K H/s W/s of whole images."""
         assert self.detail is not None
         boxes = slide_boxes((image.shape[2], image.shape[3]), self.detail.window)
         count = len(boxes) if self.training else max(1, self.detail.at_once)
@@ -184,10 +182,10 @@ class DetailNetwork(Network):
         return logits
 
     def draw_box(self, size: Size, generator: torch.Generator) -> Box | None:
-        """Where the detail of a training pass over pictures of `size` (height, width) lies.
+        """Where the detail of a training pass over images of `size` (height, width) lies.
 
         generator  on the CPU
-        ConfigError for pictures that are smaller than the window.
+        ConfigError for images that are smaller than the window.
         """
         assert self.detail is not None
         return crop_box(size, self.detail.window, draw_by(generator))
