@@ -85,11 +85,11 @@ class Pixels:
 
     order: str = "rgb"
     scale: float = 1.0
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def colours(self, image: Tensor) -> Tensor:
-        """Red, green and blue from 0 to 1 (N 3 H W or 3 H W) of a normalised image."""
+        """Red, green and blue, or the channels that there are, from 0 to 1 (N C H W or C H W) of a normalised image."""
         mean, std = self._numbers(image)
         channels = (image * std + mean) / self.scale
         return channels if self.order == "rgb" else channels.flip(-3)

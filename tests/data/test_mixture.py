@@ -16,7 +16,8 @@ from udacore.config.schema import DataConfig, PixelConfig, SamplerConfig, SetCon
 from udacore.config.transforms import Crop, Flip, StreetsJitter
 from udacore.data.loading import pass_sets, stream_batches
 from udacore.data.mixture import Mixture, join_sets, spread_sets
-from udacore.data.tables import open_table, with_labels
+from udacore.data.replacements import with_labels
+from udacore.data.tables import open_table
 from udacore.errors import ConfigError
 from udacore.interface import SourceBatch
 from udacore.labels import LabelSpace, get_label_space

@@ -10,7 +10,8 @@ import pytest
 
 from udacore.config.schema import DataConfig
 from udacore.data.reading import write_image, write_label
-from udacore.data.tables import ImageTable, check_pairs, open_table, with_images, with_labels
+from udacore.data.replacements import with_images, with_labels
+from udacore.data.tables import ImageTable, check_pairs, open_table
 from udacore.errors import DataError
 from udacore.labels import IGNORE, get_label_space
 from udacore.testing.formats import write_cityscapes, write_gta5

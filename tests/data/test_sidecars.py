@@ -12,8 +12,9 @@ import pytest
 from udacore.cli import main
 from udacore.config import transforms as settings
 from udacore.config.schema import DataConfig, ExtraConfig, TileConfig
+from udacore.data.replacements import with_extras
 from udacore.data.sidecars import Sidecar, file_keys, read_floats
-from udacore.data.tables import open_table, with_extras
+from udacore.data.tables import open_table
 from udacore.data.transforms import Sample, apply_transforms
 from udacore.errors import DataError
 from udacore.labels import get_label_space

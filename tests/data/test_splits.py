@@ -12,7 +12,8 @@ from PIL import Image
 
 from udacore.config.schema import DataConfig, EvaluationConfig
 from udacore.data.check import check_data
-from udacore.data.tables import ImageTable, check_pairs, open_table, with_labels
+from udacore.data.replacements import with_labels
+from udacore.data.tables import ImageTable, check_pairs, open_table
 from udacore.errors import DataError
 from udacore.labels import CITYSCAPES_IDS, CLASSES19, get_label_space
 from udacore.testing.formats import write_cityscapes, write_foggy_cityscapes, write_gta5, write_streets, write_synthia

@@ -36,6 +36,8 @@ class Entry:
     used: str
     transforms: tuple[str, ...] = ()
     batch: int = 1
+    bands: tuple[int, int] = (3, 8)
+    """Channels and bits of the images."""
 
 
 @click.group()
@@ -130,11 +132,13 @@ def _all_entries(config: Config) -> Iterator[tuple[str, Entry]]:
             kind = EvaluationConfig if isinstance(files, EvaluationConfig) else DataConfig
             own = kind(**{field.name: getattr(files, field.name) for field in field_names(DataConfig).values()})
             stream = (steps[used], settings.batch) if used in steps else ((), 1)
-            yield used, Entry(own, settings.label_space, domain, labels, used, *stream)
+            bands = (settings.model.channels, settings.pixels.bits)
+            yield used, Entry(own, settings.label_space, domain, labels, used, *stream, bands)
 
 
 def _look(entry: Entry, full: bool) -> DataReport:
     """The report on one data set; a bar on stderr while it is made."""
+    from udacore.data.bands import Bands
     from udacore.data.check import check_data
     from udacore.data.findings import find_unequal_sizes
     from udacore.labels import get_label_space
@@ -146,7 +150,8 @@ def _look(entry: Entry, full: bool) -> DataReport:
             bar.length = todo
             bar.update(done - bar.pos)
 
-        report = check_data(entry.files, space, domain=entry.domain, labels=entry.labels, full=full, progress=show)
+        bands = Bands(*entry.bands)
+        report = check_data(entry.files, space, domain=entry.domain, labels=entry.labels, full=full, bands=bands, progress=show)
     if unequal := find_unequal_sizes(list(report.sizes), entry.transforms, entry.batch):
         report.problems.append(unequal)
     return report

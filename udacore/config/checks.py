@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from udacore.config.channels import check_channels
 from udacore.config.counts import parse_count
 from udacore.config.patterns import DEPTH, compile_pattern
 from udacore.config.problems import Problem, join, show
@@ -62,7 +63,8 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     """
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
-    found += [*check_sets(config), *check_names(config), *(check_network(config, first=not earlier) if "model" not in broken else ())]
+    found += [*check_sets(config), *check_names(config), *check_channels(config)]
+    found += [*(check_network(config, first=not earlier) if "model" not in broken else ())]
     found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
     if not broken:
         found += check_method(config)

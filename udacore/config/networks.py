@@ -11,13 +11,14 @@ from udacore.options import option
 
 @attrs.frozen(kw_only=True)
 class PixelConfig:
-    """From 8-bit colours to the numbers a network expects: (x * scale / 255 -
-    mean) / std in the given order."""
+    """From colours to the numbers a network expects: (x * scale / 255 - mean) / std
+    in the given order, where x is on 0..255."""
 
     order: Literal["rgb", "bgr"] = option("rgb", "order of the channels; mean and std follow it")
     scale: float = option(1.0, "value of full brightness: 1 or 255", above=0)
-    mean: tuple[float, float, float] = option((0.485, 0.456, 0.406), "subtracted from each channel")
-    std: tuple[float, float, float] = option((0.229, 0.224, 0.225), "divides each channel", above=0)
+    mean: tuple[float, ...] = option((0.485, 0.456, 0.406), "subtracted from each channel")
+    std: tuple[float, ...] = option((0.229, 0.224, 0.225), "divides each channel", above=0)
+    bits: Literal[8, 16] = option(8, "what is read of images of 16 bits: the high byte, or all")
 
 
 TIMM = "timm:"
@@ -32,6 +33,7 @@ class ModelConfig:
     """The segmenter, where the method does not build its own."""
 
     name: str = option("deeplab-resnet101", "network; timm:NAME is any of timm's that gives feature maps", choices=lambda: NETWORKS)
+    channels: int = option(3, "channels of the images; weights of RGB networks are repeated or cut", at_least=1, at_most=256)
     head: Literal["aspp", "daformer", "linear"] | None = option(
         None, "timm only: DeepLab-V2's (the default), DAFormer's fusion of all maps, or one 1x1 convolution"
     )

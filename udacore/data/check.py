@@ -10,10 +10,12 @@ import attrs
 import numpy as np
 
 from udacore.config.schema import DataConfig, TileConfig
+from udacore.data.bands import RGB, Bands
 from udacore.data.colours import ChannelLabels, ColourLabels
 from udacore.data.findings import RawIds, group_alike
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, find_layout, find_root
 from udacore.data.reading import label_mode
+from udacore.data.replacements import with_bands
 from udacore.data.sanity import describe_orientations, id_problem, no_class, spread
 from udacore.data.sources import LabelFiles
 from udacore.data.tables import ImageTable, open_table
@@ -102,12 +104,14 @@ def check_data(
     domain: Domain,
     labels: bool,
     full: bool = False,
+    bands: Bands = RGB,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
     """Look at a data set: counts, pairs, the size of every image and label, encodings, and the classes of
     20 labels (all if `full`).
 
     labels    False looks at images only, and opens no label
+    bands     channels and bits that the images are to have
     progress  called with (files done, files to do)
 
     Never raises for what is wrong with files: that is what the report is for. ConfigError if the
@@ -116,7 +120,7 @@ def check_data(
     report = DataReport(dataset=config.dataset, domain=domain, where=_where(config), classes=space.classes)
     config, tiled = attrs.evolve(config, tile=TileConfig()), config
     try:
-        table = open_table(config, space, domain=domain, labels=False)
+        table = with_bands(open_table(config, space, domain=domain, labels=False), bands)
     except DataError as error:
         report.problems.append(str(error))
         return report
@@ -127,7 +131,7 @@ def check_data(
             report.notes.append(f"{len(table)} images of {report.expected}: is a part of the archives missing?")
     if labels:
         try:
-            table = open_table(config, space, domain=domain, labels=True)
+            table = with_bands(open_table(config, space, domain=domain, labels=True), bands)
             report.labels = len(table)
         except DataError as error:
             report.problems.append(str(error))

@@ -71,13 +71,13 @@ def streets_jitter(image: Array, draw: StreetsDraw) -> NDArray[np.float32]:
 
 
 def normalize(image: Array, pixels: PixelConfig) -> NDArray[np.float32]:
-    """From H W 3 (RGB, uint8 or float32 on 0..255) to float32 3 H W: (x / 255 * scale - mean) / std
+    """From H W C (RGB, uint8 or float32 on 0..255; float32 for other channels) to float32 C H W: (x / 255 * scale - mean) / std
     in the order of `pixels`.
 
     Mean and standard deviation are given in that order too. 8-bit colours go through a table of 256 entries.
     """
-    order = (0, 1, 2) if pixels.order == "rgb" else (2, 1, 0)
-    result = np.empty((3, *image.shape[:2]), np.float32)
+    order = tuple(range(image.shape[2]))[:: 1 if pixels.order == "rgb" else -1]
+    result = np.empty((len(order), *image.shape[:2]), np.float32)
     levels = np.arange(256, dtype=np.float32)
     for place, channel in enumerate(order):
         mean, std = np.float32(pixels.mean[place]), np.float32(pixels.std[place])

@@ -101,13 +101,13 @@ def as_ids(picture: Image.Image) -> NDArray[np.uint8]:
         raise UnreadableError("a JPEG, whose compression changes ids")
     if picture.mode not in ("P", "L"):
         raise UnreadableError(_describe(picture))
-    rawmode = _rawmode(picture)  # before the image is decoded
+    rawmode = raw_mode(picture)  # before the image is decoded
     values = np.array(picture)
     # Pillow stretches grey of 2 and 4 bits to 0..255; the ids are what was stored
     return values // {"L;2": np.uint8(85), "L;4": np.uint8(17)}.get(rawmode, np.uint8(1))
 
 
-def _rawmode(picture: Image.Image) -> str:
+def raw_mode(picture: Image.Image) -> str:
     """How the file stores its pixels, in Pillow's words, such as `L;4`."""
     tiles: Any = getattr(picture, "tile", None)  # empty once the image is decoded
     arguments = tiles[0][3] if tiles else None

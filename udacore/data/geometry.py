@@ -41,9 +41,9 @@ def resize_image(image: Array, size: Size, interpolation: Interpolation = "bicub
         return image
     if interpolation == "opencv":
         return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_LINEAR)
-    if image.dtype == np.uint8:
+    if image.dtype == np.uint8:  # RGB
         return np.asarray(Image.fromarray(image).resize(size, FILTERS[interpolation]))
-    channels = [Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(size, FILTERS[interpolation]) for c in range(3)]
+    channels = [Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(size, FILTERS[interpolation]) for c in range(image.shape[2])]
     return np.stack([np.asarray(channel) for channel in channels], axis=2)
 
 
@@ -131,7 +131,7 @@ def pad_and_crop(
     if above or below or before or after:
         height, width = array.shape[:2]
         padded = np.empty((above + height + below, before + width + after, *array.shape[2:]), array.dtype)
-        padded[...] = fill
+        padded[...] = _for_channels(array, fill)
         padded[above : above + height, before : before + width] = array
         array = padded
     return array[top : top + size[1], left : left + size[0]]
@@ -146,10 +146,17 @@ def rotate_image(image: Array, angle: float, interpolation: Filter = "bilinear",
     if image.dtype == np.uint8:
         turned = np.array(Image.fromarray(image).rotate(angle, FILTERS[interpolation]))
     else:
-        channels = [Image.fromarray(np.ascontiguousarray(image[:, :, c])).rotate(angle, FILTERS[interpolation]) for c in range(3)]
+        channels = [Image.fromarray(np.ascontiguousarray(image[:, :, c])).rotate(angle, FILTERS[interpolation]) for c in range(image.shape[2])]
         turned = np.stack([np.asarray(channel) for channel in channels], axis=2)
-    turned[rotate_label(np.ones(image.shape[:2], np.bool_), angle, 0) == 0] = fill
+    turned[rotate_label(np.ones(image.shape[:2], np.bool_), angle, 0) == 0] = _for_channels(turned, fill)
     return turned
+
+
+def _for_channels(array: Array, fill: tuple[int, int, int] | int) -> Any:
+    """A colour for an array of other than three channels: its numbers in turn."""
+    if isinstance(fill, int) or array.ndim == 2 or array.shape[2] == len(fill):
+        return fill
+    return [fill[channel % len(fill)] for channel in range(array.shape[2])]
 
 
 def rotate_label(label: Array, angle: float, fill: int = IGNORE) -> Array:

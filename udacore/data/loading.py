@@ -233,7 +233,7 @@ class _Pictures(Dataset[PassBatch]):
             if label is not None:
                 labels.append(resize_label(label, size, interpolation))
         return PassBatch(
-            image=_stack(images) if self.images else torch.empty(len(indices), 3, 0, 0),
+            image=_stack(images) if self.images else torch.empty(len(indices), len(self.pixels.mean), 0, 0),
             label=_stack(labels).long() if self.labels else None,
             name=tuple(self.table.names[index] for index in indices),
             size=tuple(sizes),

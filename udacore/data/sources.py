@@ -11,12 +11,13 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.data.reading import check_png, image_size, label_size, orientation, read_image, read_label
+from udacore.data.bands import RGB, Bands, read_pixels
+from udacore.data.reading import check_png, image_size, label_size, orientation, read_label
 from udacore.datasets import LabelKind
 from udacore.errors import DataError, list_names
 from udacore.labels import IGNORE, Label, remap
 
-Image = NDArray[np.uint8]
+Image = NDArray[Any]
 _SMALL = 256 * 128  # pixels of a drawn image up to which it is kept
 
 
@@ -25,16 +26,18 @@ class ImageFiles:
     """Images in files: `read` gives RGB uint8 H W 3, `size` (height, width), `where` words for a message.
 
     overlay  the images were written by a run: their checksums are compared
+    bands    other channels than RGB of 8 bits: `read` gives float32 H W C on 0..255
     """
 
     paths: tuple[str, ...]
     overlay: bool = False
+    bands: Bands = RGB
 
     def read(self, index: int) -> Image:
         """The image; DataError if the file is missing or broken."""
         if self.overlay:
             check_png(self.paths[index], "image")
-        return read_image(self.paths[index])
+        return read_pixels(self.paths[index], self.bands)
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) from the file's header."""

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.config.schema import DataConfig, EvaluationConfig, ExtraConfig
+from udacore.config.schema import DataConfig, EvaluationConfig
 from udacore.data.colours import ChannelLabels, ColourLabels, given_ids
-from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_layout, list_files
+from udacore.data.layouts import find_layout
 from udacore.data.lists import choose_entries, find_labels
 from udacore.data.sanity import check_pairs as check_pairs
 from udacore.data.sanity import spread
-from udacore.data.sidecars import SUFFIXES, Sidecar, file_keys
+from udacore.data.sidecars import Sidecar
 from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.data.splits import from_train_ids, holds_train_ids
 from udacore.data.tiles import TiledImages, TiledLabels, find_windows
 from udacore.datasets import Dataset, Domain, get_dataset
 from udacore.errors import ConfigError, DataError, PluginError, list_names
 from udacore.labels import CITYSCAPES_IDS, IGNORE, SHORT_NAMES, Label, LabelSpace, get_label_space, lookup_table, raw_map, table_of
-from udacore.places import find_place
 
 _FINGERPRINTS = 16
 
@@ -62,7 +59,7 @@ class ImageTable:
         return self.labels is not None
 
     def read_image(self, index: int) -> Image:
-        """The image as RGB uint8 H W 3. DataError, naming the file, if it is missing or broken."""
+        """The image as RGB uint8 H W 3, or float32 H W C on 0..255 (`with_bands`). DataError, naming the file, if it is missing or broken."""
         return self.images.read(index)
 
     def read_label(self, index: int) -> Label:
@@ -229,69 +226,3 @@ def _check_table(table: object, dataset: str) -> ImageTable:
     if not isinstance(table, ImageTable):
         raise PluginError(f"data set {dataset!r}: open must give an ImageTable, got {type(table).__name__}")
     return table
-
-
-def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
-    """The table with its images replaced by those in `folder`, found by key or by base name in a flat folder.
-
-    DataError, with number and examples, where images are missing. Sizes may differ from the
-    originals'; labels stay.
-    """
-    images = ImageFiles(_find_overlay(table.names, Path(folder), IMAGE_SUFFIXES, "image"), overlay=True)
-    labels = None if table.labels is None else attrs.evolve(table.labels, overlay=True)
-    return attrs.evolve(table, images=images, labels=labels)
-
-
-def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
-    """The table with labels (train ids, 255 = ignore) from `folder`, found by key or by
-    base name in a flat folder.
-
-    A base name is the image's own, as `aachen_000000_000019_leftImg8bit`. DataError, with number and
-    examples, where labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ
-    from the images'.
-    """
-    paths = _find_overlay(table.names, Path(folder), LABEL_SUFFIXES, "label")
-    known = known_ids(len(table.space) - 1)
-    pseudo = LabelFiles(paths=paths, kind="ids", table=lookup_table(table.space, "pseudo"), known=known, strict=True, overlay=True)
-    return attrs.evolve(table, labels=pseudo)
-
-
-def with_extras(table: ImageTable, extras: Mapping[str, ExtraConfig], place: str = "") -> ImageTable:
-    """The table with further maps of each image. DataError, which names the setting (below `place`,
-    by default the domain), for a folder that is not there or lacks files."""
-    windows = table.images.windows if isinstance(table.images, TiledImages) else ()
-    names = [name.rpartition("@")[0] if windows else name for name in table.names]
-    once = list(dict.fromkeys(names))  # of a large image there is one file for all windows
-    found = {}
-    for name, config in extras.items():
-        try:
-            paths = _find_overlay(file_keys(once, config), find_place(config.folder), SUFFIXES[config.kind], f"{name} file", role="")
-        except DataError as error:
-            raise DataError(f"{place or table.domain}.extras.{name}: {error}") from error
-        own = dict(zip(once, paths, strict=True))
-        found[name] = Sidecar(
-            name=name, paths=tuple(own[key] for key in names), kind=config.kind, factor=config.factor, windows=windows
-        )
-    return attrs.evolve(table, extras=found) if found else table
-
-
-def _find_overlay(
-    names: Sequence[str], folder: Path, suffixes: tuple[str, ...], what: str, role: str = "replacing "
-) -> tuple[str, ...]:
-    """A file in `folder` for each name."""
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder} of {role}{what}s")
-    available = list_files(folder, suffixes)
-    bases = [name.rpartition("/")[2] for name in names]
-    unique = {base for base, count in Counter(bases).items() if count == 1}
-    paths: list[str] = []
-    missing: list[str] = []
-    for name, base in zip(names, bases, strict=True):
-        path = available.get(name) or (available.get(base) if base in unique else None)
-        if path is None:
-            missing.append(name)
-        else:
-            paths.append(path)
-    if missing:
-        raise DataError(f"{folder} lacks {len(missing)} of {len(names)} {what}s: {list_names(missing)}")
-    return tuple(paths)

@@ -7,7 +7,8 @@ predictions had been put together: the label of a window is 255 where another co
 from __future__ import annotations
 
 import itertools
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from udacore.config.schema import TileConfig
 from udacore.data.arrays import is_array, read_image_array, read_label_array
+from udacore.data.bands import read_bands
 from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.errors import ConfigError, DataError
 from udacore.labels import IGNORE, Label, remap
@@ -72,7 +74,9 @@ class TiledImages:
         formats the whole image."""
         window, files = self.windows[index], self.images
         if isinstance(files, ImageFiles) and is_array(Path(files.paths[window.index])):
-            return read_image_array(Path(files.paths[window.index]), window.rows, window.columns)
+            path = Path(files.paths[window.index])
+            read: Callable[..., Image] = read_image_array if files.bands.is_rgb else partial(read_bands, bands=files.bands)
+            return read(path, rows=window.rows, columns=window.columns)
         return window.cut(_whole_image(files, window.index))
 
     def size(self, index: int) -> tuple[int, int]:

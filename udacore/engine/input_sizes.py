@@ -38,7 +38,7 @@ def try_sizes(round: Round) -> None:
         said = f"rounds.{round.name}.{place}: "
         try:
             with torch.no_grad():
-                backbone(torch.zeros(1, 3, height, width, device="meta"))
+                backbone(torch.zeros(1, round.config.model.channels, height, width, device="meta"))
         except ConfigError as error:
             raise ConfigError(f"{said}{error}") from error
         except NotImplementedError:  # an operation of the network that torch cannot do on shapes alone

@@ -95,7 +95,7 @@ def try_head(round: Round, data: EvaluationSet) -> None:
     if head in (None, "logits", *getattr(network, "head_names", ())):
         return
     with preserve_state(model), use_domain(network, data.domain), prefix_errors(f"rounds.{round.name}.evaluate.{data.name}.head: "):
-        predict_label(network, torch.zeros(1, 3, 64, 64), (64, 64), head=head)
+        predict_label(network, torch.zeros(1, round.config.model.channels, 64, 64), (64, 64), head=head)
 
 
 def _expected(round: Round) -> str:

@@ -13,9 +13,11 @@ from udacore import ranks
 from udacore.config.references import Folder, NoLabels, OfRound, Own, images_of, labels_of
 from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SetConfig, SourceConfig, TargetConfig
 from udacore.config.sets import count_images
+from udacore.data.bands import Bands
 from udacore.data.mixture import Mixture, Table, change_tables, join_sets, tables_of
+from udacore.data.replacements import with_bands, with_extras, with_images, with_labels
 from udacore.data.sanity import check_pairs
-from udacore.data.tables import ImageTable, open_table, with_extras, with_images, with_labels
+from udacore.data.tables import ImageTable, open_table
 from udacore.engine.evaluation import EvaluationSet
 from udacore.engine.files.checkpoint import Checkpoints
 from udacore.engine.files.overlays import require_overlay
@@ -140,7 +142,8 @@ class Round:
     @property
     def pixels(self) -> Pixels:
         """How images are normalised, as the method sees it."""
-        return Pixels(**attrs.asdict(self.config.pixels))
+        pixels = self.config.pixels
+        return Pixels(order=pixels.order, scale=pixels.scale, mean=pixels.mean, std=pixels.std)
 
     def info(self, steps: int = 0) -> RoundInfo:
         """What the hooks are told of the round. `steps`: 0 for a model that is not
@@ -174,7 +177,7 @@ class Round:
         """The table of a domain, or the list of its sets; their errors name the set."""
         if not entry.sets:
             return self._open_set(domain, entry, domain)
-        key = repr((domain, entry.sets, self.space.name))
+        key = repr((domain, entry.sets, self.space.name, self._bands))
         if key in self.session.mixtures:
             return self.session.mixtures[key]
         tables = {}
@@ -188,8 +191,16 @@ class Round:
         return joined
 
     def _open_set(self, domain: Literal["source", "target"], entry: SourceConfig | TargetConfig | SetConfig, place: str) -> ImageTable:
-        table = self.session.open_table(entry, self.space, domain, labels=domain == "source")
+        table = self._with_bands(self.session.open_table(entry, self.space, domain, labels=domain == "source"))
         return with_extras(table, entry.extras, place)
+
+    @property
+    def _bands(self) -> Bands:
+        return Bands(self.config.model.channels, self.config.pixels.bits)
+
+    def _with_bands(self, table: ImageTable) -> ImageTable:
+        """The table with the channels and bits that the round's network takes."""
+        return with_bands(table, self._bands)
 
     def drawn(self) -> dict[str, Table]:
         """The domains that the round draws from, without overlays."""
@@ -205,7 +216,7 @@ class Round:
         sets = []
         for key, entry in self.config.evaluate.items():
             domain = entry.domain or "target"
-            table = self.session.open_table(entry, self.space, domain, labels=True)
+            table = self._with_bands(self.session.open_table(entry, self.space, domain, labels=True))
             sets.append(
                 EvaluationSet(
                     name=key, domain=domain, config=entry, table=table, space=self.space, pixels=self.config.pixels,

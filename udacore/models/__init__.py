@@ -3,6 +3,7 @@
 from udacore.config.schema import ModelConfig
 from udacore.deprecation import forward_names
 from udacore.models.build import BUILDERS, RESNET101, RESNET101_CAFFE, SMALL, build_segmenter
+from udacore.models.channels import fit_input
 from udacore.models.deeplab import DeepLabHead, Segmenter
 from udacore.models.families import OwnFiles
 from udacore.models.layouts import Layout, convert_checkpoint, join_files, recognize_layout
@@ -47,6 +48,7 @@ __all__ = [
     "Teacher",
     "build_segmenter",
     "convert_checkpoint",
+    "fit_input",
     "join_files",
     "joint_statistics",
     "load_children",

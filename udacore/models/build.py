@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from udacore.config.schema import TIMM, ModelConfig
+from udacore.models.channels import fit_input
 from udacore.models.deeplab import DeepLabHead, Segmenter
 from udacore.models.normalization import NormFactory, make_batch_norm
 from udacore.models.resnet import ResNet, ResNetSettings
@@ -68,11 +69,15 @@ def build_segmenter(architecture: ModelConfig, num_classes: int, *, norm: NormFa
     `norm` makes the normalisation layers in place of those of `architecture.batch_norm`.
     Raises ConfigError for what timm does not take.
     """
+    norm = norm or make_batch_norm(architecture.batch_norm)
     if architecture.name.startswith(TIMM):
         from udacore.models.timm_backbones import build_timm
 
-        return build_timm(architecture, num_classes, norm or make_batch_norm(architecture.batch_norm))
-    return BUILDERS[architecture.name](num_classes, norm or make_batch_norm(architecture.batch_norm))
+        segmenter = build_timm(architecture, num_classes, norm)
+    else:
+        segmenter = BUILDERS[architecture.name](num_classes, norm)
+    fit_input(segmenter.backbone, architecture.channels)
+    return segmenter
 
 
 def recognize_network(state: Mapping[str, Tensor]) -> tuple[str, int] | None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError, DataError, one_line
+from udacore.models.channels import fit_channels
 from udacore.models.families import (
     OWN,
     OwnFiles,
@@ -135,6 +136,7 @@ def load_state(model: nn.Module, state: State, *, where: str) -> Loaded:
     statistics of a layer have another shape, or an entry of a child that the model has is unknown to it: that
     is another architecture.
     """
+    state = fit_channels(model, state, where)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     unequal = find_unequal(model, state)
     if unequal:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from udacore.config.schema import ModelConfig
-from udacore.models import RESNET101_CAFFE, DeepLabHead, ResNet, Segmenter, build_segmenter, make_batch_norm
+from udacore.models import RESNET101_CAFFE, DeepLabHead, ResNet, Segmenter, build_segmenter, fit_input, make_batch_norm
 from udacore_bdl.fcn8s import FCN8s
 from udacore_bdl.settings import Settings
 
@@ -64,8 +64,12 @@ def build_deeplab(num_classes: int, batch_norm: str, head_branches: int | None) 
 
 def build_network(settings: Settings, architecture: ModelConfig, num_classes: int) -> nn.Module:
     """The segmenter that `settings.network` names: one of the method's own, or the core's by `model.name`."""
+    network: nn.Module
     if settings.network == "deeplab-caffe":
-        return build_deeplab(num_classes, architecture.batch_norm, settings.head_branches)
-    if settings.network == "fcn8s":
-        return FCN8s(num_classes)
-    return build_segmenter(architecture, num_classes)
+        network = build_deeplab(num_classes, architecture.batch_norm, settings.head_branches)
+    elif settings.network == "fcn8s":
+        network = FCN8s(num_classes)
+    else:
+        return build_segmenter(architecture, num_classes)
+    fit_input(network, architecture.channels)
+    return network

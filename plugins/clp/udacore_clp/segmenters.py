@@ -8,7 +8,7 @@ from torch import Tensor
 
 from udacore.config.schema import ModelConfig
 from udacore.interface import Output
-from udacore.models import RESNET101_CAFFE, DeepLabHead, ResNet, Segmenter, build_segmenter, make_batch_norm
+from udacore.models import RESNET101_CAFFE, DeepLabHead, ResNet, Segmenter, build_segmenter, fit_input, make_batch_norm
 from udacore_clp.aggregation import aggregate
 
 AGGREGATED = "aggregated"
@@ -61,6 +61,7 @@ def build_network(architecture: ModelConfig, num_classes: int) -> AssociationSeg
     if architecture.name != "deeplab-resnet101":
         return AssociationSegmenter(build_segmenter(architecture, num_classes))
     backbone = ResNet(RESNET101_CAFFE, make_batch_norm(architecture.batch_norm))
+    fit_input(backbone, architecture.channels)
     channels = backbone.channels[-1]
     head = DeepLabHead(channels, num_classes, bias=False, std=None)
     network = Segmenter(backbone, head, num_classes=num_classes, feature_channels=channels)

@@ -29,7 +29,7 @@ from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError, DataError
 from udacore.interface import Losses, RoundEnd, RoundInfo, Step
 from udacore.losses import upsample
-from udacore.models import NormFactory, StoredBatchNorm2d, build_segmenter, make_batch_norm
+from udacore.models import NormFactory, StoredBatchNorm2d, build_segmenter, fit_input, make_batch_norm
 from udacore_pycda import losses
 from udacore_pycda.checkpoints import LAYOUTS as LAYOUTS
 from udacore_pycda.normalization import CumulativeBatchNorm2d, reset_statistics
@@ -60,6 +60,7 @@ def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo)
     """The segmenter, and what it remembers of the source's labels as its child `source_statistics`."""
     if settings.network == "ppm":
         model: nn.Module = build_ppm(settings.encoder, len(round.classes), _norm(settings, architecture))
+        fit_input(model, architecture.channels)
     else:
         model = build_segmenter(architecture, len(round.classes), norm=_norm(settings, architecture))
     model.source_statistics = SourceStatistics(len(round.classes), settings.box_sizes)

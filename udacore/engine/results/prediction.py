@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import cv2
@@ -20,10 +20,11 @@ from torch import nn
 
 from udacore import ranks
 from udacore.config.schema import Config, EvaluationConfig, PixelConfig
+from udacore.data.bands import Bands, read_pixels
 from udacore.data.colour import normalize
 from udacore.data.geometry import resize_image
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, list_files
-from udacore.data.reading import read_image, write_image, write_label
+from udacore.data.reading import write_image, write_label
 from udacore.engine.evaluation import predict_under, watched_outputs
 from udacore.engine.files.checkpoint import digest, preserve_state
 from udacore.engine.machine.device import Machine
@@ -63,9 +64,13 @@ class Predictor:
     machine: Machine
     key: str = ""
 
+    def read(self, path: Path) -> NDArray[Any]:
+        """An image, with the channels that the network takes."""
+        return read_pixels(path, Bands(len(self.pixels.mean), self.pixels.bits))
+
     @torch.no_grad()
-    def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Class ids H W of an RGB image H W 3, at the image's own size whatever the
+    def label(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """Class ids H W of an image as `read` gives it, at the image's own size whatever the
         protocol's input size is."""
         size = self.protocol.size
         resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
@@ -77,9 +82,10 @@ class Predictor:
                 raise UdaError("outputs of the network are not finite, so there is nothing to label")
         return prediction[0].to(torch.uint8).cpu().numpy()
 
-    def overlay(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def overlay(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """The image with its predicted labels' colours over it, H W 3."""
-        mixed = (1 - OVERLAY) * image.astype(np.float32) + OVERLAY * colorize(self.label(image), self.space)
+        shown = image[:, :, [channel % image.shape[2] for channel in range(3)]]
+        mixed = (1 - OVERLAY) * shown.astype(np.float32) + OVERLAY * colorize(self.label(image), self.space)
         return np.rint(mixed).astype(np.uint8)
 
 
@@ -202,9 +208,9 @@ def _predict_file(predictor: Predictor, path: Path, result: Path, style: Style) 
     if _is_video(path):
         _predict_video(predictor, path, result)
     elif style == "labels":
-        write_label(result, predictor.label(read_image(path)), predictor.space.palette)
+        write_label(result, predictor.label(predictor.read(path)), predictor.space.palette)
     else:
-        write_image(result, predictor.overlay(read_image(path)))
+        write_image(result, predictor.overlay(predictor.read(path)))
 
 
 def _open_video(path: Path) -> cv2.VideoCapture:
