@@ -82,7 +82,8 @@ def released_network(params: dict) -> Network:
     detail = Detail(window=tuple(params["crop"]), attention=16 if params["network"] == "tiny" else 256) if "crop" in params else None
     encoders = {"daformer": "mit_b5", "hrda": "mit_b5", "tiny": TINY}
     encoder = encoders.get(params["network"], "resnet101_v1c")
-    network = build_network(encoder, params["num_classes"], detail=detail, width=16 if encoder is TINY else 256)
+    further = {"dilations": params["dilations"]} if "dilations" in params else {}
+    network = build_network(encoder, params["num_classes"], detail=detail, width=16 if encoder is TINY else 256, **further)
     content = {"state_dict": {key: torch.tensor(value) for key, value in fill_state_dict(params["layout"]).items()}}
     load_state(network, convert_checkpoint(content, RELEASED), where="reference vectors")
     return network.eval()
@@ -147,8 +148,9 @@ def parameter_groups(inputs: Arrays, params: dict) -> Arrays:
     optimizer = make_optimizers(network, RoundConfig(steps=1, parts={"segmenter": part}))["segmenter"]
     groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     named = dict(network.named_parameters())
-    keys = (key.removeprefix("model.").replace("decode_head.", "classifier.") for key, *_ in params["layout"])
-    rows = [groups[id(named[key])] for key in keys if key in named]
+    places = {key: torch.tensor(place) for place, (key, *_) in enumerate(params["layout"])}
+    ours = convert_checkpoint({"state_dict": places}, RELEASED)
+    rows = [groups[id(named[name])] for name in sorted(ours, key=ours.get) if name in named]
     return {"lr": np.array([row["lr"] for row in rows]), "weight_decay": np.array([row["weight_decay"] for row in rows])}
 
 

@@ -12,6 +12,8 @@ from udacore_mic.transformer import ENCODERS, DropPath, MiT, MiTSettings, drop_p
 
 from udacore import ConfigError
 from udacore.config.schema import ModelConfig
+from udacore.inference import predict_probability
+from udacore.losses import upsample
 from udacore.models import Teacher
 
 VECTORS = Path(__file__).resolve().parent / "golden"
@@ -132,6 +134,16 @@ def test_evaluation_takes_windows_some_at_a_time_with_equal_result(at_once):
     whole = copy.deepcopy(network)
     whole.detail = Detail(window=(32, 32), attention=8, at_once=12)
     torch.testing.assert_close(logits, whole(image).logits)
+
+
+def test_one_scale_alone_can_be_scored():
+    network = tiny(Detail(window=(32, 32), attention=8)).eval()
+    image = torch.rand(1, 3, 64, 96)
+    output = network(image)
+    for head in ("context", "detail"):
+        found = predict_probability(network, image, (64, 96), head=head)
+        torch.testing.assert_close(found, upsample(output.heads[head], (64, 96), False).softmax(1))
+    torch.testing.assert_close(output.heads["context"], network.classifier.head(network.backbone(network.context(image))))
 
 
 def test_in_training_batch_norm_sees_all_windows_together():

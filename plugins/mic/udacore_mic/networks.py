@@ -9,7 +9,7 @@ image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -213,24 +213,32 @@ def build_network(
     norm: NormFactory | None = None,
     width: int = 256,
     dropout: float = 0.1,
+    dilations: Sequence[int] = DILATIONS,
 ) -> Network:
     """A network with random weights drawn from torch's generator.
 
-    encoder       mit_b0 to mit_b5 or mit_tiny with DAFormer's head; resnet101_v1c with DeepLab-V2's head of
-                  two branches; else a name of the core's networks, `timm:NAME` among them, with its own
-                  head. Or the numbers of a transformer
+    encoder       mit_b0 to mit_b5 or mit_tiny with DAFormer's head; resnet101_v1c with DeepLab-V2's; else a
+                  name of the core's networks, `timm:NAME` among them, with its own head. Or the numbers of a
+                  transformer
     architecture  what the configuration says of the core's networks: batch norm, options and head of timm's
     detail        HRDA's second scale; None: one scale
     norm          makes the layers of batch norm; default: those of `architecture.batch_norm`
     width         channels of DAFormer's head
     dropout       share of its channels that are dropped in training
+    dilations     of the branches of the head on resnet101_v1c
 
     Keys of the state_dict: `backbone.*` and `classifier.*`, at two scales `classifier.head.*` and
     `classifier.scale_attention.*`. Raises ConfigError for an encoder that is not there.
     """
     architecture = architecture or ModelConfig()
     norm = norm or make_batch_norm(architecture.batch_norm)
-    backbone, head, channels = _build_parts(encoder, num_classes, architecture, norm, width, dropout)
+    if encoder == V1C:
+        resnet = ResNet(RESNET101_V1C, norm)
+        backbone: nn.Module = resnet
+        channels = resnet.channels[-1]
+        head: nn.Module = DeepLabHead(channels, num_classes, dilations)
+    else:
+        backbone, head, channels = _build_parts(encoder, num_classes, architecture, norm, width, dropout)
     if detail is None:
         return Network(backbone, head, num_classes=num_classes, feature_channels=channels)
     attention = attention_beside(head, channels, num_classes, norm, width=detail.attention)
@@ -246,17 +254,11 @@ def _build_parts(
     width: int,
     dropout: float,
 ) -> tuple[nn.Module, nn.Module, int]:
-    """Backbone, head, and channels of the last map."""
+    """Backbone, head, and channels of the last map: a transformer, or a network of the core or of timm."""
     if isinstance(encoder, MiTSettings) or encoder in ENCODERS:
         mit = MiT(encoder if isinstance(encoder, MiTSettings) else ENCODERS[encoder])
-        return (
-            mit,
-            DAFormerHead(mit.channels, num_classes, norm, width=width, dropout=dropout),
-            mit.channels[-1],
-        )
-    if encoder == V1C:
-        resnet = ResNet(RESNET101_V1C, norm)
-        return resnet, DeepLabHead(resnet.channels[-1], num_classes, DILATIONS), resnet.channels[-1]
+        head = DAFormerHead(mit.channels, num_classes, norm, width=width, dropout=dropout)
+        return mit, head, mit.channels[-1]
     if encoder not in BUILDERS and not encoder.startswith(TIMM):
         names = (*ENCODERS, V1C, *BUILDERS, f"{TIMM}NAME")
         raise ConfigError(f"encoder: {encoder!r}{near_matches(encoder, names)}")

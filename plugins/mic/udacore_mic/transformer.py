@@ -63,7 +63,7 @@ def as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 
     A view: the channels of a place lie side by side, which is what convolutions on CUDA like best.
     """
-    return tokens.view(len(tokens), *size, -1).permute(0, 3, 1, 2)
+    return tokens.reshape(len(tokens), *size, -1).permute(0, 3, 1, 2)
 
 
 def as_tokens(features: Tensor) -> Tensor:
