@@ -182,6 +182,23 @@ def test_the_check_counts_images_and_says_how_many_tiles_they_are(tmp_path: Path
     assert "problem: tile.size: 64 x 97 is larger than image" in capsys.readouterr().out
 
 
+def check_predictions(row: dict[str, Any], capsys: Capture) -> None:
+    """What `uda predict` writes for the whole images, tiled as the set is, has the scores of the run."""
+    table = open_table(EvaluationConfig(dataset="potsdam", root="potsdam", split="val"), get_label_space("isprs6"), domain="target", labels=True)
+    assert main(["predict", "runs/tiles", *(table.where(index) for index in range(len(table))), "--out", "labels"]) == 0
+    capsys.readouterr()
+    counts = np.zeros((7, 7))
+    for index in range(len(table)):
+        truth = np.minimum(table.read_label(index), 6)
+        found = np.asarray(Image.open(Path("labels", Path(table.where(index)).stem + ".png")))
+        counts += np.bincount((truth * 7 + found).ravel(), minlength=49).reshape(7, 7)
+    counts = counts[:6, :6]
+    right, union = counts.diagonal(), counts.sum(0) + counts.sum(1) - counts.diagonal()
+    iou = dict(zip(table.space.classes, right / np.maximum(union, 1), strict=True))
+    assert {name: value for name, value in row["iou"].items() if value} == pytest.approx({name: value for name, value in iou.items() if value})
+    assert any(iou.values())
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_trains_on_tiles_and_is_scored_on_tiles_or_whole_images(
     workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
@@ -222,7 +239,7 @@ def test_a_run_trains_on_tiles_and_is_scored_on_tiles_or_whole_images(
     read_from = json.loads((tmp_path / "runs/tiles/env.json").read_text())["data"]
     told = ["images and labels of potsdam, 18 as source", "images and labels of potsdam, 4 as target"]
     assert sorted(each.partition(", from")[0] for each in read_from) == told
-    capsys.readouterr()
+    check_predictions(row, capsys)
     again = ["evaluate.target.tile.size=null", "evaluate.target.tile.stride=null", "--json"]
     assert main(["eval", "runs/tiles", *again]) == 0, capsys.readouterr().err
     whole = json.loads(capsys.readouterr().out)[0]

@@ -195,6 +195,19 @@ def find_windows(index: int, whole: tuple[int, int], tile: TileConfig, where: st
     ]
 
 
+def join_windows(image: NDArray[Any], tile: TileConfig, label: Callable[[NDArray[Any]], Label]) -> Label:
+    """The labels (uint8 H W) of an image from those of its windows; a pixel that lies in several has that of the window
+    whose middle is nearest, as it is scored. Errors are those of `find_windows`."""
+    height, width = image.shape[:2]
+    joined = np.empty((height, width), np.uint8)
+    for window in find_windows(0, (height, width), tile, "to be labelled"):
+        part = label(window.cut(image))
+        (top, bottom), (left, right) = window.own_rows, window.own_columns
+        rows, columns = slice(top - window.rows[0], bottom - window.rows[0]), slice(left - window.columns[0], right - window.columns[0])
+        joined[top:bottom, left:right] = part[rows, columns]
+    return joined
+
+
 def _spans(whole: int, length: int, step: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """(begin, end) of each window along one side, and of what counts in it: overlaps
     are divided in the middle."""

@@ -25,6 +25,7 @@ from udacore.data.colour import normalize
 from udacore.data.geometry import resize_image
 from udacore.data.layouts import IMAGE_SUFFIXES, describe_passed_over, list_files
 from udacore.data.reading import write_image, write_label
+from udacore.data.tiles import join_windows
 from udacore.engine.evaluation import predict_under, watched_outputs
 from udacore.engine.files.checkpoint import digest, preserve_state
 from udacore.engine.machine.device import Machine
@@ -70,8 +71,13 @@ class Predictor:
 
     @torch.no_grad()
     def label(self, image: NDArray[Any]) -> NDArray[np.uint8]:
-        """Class ids H W of an image as `read` gives it, at the image's own size whatever the
+        """Class ids H W of an image as `read` gives it, in the tiles of the protocol if it has some, at the image's own size whatever the
         protocol's input size is."""
+        if self.protocol.tile.size is not None:
+            return join_windows(image, self.protocol.tile, self._label)
+        return self._label(image)
+
+    def _label(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         size = self.protocol.size
         resized = image if size is None else resize_image(image, size, self.protocol.interpolation)
         batch = torch.from_numpy(normalize(resized, self.pixels))[None].to(self.machine.device, memory_format=self.machine.memory_format)
