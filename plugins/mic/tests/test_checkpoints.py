@@ -117,6 +117,22 @@ def test_an_imagenet_file_fills_the_encoder(wrap, tmp_path):
         assert torch.equal(value, held[key])
 
 
+def test_an_encoder_of_other_channels_begins_with_those_of_the_file(tmp_path):
+    held = encoder_file(tmp_path / "mit_b0.pth", "mit_b0")
+    network = build_network("mit_b0", 5, architecture=ModelConfig(channels=4), width=8).eval()
+    load_initial(network, str(tmp_path / "mit_b0.pth"), ModelConfig(channels=4))
+    weight, theirs = network.backbone.patch_embed1.proj.weight, held["patch_embed1.proj.weight"]
+    torch.testing.assert_close(weight, theirs[:, [0, 1, 2, 0]] * 0.75)
+    assert network(torch.zeros(1, 4, 64, 64)).logits.shape == (1, 5, 16, 16)
+
+
+@pytest.mark.parametrize("encoder", ["small", "resnet101_v1c"])
+def test_any_network_takes_images_of_other_channels(encoder):
+    with torch.device("meta"):
+        network = build_network(encoder, 5, architecture=ModelConfig(channels=4), detail=Detail(window=(32, 32))).eval()
+        assert network(torch.zeros(1, 4, 64, 64)).logits.shape[:2] == (1, 5)
+
+
 @pytest.mark.parametrize(
     ("made", "expected"),
     [

@@ -22,14 +22,14 @@ _OTHERS = (r"ema_model\.", r"imnet_model\.")
 """The teacher, which is made anew, and the frozen ImageNet network, which has a file of its own."""
 
 RELEASED = Layout(
-    name="daformer-hrda-mic",
+    name="mic",
     parts={"state_dict": _RULES},
     drop=_OTHERS,
     ignore=("meta", "optimizer"),
 )
 """A checkpoint as the authors' training writes it: the state_dict beside what the program notes."""
 
-BARE = Layout(name="daformer-hrda-mic-weights", parts={"": _RULES}, drop=_OTHERS)
+BARE = Layout(name="mic-weights", parts={"": _RULES}, drop=_OTHERS)
 """Its state_dict alone."""
 
 LAYOUTS = (RELEASED, BARE)

@@ -27,6 +27,7 @@ from udacore.models import (
     ResNet,
     ResNetSettings,
     build_segmenter,
+    fit_input,
     make_batch_norm,
     use_domain,
 )
@@ -220,7 +221,8 @@ def build_network(
     encoder       mit_b0 to mit_b5 or mit_tiny with DAFormer's head; resnet101_v1c with DeepLab-V2's; else a
                   name of the core's networks, `timm:NAME` among them, with its own head. Or the numbers of a
                   transformer
-    architecture  what the configuration says of the core's networks: batch norm, options and head of timm's
+    architecture  what the configuration says of any network, channels of its input and batch norm, and of the
+                  core's, such as options and head of timm's
     detail        HRDA's second scale; None: one scale
     norm          makes the layers of batch norm; default: those of `architecture.batch_norm`
     width         channels of DAFormer's head
@@ -234,6 +236,7 @@ def build_network(
     norm = norm or make_batch_norm(architecture.batch_norm)
     if encoder == V1C:
         resnet = ResNet(RESNET101_V1C, norm)
+        fit_input(resnet, architecture.channels)
         backbone: nn.Module = resnet
         channels = resnet.channels[-1]
         head: nn.Module = DeepLabHead(channels, num_classes, dilations)
@@ -257,6 +260,7 @@ def _build_parts(
     """Backbone, head, and channels of the last map: a transformer, or a network of the core or of timm."""
     if isinstance(encoder, MiTSettings) or encoder in ENCODERS:
         mit = MiT(encoder if isinstance(encoder, MiTSettings) else ENCODERS[encoder])
+        fit_input(mit, architecture.channels)
         head = DAFormerHead(mit.channels, num_classes, norm, width=width, dropout=dropout)
         return mit, head, mit.channels[-1]
     if encoder not in BUILDERS and not encoder.startswith(TIMM):

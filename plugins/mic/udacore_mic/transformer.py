@@ -231,13 +231,11 @@ class MiT(OwnFiles, nn.Module):
 
         ConfigError, which begins with `where`, for a file of something else or of another of the encoders.
         """
-        own, held = self.state_dict(), {key: x for key, x in state.items() if not key.startswith("head.")}
-        if held.keys() == own.keys() and all(held[key].shape == value.shape for key, value in own.items()):
+        held = {key: value for key, value in state.items() if not key.startswith("head.")}
+        depths, widths = _depths(held), _widths(held)
+        if held.keys() == self.state_dict().keys() and widths == self.settings.widths:
             return held
-        depths = _depths(held)
-        found = (
-            _name_encoder(depths, _widths(held)) if depths else f"no such encoder (keys {list_names(state)})"
-        )
+        found = _name_encoder(depths, widths) if depths else f"no such encoder (keys {list_names(state)})"
         raise ConfigError(f"{where}: weights of {found}; expected {self.expected_file}")
 
 
