@@ -132,6 +132,18 @@ def test_pseudo_labels_are_found_below_the_name_of_their_set(tmp_path: Path) -> 
         assert [int(label.max()) for label in batch.pseudo_label] == [list(SETS).index(name) for name in batch.set]  # type: ignore[attr-defined]
 
 
+def test_replacements_are_found_by_base_name_within_the_folder_of_their_set_alone(tmp_path: Path) -> None:
+    table = mix({"clear": SETS["clear"], "palette": SETS["palette"]}, labels=False)
+    for name in table.names:
+        key, _, base = name.partition("/train/")
+        (tmp_path / key).mkdir(exist_ok=True)
+        Image.fromarray(np.full((16, 32), key == "palette", np.uint8)).save(tmp_path / key / f"{base}.png")
+        Image.fromarray(np.full((16, 32), 7, np.uint8)).save(tmp_path / f"{base}.png")  # of no set
+    for number, member in enumerate(table.members.values()):
+        labelled = with_labels(member, tmp_path)
+        assert {int(labelled.read_label(index).max()) for index in range(len(member))} == {number}
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """Two folders of one image whose labels have the classes [sky, road] and [car, road]; the upper half

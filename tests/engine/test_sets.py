@@ -126,6 +126,7 @@ def test_sets_without_a_score_and_those_smaller_than_their_share_are_told(worksh
     workshop.run(changes, "target.sets.fog={count: 2}", "target.sets.weather.share=1/4", "target.sets.camera.share=1/4", "batch=8", name="told")
     log = (workshop.path / "told" / "log.txt").read_text()
     assert "round 'adapt': note: no set fog under evaluate, so these sets of the target have no score of their own" in log
+    assert "round 'adapt': a batch of 8 from the target holds 2 of weather, 2 of camera, 4 of fog" in log
     assert "round 'adapt': 4 images a batch are more than target.sets.fog has (2); they repeat within a batch" in log
 
 
@@ -133,7 +134,7 @@ def test_sets_without_a_score_and_those_smaller_than_their_share_are_told(worksh
 def test_replacements_that_lack_a_set_are_refused(workshop: Any, folder: str) -> None:
     (workshop.path / "own").mkdir()
     word = {"labels": "target.labels", "images": "source.images"}[folder]
-    with pytest.raises(DataError, match=r"own lacks \d+ of \d+ "):
+    with pytest.raises(DataError, match=r"no folder .*own/(weather|clear) of replacing"):
         workshop.run({**SETS, "rounds": {"adapt": {"steps": 1}}}, f"{word}={workshop.path}/own", name=folder)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from udacore import source_only
 from udacore.config.resolve import load_config
+from udacore.config.sets import count_images
 from udacore.methods.discovery import load_plugin
 from udacore.testing import MethodContract, checks, fast_checks
 from udacore.testing.checks import ContractError, Subject, Trial, losses, static
@@ -158,6 +159,14 @@ def test_a_module_and_a_method_are_taken_as_well_as_a_name() -> None:
         subject = Subject(given)
         assert list(subject.config.rounds) == rounds
         losses.check_losses_finite(Trial(subject))
+
+
+def test_a_domain_of_several_sets_shrinks_to_whole_images_of_each() -> None:
+    words = ["batch=8", "source.sets.a.share=3/4", "source.sets.b.pair=P", "source.sets.c.share=1/8", "target.sets={d: {}, e: {}}"]
+    (round,) = shrink(load_config("streets", words)).rounds.values()
+    assert count_images(round.source.sets, round.batch) == {"a": 2, "b": 2, "c": 2}
+    assert count_images(round.target.sets, round.batch) == {"d": 3, "e": 3}
+    assert {own.count for own in (*round.source.sets.values(), *round.target.sets.values())} == {4}
 
 
 def test_the_published_presets_shrink_to_the_same_few_images() -> None:

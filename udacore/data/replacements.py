@@ -33,25 +33,26 @@ def with_bands(table: ImageTable, bands: Bands) -> ImageTable:
 
 
 def with_images(table: ImageTable, folder: str | Path) -> ImageTable:
-    """The table with its images replaced by those in `folder`, found by key or by base name in a flat folder.
+    """The table with its images replaced by those in `folder`, found by key or by base name in a flat folder;
+    those of a named set lie in a folder of its name.
 
     DataError, with number and examples, where images are missing. Sizes may differ from the
     originals'; labels stay.
     """
-    images = ImageFiles(_find_overlay(table.names, Path(folder), IMAGE_SUFFIXES, "image"), overlay=True)
+    images = ImageFiles(_find_overlay(table.keys, Path(folder) / table.prefix, IMAGE_SUFFIXES, "image"), overlay=True)
     labels = None if table.labels is None else attrs.evolve(table.labels, overlay=True)
     return attrs.evolve(table, images=images, labels=labels)
 
 
 def with_labels(table: ImageTable, folder: str | Path) -> ImageTable:
     """The table with labels (train ids, 255 = ignore) from `folder`, found by key or by
-    base name in a flat folder.
+    base name in a flat folder; those of a named set lie in a folder of its name.
 
     A base name is the image's own, as `aachen_000000_000019_leftImg8bit`. DataError, with number and
     examples, where labels are missing; on reading, for ids that are neither classes nor 255. Sizes may differ
     from the images'.
     """
-    paths = _find_overlay(table.names, Path(folder), LABEL_SUFFIXES, "label")
+    paths = _find_overlay(table.keys, Path(folder) / table.prefix, LABEL_SUFFIXES, "label")
     known = known_ids(len(table.space) - 1)
     pseudo = LabelFiles(paths=paths, kind="ids", table=lookup_table(table.space, "pseudo"), known=known, strict=True, overlay=True)
     return attrs.evolve(table, labels=pseudo)

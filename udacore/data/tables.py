@@ -58,6 +58,11 @@ class ImageTable:
         """Whether `read_label` may be called."""
         return self.labels is not None
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names without `prefix`."""
+        return tuple(name.removeprefix(self.prefix) for name in self.names)
+
     def read_image(self, index: int) -> Image:
         """The image as RGB uint8 H W 3, or float32 H W C on 0..255 (`with_bands`). DataError, naming the file, if it is missing or broken."""
         return self.images.read(index)
@@ -102,8 +107,7 @@ class ImageTable:
     def source_hash(self) -> str:
         """Key for caches: SHA-256 of names, classes, label map, and the bytes of up to 16
         labels spread over the list."""
-        keys = (name.removeprefix(self.prefix) for name in self.names)
-        digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *keys)).encode())
+        digest = hashlib.sha256("\n".join((self.dataset, *self.space.classes, "", *self.keys)).encode())
         if self.labels is not None:
             digest.update(self.labels.table.tobytes())
             kind = getattr(self.labels, "kind", None)
@@ -188,13 +192,11 @@ def translate(table: ImageTable, space: LabelSpace) -> ImageTable:
         raise ConfigError(
             f"label space {own.name} has no class of {space.name}, which has {list_names(space.classes)}"
         )
-
-    def renumbered(files: Labels) -> Labels:
-        return attrs.evolve(files, table=table_of(numbers)[files.table])
-
     if isinstance(labels, TiledLabels):
-        return attrs.evolve(table, space=space, labels=attrs.evolve(labels, labels=renumbered(labels.labels)))
-    return attrs.evolve(table, space=space, labels=None if labels is None else renumbered(labels))
+        labels = attrs.evolve(labels, labels=attrs.evolve(labels.labels, table=table_of(numbers)[labels.table]))
+    elif labels is not None:
+        labels = attrs.evolve(labels, table=table_of(numbers)[labels.table])
+    return attrs.evolve(table, space=space, labels=labels)
 
 
 def known_ids(highest: int) -> NDArray[np.bool_]:

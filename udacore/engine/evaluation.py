@@ -175,6 +175,8 @@ def describe_protocol(data: EvaluationSet, model: nn.Module, machine: Machine, c
         protocol["network"] = config.network if has_begun(network) else f"the model itself, since {config.network} was never updated"
     if config.tile.size is not None:
         protocol |= {"tile": config.tile.size, "tile_stride": config.tile.stride or config.tile.size}
+    if config.label_space is not None:
+        protocol["label_space_of_set"] = config.label_space  # its classes that the model has not are ignored
     if data.quick is not None:
         protocol["quick"] = data.quick  # steps were divided by this: a score of no worth
     return {name: list(value) if isinstance(value, tuple) else value for name, value in protocol.items()}  # as JSON reads it back

@@ -104,8 +104,9 @@ def _expected(round: Round) -> str:
     return "" if backbone is None else f"; expected {describe_expected(backbone)}"
 
 
-def describe_repeats(round: Round) -> Iterator[str]:
-    """A line for each data set that has fewer images than a batch has of it."""
+def describe_batches(round: Round) -> Iterator[str]:
+    """What a batch of several sets holds, and a line for each data set that has fewer
+    images than a batch has of it."""
     batch = round.config.batch
     for domain, table in round.drawn().items():
         if not isinstance(table, Mixture):
@@ -113,6 +114,7 @@ def describe_repeats(round: Round) -> Iterator[str]:
                 yield f"batch {batch} is larger than the {domain} ({len(table)} images); images repeat within a batch"
             continue
         counts = count_images(getattr(round.config, domain).sets, batch)
+        yield f"a batch of {batch} from the {domain} holds {', '.join(f'{count} of {name}' for name, count in counts.items())}"
         for name, own in table.members.items():
             if counts[name] > len(own):
                 yield f"{counts[name]} images a batch are more than {domain}.sets.{name} has ({len(own)}); they repeat within a batch"
@@ -139,7 +141,7 @@ def log_hints(session: Session) -> None:
     this run will never call."""
     method, rounds = session.method, session.config.rounds.values()
     for name, round in session.rounds.items():
-        for line in (*describe_repeats(round), *describe_unscored(round)):
+        for line in (*describe_batches(round), *describe_unscored(round)):
             session.tracker.say(f"round {name!r}: {line}")
     for turned in dict.fromkeys(describe_orientations(table) for table in session.tables.values()):
         if turned:
