@@ -15,23 +15,14 @@ from udacore.config.networks import NETWORKS as NETWORKS
 from udacore.config.networks import TIMM as TIMM
 from udacore.config.networks import ModelConfig as ModelConfig
 from udacore.config.networks import PixelConfig as PixelConfig
+from udacore.config.samples import ExtraConfig as ExtraConfig
+from udacore.config.samples import SamplerConfig as SamplerConfig
+from udacore.config.samples import TileConfig as TileConfig
 from udacore.config.transforms import LONGEST_SIDE, TRANSFORMS, Interpolation
 from udacore.datasets import list_datasets
 from udacore.options import option
 
 Size = tuple[int, int]
-
-
-@attrs.frozen(kw_only=True)
-class TileConfig:
-    """Large images as many samples: windows that cover an image."""
-
-    size: Size | None = option(
-        None, "width and height of a window; default: none, an image is one sample", at_least=1, at_most=LONGEST_SIDE
-    )
-    stride: Size | None = option(
-        None, "step across and down; default: size. The last window ends with the image", at_least=1, at_most=LONGEST_SIDE
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -79,30 +70,6 @@ class DataConfig:
     label_space: str | None = option(
         None, "classes of this set's labels, which meet those of the round by name; default: those of the round"
     )
-
-
-@attrs.frozen(kw_only=True)
-class SamplerConfig:
-    """In which order the images of a domain come."""
-
-    name: Literal["shuffle", "replacement", "class_balanced", "rare_class"] = option(
-        "shuffle", "shuffle: each image once an epoch; replacement: independent draws; class_balanced: FADA's list; rare_class: DAFormer's"
-    )
-    sub_epoch: int = option(3000, "class_balanced: images after which the class counts start anew", at_least=1, at_most=10**6)
-    temperature: float = option(0.01, "rare_class: how sharply rare classes are preferred", above=0)
-    min_pixels: int = option(
-        3000, "rare_class: pixels of the class that an image's label, as stored, must hold; crops are not drawn again for it", at_least=1
-    )
-
-
-@attrs.frozen(kw_only=True)
-class ExtraConfig:
-    """A further map of each image, in a folder of files named like the images."""
-
-    folder: str = option(help="where the files lie, by the images' names or base names")
-    kind: Literal["float", "label", "image"] = option("float", "float: numbers such as depth; label: ids, 255 where padding is; image: colours")
-    factor: float = option(1.0, "float only: numbers are multiplied by it")
-    rename: dict[str, str] = option(factory=dict, help="text in an image's name -> text in the file's, such as {_leftImg8bit: _disparity}")
 
 
 @attrs.frozen(kw_only=True)
