@@ -45,8 +45,8 @@ class SourceBatch:
     set    N names of the sets that the images are of; `source` or `target` where the domain is one data set
     valid  N H W bool: False where padding shows
     extra  further maps by their keys under `extras`, under the same geometry as the image: N H W float32, 0
-           where padding shows; ids N H W int64, 255 there; or colours N 3 H W float32, red, green and blue
-           from 0 to 1
+           where padding shows; ids N H W int64, 255 there; masks of margins N H W bool, False there; or
+           colours N 3 H W float32, red, green and blue from 0 to 1
     """
 
     image: Tensor

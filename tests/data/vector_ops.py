@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from udacore.config.schema import PixelConfig
+from udacore.config.schema import MarginConfig, PixelConfig
 from udacore.config.transforms import Crop, Flip, ResizeWithin
 from udacore.data.colour import normalize
+from udacore.data.sidecars import margin_mask as mask_of
 from udacore.data.transforms import Sample, apply_transforms
 
 Arrays = dict[str, np.ndarray]
@@ -32,6 +33,11 @@ class Draws:
         return number
 
 
+def margin_mask(size: tuple[int, int], margins: list[int]) -> np.ndarray:
+    top, bottom, left, right = margins
+    return mask_of(size, MarginConfig(top=top, bottom=bottom, left=left, right=right))
+
+
 def transform(inputs: Arrays, params: dict[str, Any]) -> Arrays:
     share = params["cat_max_ratio"]
     steps = {
@@ -40,12 +46,17 @@ def transform(inputs: Arrays, params: dict[str, Any]) -> Arrays:
         "flip": Flip(),
     }
     draws: Any = Draws(params["draws"])
-    sample = apply_transforms(Sample(image=inputs["image"], label=inputs.get("label")), steps, draws)
+    extra = {"valid": margin_mask(inputs["image"].shape[:2], params["margins"])} if "margins" in params else {}
+    sample = apply_transforms(Sample(image=inputs["image"], label=inputs.get("label"), extra=extra), steps, draws)
     assert not draws.whole
     assert not draws.shares
     result = {"image": normalize(sample.image, PixelConfig())}
     if sample.label is not None:
         result["label"] = sample.label.astype(np.int64)
+    for name, mask in sample.extra.items():
+        assert sample.valid is None or not mask[~sample.valid].any()
+        # The published program pads its masks with 255.
+        result[name] = np.where(True if sample.valid is None else sample.valid, mask, np.uint8(255))
     return result
 
 

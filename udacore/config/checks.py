@@ -28,7 +28,7 @@ from udacore.config.references import (
     parse_initial,
     parse_weights,
 )  # fmt: skip
-from udacore.config.schema import COUNTS, TIMM, DataConfig, ModelConfig, PartConfig, RoundConfig
+from udacore.config.schema import COUNTS, TIMM, DataConfig, ExtraConfig, MarginConfig, ModelConfig, PartConfig, RoundConfig
 from udacore.config.sets import check_sets, each_set
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
@@ -104,8 +104,22 @@ def check_names(config: RoundConfig) -> Iterator[Problem]:
         for name, extra in getattr(settings, "extras", {}).items():
             if not name.isidentifier():
                 yield Problem(f"{place}.extras", f"{name!r} is no name of a map: letters, digits and _, no digit first")
-            if is_blank(extra.folder):
-                yield Problem(f"{place}.extras.{name}.folder", EMPTY)
+            yield from check_extra(f"{place}.extras.{name}", extra)
+
+
+def check_extra(path: str, extra: ExtraConfig) -> Iterator[Problem]:
+    """A further map is read from a folder, or it is made of margins."""
+    is_made, given = extra.kind == "margins", extra.margins != MarginConfig()
+    if is_blank(extra.folder):
+        yield Problem(f"{path}.folder", EMPTY)
+    elif is_made and extra.folder is not None:
+        yield Problem(f"{path}.folder", "is not for kind: margins, which is made without files")
+    elif not is_made and extra.folder is None:
+        yield Problem(f"{path}.folder", f"is needed for kind: {extra.kind}; margins alone are made without files")
+    if is_made and not given:
+        yield Problem(f"{path}.margins", "must be above 0 at one edge at least, such as {bottom: 240}")
+    elif given and not is_made:
+        yield Problem(f"{path}.margins", f"is for kind: margins, got kind: {extra.kind}")
 
 
 def is_blank(word: str | None) -> bool:

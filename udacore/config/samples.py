@@ -37,10 +37,23 @@ class SamplerConfig:
 
 
 @attrs.frozen(kw_only=True)
-class ExtraConfig:
-    """A further map of each image, in a folder of files named like the images."""
+class MarginConfig:
+    """Rows and columns at the edges of an image, in pixels of its file."""
 
-    folder: str = option(help="where the files lie, by the images' names or base names")
-    kind: Literal["float", "label", "image"] = option("float", "float: numbers such as depth; label: ids, 255 where padding is; image: colours")
+    top: int = option(0, "rows", at_least=0)
+    bottom: int = option(0, "rows", at_least=0)
+    left: int = option(0, "columns", at_least=0)
+    right: int = option(0, "columns", at_least=0)
+
+
+@attrs.frozen(kw_only=True)
+class ExtraConfig:
+    """A further map of each image, in a folder of files named like the images, or a mask of its margins."""
+
+    folder: str | None = option(None, "where the files lie, by the images' names or base names; margins alone have none")
+    kind: Literal["float", "label", "image", "margins"] = option(
+        "float", "float: numbers such as depth; label: ids, 255 where padding is; image: colours; margins: a mask, false at the edges"
+    )
+    margins: MarginConfig = option(factory=MarginConfig, help="margins only: how much of an image is false; padding is false, too")
     factor: float = option(1.0, "float only: numbers are multiplied by it")
     rename: dict[str, str] = option(factory=dict, help="text in an image's name -> text in the file's, such as {_leftImg8bit: _disparity}")

@@ -16,6 +16,7 @@ from udacore.config.networks import TIMM as TIMM
 from udacore.config.networks import ModelConfig as ModelConfig
 from udacore.config.networks import PixelConfig as PixelConfig
 from udacore.config.samples import ExtraConfig as ExtraConfig
+from udacore.config.samples import MarginConfig as MarginConfig
 from udacore.config.samples import SamplerConfig as SamplerConfig
 from udacore.config.samples import TileConfig as TileConfig
 from udacore.config.transforms import LONGEST_SIDE, TRANSFORMS, Interpolation

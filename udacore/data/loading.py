@@ -249,11 +249,11 @@ class _Pictures(Dataset[PassBatch]):
 
 
 def _as_input(extra: NDArray[Any]) -> NDArray[Any]:
-    """A further map as a method sees it: numbers float32 H W, ids int64 H W, colours
+    """A further map as a method sees it: numbers float32 H W, ids int64 H W, masks bool H W, colours
     float32 3 H W from 0 to 1."""
     if extra.ndim == 3:
         return np.ascontiguousarray(extra.transpose(2, 0, 1), np.float32) / np.float32(255)
-    return extra if extra.dtype == np.float32 else extra.astype(np.int64)
+    return extra if extra.dtype in (np.float32, np.bool_) else extra.astype(np.int64)
 
 
 def _stack(arrays: list[Any]) -> Tensor:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from udacore.data.sidecars import Sidecar
 from udacore.data.sources import ImageFiles, LabelFiles
 from udacore.data.tables import ImageTable
 from udacore.data.tiles import TiledImages, TiledLabels
@@ -44,8 +45,9 @@ def _print(table: ImageTable, index: int) -> str:
             value = _sample(files.paths[number], value)
         elif files is not None:
             value = zlib.crc32(repr(files.drawing).encode(), value)
-    for sidecar in table.extras.values():
-        value = _sample(sidecar.paths[index], value)
+    for extra in table.extras.values():
+        if isinstance(extra, Sidecar):  # what is made without files follows from the configuration
+            value = _sample(extra.paths[index], value)
     return f"{value:08x}"
 
 

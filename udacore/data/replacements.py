@@ -11,7 +11,7 @@ import attrs
 from udacore.config.schema import ExtraConfig
 from udacore.data.bands import Bands
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES, list_files
-from udacore.data.sidecars import SUFFIXES, Sidecar, file_keys
+from udacore.data.sidecars import SUFFIXES, Margins, Sidecar, file_keys
 from udacore.data.sources import ImageFiles, LabelFiles
 from udacore.data.tables import ImageTable, known_ids
 from udacore.data.tiles import TiledImages
@@ -64,8 +64,11 @@ def with_extras(table: ImageTable, extras: Mapping[str, ExtraConfig], place: str
     windows = table.images.windows if isinstance(table.images, TiledImages) else ()
     names = [name.rpartition("@")[0] if windows else name for name in table.names]
     once = list(dict.fromkeys(names))  # of a large image there is one file for all windows
-    found = {}
+    found: dict[str, Sidecar | Margins] = {}
     for name, config in extras.items():
+        if config.folder is None:  # margins, as the checks of a configuration see to
+            found[name] = Margins(place=f"{place or table.domain}.extras.{name}", margins=config.margins, images=table.images)
+            continue
         try:
             paths = _find_overlay(file_keys(once, config), find_place(config.folder), SUFFIXES[config.kind], f"{name} file", role="")
         except DataError as error:

@@ -1,4 +1,4 @@
-"""Further maps beside the images of a domain, such as depth: the setting `extras`."""
+"""Further maps beside the images of a domain, such as depth, or masks of their margins: the setting `extras`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from udacore.config.schema import ExtraConfig
+from udacore.config.schema import ExtraConfig, MarginConfig
 from udacore.data.arrays import is_array, load_array
 from udacore.data.layouts import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from udacore.data.reading import opened_image, read_image, read_label
-from udacore.data.tiles import Window
+from udacore.data.sources import Images
+from udacore.data.tiles import TiledImages, Window
 from udacore.errors import DataError
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
@@ -64,6 +65,37 @@ class Sidecar:
         if raw.size and not 0 <= int(raw.min()) <= int(raw.max()) <= 255:
             raise DataError(f"{self.name} {path} holds ids from {int(raw.min())} to {int(raw.max())}, expected 0 to 255")
         return raw.astype(np.uint8, copy=False)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Margins:
+    """A mask of each image, made when it is asked for: False at the edges of the image as it lies on disk.
+
+    place    its setting, such as `target.extras.trusted`
+    margins  how many rows and columns are False
+    images   whose sizes it has; of a window it is the part of the whole image's mask
+    """
+
+    place: str
+    margins: MarginConfig
+    images: Images | TiledImages
+
+    def read(self, index: int) -> NDArray[np.bool_]:
+        """bool H W. DataError, naming the image, where the margins leave nothing of it."""
+        window = self.images.windows[index] if isinstance(self.images, TiledImages) else None
+        height, width = self.images.size(index) if window is None else window.whole
+        mask = margin_mask((height, width), self.margins)
+        if not mask.any():
+            raise DataError(f"{self.place}.margins leave nothing of image {self.images.where(index)} of {width} x {height}")
+        return mask if window is None else window.cut(mask)
+
+
+def margin_mask(size: tuple[int, int], margins: MarginConfig) -> NDArray[np.bool_]:
+    """bool H W of `size` (height, width): False in the margins, which may overlap."""
+    height, width = size
+    mask = np.zeros(size, np.bool_)
+    mask[margins.top : max(height - margins.bottom, 0), margins.left : max(width - margins.right, 0)] = True
+    return mask
 
 
 def read_floats(path: Path, what: str) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from udacore.data.layouts import find_layout
 from udacore.data.lists import choose_entries, find_labels
 from udacore.data.sanity import check_pairs as check_pairs
 from udacore.data.sanity import spread
-from udacore.data.sidecars import Sidecar
+from udacore.data.sidecars import Margins, Sidecar
 from udacore.data.sources import Image, ImageFiles, Images, LabelFiles, Labels
 from udacore.data.splits import from_train_ids, holds_train_ids
 from udacore.data.tiles import TiledImages, TiledLabels, find_windows
@@ -47,7 +47,7 @@ class ImageTable:
     names: tuple[str, ...]
     images: Images | TiledImages
     labels: Labels | TiledLabels | None = None
-    extras: Mapping[str, Sidecar] = attrs.field(factory=dict)
+    extras: Mapping[str, Sidecar | Margins] = attrs.field(factory=dict)
     prefix: str = ""
 
     def __len__(self) -> int:

@@ -36,7 +36,7 @@ class Sample:
     label  uint8 H W train ids, 255 = ignore, or None; may have a size of its own until
            the first geometric step
     valid  bool H W, False where padding shows; None while there is none
-    extra  further maps by name: float32 H W, uint8 H W, or RGB uint8 H W 3; their sizes as the label's
+    extra  further maps by name: float32 H W, uint8 H W, bool H W, or RGB uint8 H W 3; their sizes as the label's
     """
 
     image: Array
@@ -286,5 +286,5 @@ def _mapped(sample: Sample, image: Callable[[Array], Array], plane: Callable[[Ar
 
 
 def _fill(plane: Array) -> int:
-    """What stands where a map of ids or numbers is padded."""
+    """What stands where a map of ids is padded, and (0) one of numbers or a mask."""
     return IGNORE if plane.dtype == np.uint8 else 0

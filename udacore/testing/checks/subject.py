@@ -16,7 +16,7 @@ import attrs
 from udacore.config.counts import parse_count
 from udacore.config.presets import list_presets
 from udacore.config.resolve import STREETS, default_preset, load_config
-from udacore.config.schema import Config, DataConfig, EvaluationConfig, RoundConfig, SamplerConfig
+from udacore.config.schema import Config, DataConfig, EvaluationConfig, ExtraConfig, MarginConfig, RoundConfig, SamplerConfig
 from udacore.config.transforms import ResizeShortSide
 from udacore.errors import UdaError, list_names
 from udacore.methods.discovery import Method, check_api, import_plugin, is_file, settings_class
@@ -187,10 +187,17 @@ def _shrink_data(entry: Any, image_size: tuple[int, int], count: int) -> Any:
 def _shrink_stream(entry: Any, image_size: tuple[int, int]) -> dict[str, Any]:
     """Transforms no larger than the images, and samplers that find something in them."""
     sampler: SamplerConfig = entry.sampler
+    most = min(image_size) // 8
     return {
+        "extras": {name: _shrink_extra(extra, most) for name, extra in entry.extras.items()},
         "transform": {name: _shrink_transform(step, image_size) for name, step in entry.transform.items()},
         "sampler": attrs.evolve(sampler, min_pixels=min(sampler.min_pixels, 8), sub_epoch=min(sampler.sub_epoch, 2 * TRAIN)),
     }
+
+
+def _shrink_extra(extra: ExtraConfig, most: int) -> ExtraConfig:
+    edges = attrs.asdict(extra.margins)
+    return attrs.evolve(extra, margins=MarginConfig(**{edge: min(pixels, most) for edge, pixels in edges.items()}))
 
 
 def _shrink_transform(step: Any, image_size: tuple[int, int]) -> Any:
