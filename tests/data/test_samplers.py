@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from udacore.config.schema import SamplerConfig
 from udacore.data.randomness import StreamKey
-from udacore.data.samplers import class_balanced_list, class_balanced_sub_epochs, make_sampler, rare_class_probability
+from udacore.data.samplers import (
+    Wanted,
+    class_balanced_list,
+    class_balanced_sub_epochs,
+    make_sampler,
+    rare_class_probability,
+    rare_file_probability,
+    wanted_at,
+)
 from udacore.data.statistics import ClassStatistics
 from udacore.errors import ConfigError, DataError
 
@@ -130,6 +138,48 @@ def test_rare_class_takes_only_images_with_enough_pixels() -> None:
     assert counts[3] > 100 < counts[2]
     with pytest.raises(ConfigError, match=r"source.sampler.min_pixels: no image holds 9000 pixels of one class; possible: at most 5000"):
         sampler("rare_class", min_pixels=9000)
+
+
+def test_with_a_ratio_an_image_must_hold_more_than_min_pixels() -> None:
+    exact = {"min_pixels": 4000, "temperature": 0.5}
+    assert {sampler("rare_class", **exact)(position) for position in range(60)} == {2, 3}
+    assert {sampler("rare_class", min_crop_ratio=0.0, **exact)(position) for position in range(60)} == {2}
+    with pytest.raises(ConfigError, match=r"source.sampler.min_pixels: no image holds more than 5000 pixels of one class; possible: at most 4999"):
+        sampler("rare_class", min_pixels=5000, min_crop_ratio=0.5)
+
+
+def test_what_a_sample_must_hold_is_the_class_that_was_drawn() -> None:
+    draw = sampler("rare_class", min_pixels=800, min_crop_ratio=0.5, temperature=0.3)
+    plain = sampler("rare_class", min_pixels=801, temperature=0.3)
+    for position in range(50):
+        wanted = wanted_at(draw, position)
+        assert wanted is not None
+        assert wanted.pixels == 400
+        assert PIXELS[draw(position), wanted.number] > 800
+        assert draw(position) == plain(position)
+        assert wanted_at(plain, position) is None
+    assert wanted_at(sampler("rare_class", min_crop_ratio=0.0), 0) is None
+    assert wanted_at(sampler("shuffle"), 0) is None
+    label = np.array([[1, 1, 1, 0, 255]], np.uint8)
+    assert [Wanted(1, 2).is_in(label), Wanted(1, 2.5).is_in(label), Wanted(1, 3).is_in(label)] == [True, True, False]
+
+
+def test_files_come_as_often_as_their_probability_says() -> None:
+    choices = {"min_pixels": 800, "temperature": 0.3}
+    probability = rare_file_probability(PIXELS, choices["temperature"], 800)
+    assert probability.sum() == pytest.approx(1)
+    draw = sampler("rare_class", min_crop_ratio=0.5, **choices)
+    counts = np.bincount([draw(position) for position in range(4000)], minlength=5)
+    assert np.abs(counts / 4000 - probability).max() < 0.03
+
+
+def test_labels_of_ignored_pixels_have_no_rare_class() -> None:
+    empty = ClassStatistics(pixels=np.zeros((3, 4), np.int64))
+    for ratio in (None, 0.5):
+        with pytest.raises(DataError, match="source: no label holds a pixel of any class, so rare_class has nothing to draw"):
+            make_sampler(SamplerConfig(name="rare_class", min_crop_ratio=ratio), 3, empty, KEY)
+    with pytest.raises(DataError, match="no label holds more than 5 pixels of one class"):
+        rare_file_probability(empty.pixels, 0.1, 5)
 
 
 def test_a_sampler_that_needs_labels_says_so() -> None:

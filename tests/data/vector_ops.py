@@ -8,7 +8,9 @@ import numpy as np
 
 from udacore.config.schema import MarginConfig, PixelConfig
 from udacore.config.transforms import Crop, Flip, ResizeWithin
+from udacore.data import samplers
 from udacore.data.colour import normalize
+from udacore.data.randomness import redraw
 from udacore.data.sidecars import margin_mask as mask_of
 from udacore.data.transforms import Sample, apply_transforms
 
@@ -60,4 +62,34 @@ def transform(inputs: Arrays, params: dict[str, Any]) -> Arrays:
     return result
 
 
-OPS = {"transform": transform}
+def rare_class_probability(inputs: Arrays, params: dict[str, Any]) -> Arrays:
+    pixels = inputs["counts"]
+    total = pixels.sum(0)
+    probability = samplers.rare_class_probability(pixels, params["temperature"], total > 0)
+    order = [number for number in np.argsort(total, kind="stable") if total[number] > 0]
+    return {"classes": np.array(order), "probability": probability[order]}
+
+
+def rare_file_probability(inputs: Arrays, params: dict[str, Any]) -> Arrays:
+    return {"probability": samplers.rare_file_probability(inputs["counts"], params["temperature"], params["min_pixels"])}
+
+
+def rare_class_draws(inputs: Arrays, params: dict[str, Any]) -> Arrays:
+    """The draws of the published program, from numpy's legacy generator, by the parts of our sampler."""
+    random = np.random.RandomState(params["seed"])
+    files = samplers.rich_files(inputs["counts"], params["min_pixels"])
+    classes, probability = rare_class_probability(inputs, params).values()
+    rows = []
+    for _ in range(params["draws"]):
+        number = int(classes[samplers.draw_class(probability, random.random_sample())])
+        file = int(files[number][random.randint(len(files[number]))])
+        crops, wanted = inputs["crops"][file], samplers.Wanted(number, params["min_pixels"] * params["min_crop_ratio"])
+        crop = redraw(iter(range(len(crops))).__next__, lambda place: wanted.is_in(crops[place]))  # noqa: B023
+        rows.append((number, file, crop, random.randint(params["targets"])))
+    return dict(zip(("class", "file", "crop", "target"), np.array(rows).T, strict=True))
+
+
+OPS = {
+    "transform": transform, "rare_class_probability": rare_class_probability, "rare_file_probability": rare_file_probability,
+    "rare_class_draws": rare_class_draws,
+}  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from udacore.config.channels import check_channels
 from udacore.config.counts import parse_count
+from udacore.config.data_checks import check_names, check_sampler
 from udacore.config.patterns import DEPTH, compile_pattern
 from udacore.config.problems import Problem, join, show
 from udacore.config.references import (
@@ -28,15 +29,12 @@ from udacore.config.references import (
     parse_initial,
     parse_weights,
 )  # fmt: skip
-from udacore.config.schema import COUNTS, TIMM, DataConfig, ExtraConfig, MarginConfig, ModelConfig, PartConfig, RoundConfig
-from udacore.config.sets import check_sets, each_set
+from udacore.config.schema import COUNTS, TIMM, ModelConfig, PartConfig, RoundConfig
+from udacore.config.sets import check_sets
 from udacore.errors import ConfigError, list_names, near_matches
 from udacore.options import MethodSettings
 from udacore.places import exists, names_package
 
-FILE_SETTINGS = {"root": "root", "list": "list_", "except": "except_", "label_space": "label_space"}
-"""Settings of a data set that name a file or folder -> their fields."""
-EMPTY = "must be the name of a file or folder, or null, got an empty text"
 NO_STEPS = ("0", "0.0")
 ROUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -63,8 +61,8 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     """
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
-    found += [*check_sets(config), *check_names(config), *check_channels(config)]
-    found += [*(check_network(config, first=not earlier) if "model" not in broken else ())]
+    found += [*check_sets(config), *check_names(config), *check_channels(config), *check_sampler(config)]
+    found += check_network(config, first=not earlier) if "model" not in broken else ()
     found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
     if not broken:
         found += check_method(config)
@@ -91,40 +89,6 @@ def check_network(config: RoundConfig, first: bool) -> Iterator[Problem]:
             yield Problem(place, f"imagenet means torchvision's weights, which {model.name} has not; possible: timm, random, a file")
         elif not is_timm and weights == Timm():
             yield Problem(place, f"timm has no weights of {model.name!r}; possible: imagenet, random, a file")
-
-
-def check_names(config: RoundConfig) -> Iterator[Problem]:
-    """No file or folder has an empty name, which would else mean the working folder."""
-    sets: dict[str, DataConfig] = {**each_set("source", config.source), **each_set("target", config.target)}
-    sets |= {f"evaluate.{name}": settings for name, settings in config.evaluate.items()}
-    for place, settings in sets.items():
-        for key, field in FILE_SETTINGS.items():
-            if is_blank(getattr(settings, field)):
-                yield Problem(f"{place}.{key}", EMPTY)
-        for name, extra in getattr(settings, "extras", {}).items():
-            if not name.isidentifier():
-                yield Problem(f"{place}.extras", f"{name!r} is no name of a map: letters, digits and _, no digit first")
-            yield from check_extra(f"{place}.extras.{name}", extra)
-
-
-def check_extra(path: str, extra: ExtraConfig) -> Iterator[Problem]:
-    """A further map is read from a folder, or it is made of margins."""
-    is_made, given = extra.kind == "margins", extra.margins != MarginConfig()
-    if is_blank(extra.folder):
-        yield Problem(f"{path}.folder", EMPTY)
-    elif is_made and extra.folder is not None:
-        yield Problem(f"{path}.folder", "is not for kind: margins, which is made without files")
-    elif not is_made and extra.folder is None:
-        yield Problem(f"{path}.folder", f"is needed for kind: {extra.kind}; margins alone are made without files")
-    if is_made and not given:
-        yield Problem(f"{path}.margins", "must be above 0 at one edge at least, such as {bottom: 240}")
-    elif given and not is_made:
-        yield Problem(f"{path}.margins", f"is for kind: margins, got kind: {extra.kind}")
-
-
-def is_blank(word: str | None) -> bool:
-    """Whether a word was given that names nothing."""
-    return word is not None and not word.strip()
 
 
 def check_counts(config: RoundConfig) -> Iterator[Problem]:

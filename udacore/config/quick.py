@@ -85,6 +85,9 @@ class _Quick:
             return attrs.evolve(entry, sets={name: self.data(own, batch) for name, own in entry.sets.items()})
         most = max(IMAGES, batch)
         keep = entry.image_size
+        if ratio := getattr(getattr(entry, "sampler", None), "min_crop_ratio", None):
+            smaller = ratio * (self.side(LARGEST) / LARGEST) ** 2
+            entry = attrs.evolve(entry, sampler=attrs.evolve(entry.sampler, min_crop_ratio=smaller))
         cut = self.sizes(attrs.evolve(entry, count=most if entry.count is None else min(most, entry.count)))
         return attrs.evolve(cut, image_size=keep if max(keep) <= LARGEST else tuple(max(16, side * LARGEST // max(keep)) for side in keep))
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import attrs
 
-from udacore.config.checks import EMPTY, check_round, check_round_name, is_blank
+from udacore.config.checks import check_round, check_round_name
 from udacore.config.convert import INVALID, convert, field_names
+from udacore.config.data_checks import EMPTY, is_blank
 from udacore.config.dump import dump_config
 from udacore.config.files import EXTENDS, SUFFIXES, locate, merge, override, parse_override, read_file, read_mapping
 from udacore.config.presets import CORE, list_presets, plugin_of

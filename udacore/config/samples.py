@@ -32,7 +32,13 @@ class SamplerConfig:
     sub_epoch: int = option(3000, "class_balanced: images after which the class counts start anew", at_least=1, at_most=10**6)
     temperature: float = option(0.01, "rare_class: how sharply rare classes are preferred", above=0)
     min_pixels: int = option(
-        3000, "rare_class: pixels of the class that an image's label, as stored, must hold; crops are not drawn again for it", at_least=1
+        3000, "rare_class: pixels of the class that an image's label, as stored, must hold; with min_crop_ratio it must hold more", at_least=1
+    )
+    min_crop_ratio: float | None = option(
+        None,
+        "rare_class: an image is transformed again, up to 10 times, until more than min_pixels times this are left of the class; "
+        "default: it is transformed once",
+        at_least=0,
     )
 
 

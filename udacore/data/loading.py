@@ -21,9 +21,19 @@ from udacore import ranks
 from udacore.config.schema import PixelConfig, SourceConfig, TargetConfig
 from udacore.data.geometry import Size, resize_image, resize_label
 from udacore.data.mixture import Lane, Mixture, Table, open_lanes
-from udacore.data.randomness import StreamKey
+from udacore.data.randomness import StreamKey, redraw
+from udacore.data.samplers import Wanted
 from udacore.data.tables import ImageTable
-from udacore.data.transforms import Sample, apply_transforms, find_label_setting, fixed_size, image_interpolation, normalize, pass_size
+from udacore.data.transforms import (
+    Sample,
+    apply_transforms,
+    find_label_setting,
+    fixed_size,
+    image_interpolation,
+    normalize,
+    pass_size,
+    split_fixed,
+)  # fmt: skip
 from udacore.data.workers import load
 from udacore.errors import ConfigError, DataError
 from udacore.interface import PassBatch, SourceBatch, TargetBatch
@@ -31,8 +41,9 @@ from udacore.labels import LabelSpace
 
 Share = tuple[int, int]
 """(rank, number of ranks)."""
-Plan = tuple[tuple[int, int, int], ...]
-"""A micro-batch to be made: (position in the stream, number of the set, index of the image in it) of each sample."""
+Plan = tuple[tuple[int, int, int, Wanted | None], ...]
+"""A micro-batch to be made: (position in the stream, number of the set, index of the image in it, what it must hold)
+of each sample."""
 
 
 @attrs.frozen(kw_only=True)
@@ -102,8 +113,9 @@ def stream_batches(
     lanes, order = open_lanes(table, entry, space, key, batch)
     if domain == "source" and not table.has_labels:
         raise DataError("source: its labels are needed, but were not opened")
-    if (setting := find_label_setting(entry.transform)) and not table.has_labels:
-        raise ConfigError(f"{domain}.transform.{setting} needs labels, and there are none; possible: null")
+    for lane in lanes:
+        if (setting := find_label_setting(lane.steps)) and not lane.table.has_labels:
+            raise ConfigError(f"{lane.place}.transform.{setting} needs labels, and there are none; possible: null")
 
     def plans() -> Iterator[Plan]:
         for step in range(start, steps):
@@ -175,13 +187,13 @@ class _Samples(Dataset[Arrays]):
 
     def __getitem__(self, plan: Plan) -> Arrays:
         samples = [self._sample(*place) for place in plan]
-        names = tuple(self.lanes[number].table.names[index] for _, number, index in plan)
+        names = tuple(self.lanes[number].table.names[index] for _, number, index, _ in plan)
         self._check_sizes(samples, names)
         table = self.lanes[0].table  # all sets have labels, and the same further maps, or none has
         arrays: Arrays = {
             "image": _stack([normalize(sample.image, self.pixels) for sample in samples]),
             "name": names,
-            "set": tuple(self.lanes[number].name for _, number, _ in plan),
+            "set": tuple(self.lanes[number].name for _, number, *_ in plan),
             "valid": _stack([np.ones(s.image.shape[:2], np.bool_) if s.valid is None else s.valid for s in samples]),
         }
         if table.has_labels:
@@ -190,15 +202,16 @@ class _Samples(Dataset[Arrays]):
             arrays[EXTRA + name] = _stack([_as_input(sample.extra[name]) for sample in samples])
         return arrays
 
-    def _sample(self, position: int, number: int, index: int) -> Sample:
-        table = self.lanes[number].table
+    def _sample(self, position: int, number: int, index: int, wanted: Wanted | None) -> Sample:
+        table, steps = self.lanes[number].table, self.lanes[number].steps
         extra = {name: sidecar.read(index) for name, sidecar in table.extras.items()}
         if table.has_labels:
             image, label = table.read_pair(index)
             sample = Sample(image=image, label=label, extra=extra)
         else:
             sample = Sample(image=table.read_image(index), extra=extra)
-        return apply_transforms(sample, self.lanes[number].steps, self.key.generator("sample", position))
+        rng = self.key.generator("sample", position)
+        return apply_transforms(sample, steps, rng) if wanted is None else draw_wanted(sample, steps, rng, wanted)
 
     def _check_sizes(self, samples: list[Sample], names: tuple[str, ...]) -> None:
         for sample, name in zip(samples, names, strict=True):
@@ -246,6 +259,15 @@ class _Pictures(Dataset[PassBatch]):
             return None, self.table.read_label(index) if self.labels else None, self.table.size(index)
         image, label = self.table.read_pair(index) if self.labels else (self.table.read_image(index), None)
         return image, label, (image.shape[0], image.shape[1])
+
+
+def draw_wanted(sample: Sample, steps: Mapping[str, Any], rng: np.random.Generator, wanted: Wanted) -> Sample:
+    """The sample, with a label, after all steps, which are drawn again until it holds what is wanted (`redraw`)."""
+    first, later = split_fixed(steps)
+    resized = apply_transforms(sample, first, rng) if first else sample
+    return redraw(
+        lambda: apply_transforms(resized, later, rng), lambda drawn: drawn.label is not None and wanted.is_in(drawn.label)
+    )
 
 
 def _as_input(extra: NDArray[Any]) -> NDArray[Any]:

@@ -14,14 +14,14 @@ import numpy as np
 from udacore.config.schema import SetConfig, SourceConfig, TargetConfig
 from udacore.config.sets import count_images
 from udacore.data.randomness import StreamKey
-from udacore.data.samplers import Sampler, make_sampler, needs_statistics
+from udacore.data.samplers import Sampler, Wanted, make_sampler, needs_statistics, wanted_at
 from udacore.data.statistics import class_statistics
 from udacore.data.tables import ImageTable
 from udacore.errors import ConfigError, list_names
 from udacore.labels import IGNORE, LabelSpace
 
-Order = Callable[[int], tuple[int, int]]
-"""Position in the stream -> (number of the set, index of the image in it)."""
+Order = Callable[[int], tuple[int, int, Wanted | None]]
+"""Position in the stream -> (number of the set, index of the image in it, what its sample must hold)."""
 
 
 @attrs.frozen(eq=False)
@@ -109,14 +109,20 @@ class Lane:
     """One set of a stream.
 
     name     of the set, or of the domain where it is one data set
+    place    its setting, such as `source.sets.NAME`, for messages
     steps    its transform
     sampler  place among the samples of this set -> index of the image
     """
 
     name: str
+    place: str
     table: ImageTable
     steps: Mapping[str, Any]
     sampler: Sampler
+
+    def draw(self, place: int) -> tuple[int, Wanted | None]:
+        """Index of the image at a place among the samples of this set, and what its sample must hold."""
+        return self.sampler(place), wanted_at(self.sampler, place)
 
 
 def open_lanes(
@@ -130,7 +136,7 @@ def open_lanes(
     """
     if not isinstance(table, Mixture):
         lane = _open_lane(table, entry, space, key, key.domain)
-        return (lane,), lambda position: (0, lane.sampler(position))
+        return (lane,), lambda position: (0, *lane.draw(position))
     lanes = tuple(
         _open_lane(member, entry.sets[name], space, attrs.evolve(key, domain=f"{key.domain}.sets.{name}"), name)
         for name, member in table.members.items()
@@ -139,10 +145,10 @@ def open_lanes(
     pattern = spread_sets(counts)
     earlier = [pattern[:place].count(number) for place, number in enumerate(pattern)]
 
-    def order(position: int) -> tuple[int, int]:
+    def order(position: int) -> tuple[int, int, Wanted | None]:
         step, place = divmod(position, batch)
         number = pattern[place]
-        return number, lanes[number].sampler(step * counts[number] + earlier[place])
+        return number, *lanes[number].draw(step * counts[number] + earlier[place])
 
     return lanes, order
 
@@ -152,7 +158,7 @@ def _open_lane(
 ) -> Lane:
     counts = needs_statistics(entry.sampler) and table.has_labels
     sampler = make_sampler(entry.sampler, len(table), class_statistics(table, space) if counts else None, key)
-    return Lane(name=name, table=table, steps=entry.transform, sampler=sampler)
+    return Lane(name=name, place=key.domain, table=table, steps=entry.transform, sampler=sampler)
 
 
 def spread_sets(counts: Sequence[int]) -> list[int]:

@@ -26,7 +26,8 @@ def make_sampler(config: SamplerConfig, count: int, statistics: ClassStatistics 
     """The sampler that `config` names, over `count` images.
 
     statistics  which classes the images hold; only `class_balanced` and `rare_class` look at them
-    Raises ConfigError if they are needed and None (a domain without labels), or if no image is rich enough.
+    Raises ConfigError if they are needed and None (a domain without labels), or if no image is rich enough, and
+    DataError where no label holds a pixel of any class.
     """
     if count < 1:
         raise DataError(f"{key.domain}: there is no image to draw from")
@@ -66,26 +67,93 @@ def rare_class_probability(pixels: NDArray[np.int64], temperature: float, possib
     return probability
 
 
-def rare_class(pixels: NDArray[np.int64], key: StreamKey, config: SamplerConfig) -> Sampler:
-    """A class by `rare_class_probability`, then an image uniformly among those with
-    `min_pixels` of it or more.
+def draw_class(probability: NDArray[np.float64], number: float) -> int:
+    """The class that `number`, uniform in [0, 1), draws: the first one whose cumulated probability exceeds
+    it, as numpy's `choice` has it."""
+    return int(np.searchsorted(_cumulative(probability), number, side="right"))
+
+
+def rich_files(pixels: NDArray[np.int64], min_pixels: float) -> list[NDArray[np.int64]]:
+    """For each class the files, ascending, with more than `min_pixels` pixels of it; `pixels` is F K."""
+    return [np.flatnonzero(column > min_pixels) for column in pixels.T]
+
+
+def rare_file_probability(pixels: NDArray[np.int64], temperature: float, min_pixels: float) -> NDArray[np.float64]:
+    """Probability (F) that a file is drawn: a class by `rare_class_probability` among those that have
+    `rich_files`, then one of these. DataError if there is no such class."""
+    files = rich_files(pixels, min_pixels)
+    possible = np.array([len(each) > 0 for each in files])
+    if not possible.any():
+        raise DataError(f"no label holds more than {min_pixels} pixels of one class")
+    probability = np.zeros(len(pixels))
+    for share, members in zip(rare_class_probability(pixels, temperature, possible), files, strict=True):
+        probability[members] += share / max(len(members), 1)
+    return probability
+
+
+@attrs.frozen
+class Wanted:
+    """What a sample must hold, else it is drawn again: more than `pixels` pixels of a class."""
+
+    number: int
+    pixels: float
+
+    def is_in(self, label: NDArray[np.uint8]) -> bool:
+        """Whether a label (train ids H W) holds it."""
+        return int(np.count_nonzero(label == self.number)) > self.pixels
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RareClass:
+    """A sampler: a class, then an image uniformly among its files.
+
+    bounds  K cumulated probabilities of the classes
+    files   for each class its images
+    pixels  of the class that a sample must exceed; None: whatever there is
+    """
+
+    key: StreamKey
+    bounds: NDArray[np.float64]
+    files: list[NDArray[np.int64]]
+    pixels: float | None
+
+    def __call__(self, position: int) -> int:
+        """The index of the image at a position."""
+        return self._draw(position)[1]
+
+    def wanted(self, position: int) -> Wanted | None:
+        """What the sample at a position must hold."""
+        return None if self.pixels is None else Wanted(self._draw(position)[0], self.pixels)
+
+    def _draw(self, position: int) -> tuple[int, int]:
+        rng = self.key.generator("draw", position)
+        number = int(np.searchsorted(self.bounds, rng.random(), side="right"))
+        files = self.files[number]
+        return number, int(files[rng.integers(len(files))])
+
+
+def rare_class(pixels: NDArray[np.int64], key: StreamKey, config: SamplerConfig) -> RareClass:
+    """A class by `rare_class_probability`, then an image uniformly among those with `min_pixels` of it or
+    more; with `min_crop_ratio` among those with more, as the published program has it.
 
     pixels  F K, how many pixels of each class an image's label holds
     """
-    rich = [np.flatnonzero(column >= config.min_pixels) for column in pixels.T]
-    possible = np.array([len(files) > 0 for files in rich])
+    ratio, least = config.min_crop_ratio, config.min_pixels
+    files = rich_files(pixels, least - 1 if ratio is None else least)
+    possible = np.array([len(each) > 0 for each in files])
     if not possible.any():
-        most = int(pixels.max(initial=0))
-        where = f"{key.domain}.sampler.min_pixels"
-        raise ConfigError(f"{where}: no image holds {config.min_pixels} pixels of one class; possible: at most {most}")
+        most = int(pixels.max(initial=0)) - (ratio is not None)
+        if most < 1:
+            raise DataError(f"{key.domain}: no label holds a pixel of any class, so rare_class has nothing to draw")
+        said = f"{'' if ratio is None else 'more than '}{least} pixels of one class; possible: at most {most}"
+        raise ConfigError(f"{key.domain}.sampler.min_pixels: no image holds {said}")
     bounds = _cumulative(rare_class_probability(pixels, config.temperature, possible))
+    return RareClass(key=key, bounds=bounds, files=files, pixels=least * ratio if ratio else None)
 
-    def sampler(position: int) -> int:
-        rng = key.generator("draw", position)
-        files = rich[int(np.searchsorted(bounds, rng.random(), side="right"))]
-        return int(files[rng.integers(len(files))])
 
-    return sampler
+def wanted_at(sampler: Sampler, position: int) -> Wanted | None:
+    """What the sample at a position must hold, by a sampler that asks for something."""
+    return sampler.wanted(position) if isinstance(sampler, RareClass) else None
 
 
 @attrs.frozen(kw_only=True, eq=False)

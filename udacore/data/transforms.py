@@ -22,7 +22,7 @@ from udacore.data.randomness import redraw
 
 __all__ = [
     "Sample", "apply_transforms", "crop_offsets", "find_label_setting", "fixed_resize", "fixed_size", "image_interpolation", "is_mixed",
-    "normalize", "pass_size", "resize_image", "zoom",
+    "normalize", "pass_size", "resize_image", "split_fixed", "zoom",
 ]  # fmt: skip
 
 Generator = np.random.Generator
@@ -66,6 +66,13 @@ def fixed_size(steps: Mapping[str, Any]) -> Size | None:
     """(width, height) of the resize step, or None; None too where it depends on the image."""
     step = fixed_resize(steps)
     return step.size if isinstance(step, settings.Resize) else None
+
+
+def split_fixed(steps: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The leading steps that draw nothing, and the others."""
+    names = list(steps)
+    first = next((place for place, name in enumerate(names) if not isinstance(steps[name], settings.Resize | settings.ResizeWithin)), len(names))
+    return {name: steps[name] for name in names[:first]}, {name: steps[name] for name in names[first:]}
 
 
 def pass_size(steps: Mapping[str, Any], have: Size) -> Size:
