@@ -65,6 +65,19 @@ def test_warmup_rises_from_its_first_share_and_multiplies_the_form() -> None:
     assert rates(5, name="poly", warmup=2)[2] == rates(5, name="poly")[2]
 
 
+def test_warmup_from_a_factor_rises_to_the_whole_rate_at_its_end() -> None:
+    assert rates(6, warmup=4, warmup_from=0.5) == [0.5, 0.625, 0.75, 0.875, 1.0, 1.0]
+    assert rates(3, warmup=2, warmup_from=0.0) == [0.0, 0.5, 1.0]
+    assert rates(20, 10, warmup="1 epochs", warmup_from=0.1) == rates(20, warmup=10, warmup_from=0.1)
+    published = {
+        0: 6.000000000172534e-11, 1: 4.0058958501000673e-08, 100: 3.990055860000003e-06, 749: 2.9399028477501008e-05,
+        1499: 5.7712999038501e-05, 1500: 5.775e-05, 1501: 5.77485e-05, 20000: 3e-05, 39999: 1.5000000000031654e-09,
+    }  # fmt: skip
+    schedule = ScheduleConfig(name="poly", power=1.0, warmup=1500, warmup_from=1e-6)
+    for step, wanted in published.items():
+        assert 6e-5 * rate(schedule, step, 40000) == pytest.approx(wanted, rel=1e-9)
+
+
 def test_counts_may_be_epochs() -> None:
     assert rates(30, 10, name="step", at=("1 epochs", "2 epochs"), factor=0.1)[9:21:5] == pytest.approx([1, 0.1, 0.1])
     assert rates(30, 10, name="poly", horizon="3 epochs") == rates(30, name="poly")

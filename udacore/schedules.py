@@ -23,12 +23,19 @@ def rate(schedule: ScheduleConfig, step: int, steps: int, epoch: int = 0) -> flo
     inv       (1 + factor * t) ^ -power
     epoch     steps of one epoch, for counts written `20 epochs`
 
+    During the warm-up the form is multiplied by (t + 1) / warmup, or with `warmup_from` (f) by
+    1 - (1 - t / warmup) * (1 - f).
+
     >>> rate(ScheduleConfig(name="poly", horizon=100), 50, 60)
     0.5358867312681466
     """
     warmup = count_steps(schedule.warmup, epoch)
     factor = _form(schedule, step, steps, epoch)
-    return factor * min(1.0, (step + 1) / warmup) if warmup else factor
+    if step >= warmup:
+        return factor
+    if schedule.warmup_from is None:
+        return factor * min(1.0, (step + 1) / warmup)
+    return factor * (1 - (1 - step / warmup) * (1 - schedule.warmup_from))
 
 
 def _form(schedule: ScheduleConfig, step: int, steps: int, epoch: int) -> float:

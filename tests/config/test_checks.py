@@ -47,6 +47,8 @@ def problem_of(tmp_path: Path, *overrides: str) -> str:
         ("parts.critic.groups={'b.{depth}': {decay: 1.5}}", "parts.critic.groups.b.{depth}.decay: must be a number above 0 and at most 1, got 1.5"),
         ("parts.critic.groups={'b.{depth}': {decay: fast}}", "parts.critic.groups.b.{depth}.decay: must be a number above 0 and at most 1, got 'fast'"),
         ("parts.critic.clip=0", "parts.critic.clip: must be above 0, got 0"),
+        ("parts.critic.schedule={warmup: 3, warmup_from: 2}", "parts.critic.schedule.warmup_from: must be at most 1, got 2"),
+        ("parts.critic.schedule={warmup_from: 0.1}", "parts.critic.schedule.warmup_from: is the factor with which a warm-up begins"),
         ("parts.critic.schedule={name: cosine, lowest: 2}", "parts.critic.schedule.lowest: must be at most 1, got 2"),
         ("parts.critic.no_decay=['*']", "parts.critic.no_decay: '*' is no regular expression: "),
         ("best_on=vall", "best_on: no set 'vall' under evaluate; did you mean 'val'?"),

@@ -125,6 +125,8 @@ def check_parts(config: RoundConfig) -> Iterator[Problem]:
             yield Problem("trains", f"no part {name!r} under parts{near_matches(name, known)}")
     for part, settings in config.parts.items():
         yield from check_optimizer_options(f"parts.{part}", settings)
+        if settings.schedule.warmup_from is not None and not settings.schedule.warmup:
+            yield Problem(f"parts.{part}.schedule.warmup_from", "is the factor with which a warm-up begins, and warmup is 0")
         yield from check_frozen(config, part)
         for key, patterns in (("groups", settings.groups), ("no_decay", settings.no_decay), ("freeze", settings.freeze)):
             for pattern in patterns:

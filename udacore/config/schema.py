@@ -125,6 +125,9 @@ class ScheduleConfig:
     over: int | str | None = option(None, "linear: steps from there to 0; default: the rest of the round")
     stairs: int | str = option(1, "linear: steps over which the rate stays the same, such as `1 epochs`")
     warmup: int | str = option(0, "steps over which the rate rises linearly from 1/warmup")
+    warmup_from: float | None = option(
+        None, "the rise begins with this factor instead, at the first step, and ends with 1 at step `warmup`", at_least=0, at_most=1
+    )
 
 
 COUNTS = ("horizon", "from_", "over", "stairs", "warmup")
