@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from udacore.errors import ConfigError
-from udacore.inference import predict_label, predict_probability
+from udacore.inference import predict_label, predict_probability, slide
 from udacore.interface import Output
 
 
@@ -78,6 +80,67 @@ def test_windows_are_averaged_where_they_overlap(image: Tensor) -> None:
     want = resize(total / times, (66, 98)).softmax(1)
     torch.testing.assert_close(predict_probability(model, image, (66, 98), window=(16, 20), stride=(10, 20)), want)
     assert times.min() == 1
+
+
+def test_windows_may_go_through_the_model_together(image: Tensor) -> None:
+    choices = {"window": (16, 20), "stride": (10, 20)}
+    alone, size = Tiny(), (66, 98)
+    want = predict_probability(alone, image, size, **choices)
+    assert alone.batches == [2] * 9
+    for batch, batches in ((4, [8, 8, 2]), (9, [18]), (100, [18])):
+        model = Tiny()
+        torch.testing.assert_close(predict_probability(model, image, size, window_batch=batch, **choices), want)
+        assert model.batches == batches
+        assert (predict_label(model, image, size, window_batch=batch, **choices) == want.argmax(1)).float().mean() > 0.999
+
+
+def test_the_sum_of_windows_is_the_same_to_the_last_bit_however_many_go_together(image: Tensor) -> None:
+    def run(views: Tensor) -> Tensor:
+        return views[:, :, ::2, ::2] * 3
+
+    alone = slide(run, image, (16, 20), (5, 7), align_corners=False)
+    for batch in (2, 3, 64):
+        assert torch.equal(slide(run, image, (16, 20), (5, 7), align_corners=False, batch=batch), alone)
+
+
+def test_no_more_maps_are_held_than_those_of_one_batch(image: Tensor) -> None:
+    held: list[int] = []
+    alive: list[weakref.ref[Tensor]] = []
+
+    def run(views: Tensor) -> Tensor:
+        maps = views[:, :1].clone()
+        alive.append(weakref.ref(maps))
+        held.append(sum(each() is not None for each in alive))
+        return maps
+
+    slide(run, image, (8, 8), (4, 4), align_corners=False, batch=3)
+    assert len(held) > 20
+    assert max(held) <= 2  # the last batch's are let go of once the next one is there
+
+
+def test_windows_of_logits_are_averaged_then_enlarged_as_published() -> None:
+    logits = torch.randn(12, 7, 24, 24, generator=torch.Generator().manual_seed(0))
+    total, times = torch.zeros(1, 7, 40, 50, dtype=torch.float64), torch.zeros(40, 50)
+    places = [(min(row * 12, 16), min(column * 12, 26)) for row in range(3) for column in range(4)]
+    for (top, left), part in zip(places, logits, strict=True):
+        total[..., top : top + 24, left : left + 24] += part
+        times[top : top + 24, left : left + 24] += 1
+    given = iter(logits.split(5))
+    found = slide(lambda views: next(given), torch.zeros(1, 3, 40, 50), (24, 24), (12, 12), align_corners=False, batch=5)
+    torch.testing.assert_close(found, (total / times).float())
+
+
+def test_a_window_of_the_images_size_gives_two_enlargements(image: Tensor) -> None:
+    model = Tiny(align_corners=False)
+    want = resize(resize(model.conv(image).detach(), (33, 49), False), (66, 98), False).softmax(1)
+    torch.testing.assert_close(predict_probability(model, image, (66, 98), window=(33, 49)), want)
+    assert not torch.allclose(predict_probability(model, image, (66, 98)), want)
+
+
+def test_a_stride_that_leaves_gaps_is_refused(image: Tensor) -> None:
+    with pytest.raises(ConfigError, match="stride: 20 x 17 leaves gaps between windows of 20 x 16"):
+        predict_label(Tiny(), image, (33, 49), window=(16, 20), stride=(17, 20))
+    assert predict_probability(Tiny(), image, (33, 49), window=(33, 20), stride=(40, 20)).isfinite().all()
 
 
 def test_a_window_larger_than_the_image_is_the_whole_image(image: Tensor) -> None:

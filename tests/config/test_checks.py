@@ -50,6 +50,8 @@ def problem_of(tmp_path: Path, *overrides: str) -> str:
         ("parts.critic.schedule={warmup: 3, warmup_from: 2}", "parts.critic.schedule.warmup_from: must be at most 1, got 2"),
         ("parts.critic.schedule={warmup_from: 0.1}", "parts.critic.schedule.warmup_from: is the factor with which a warm-up begins"),
         ("parts.critic.schedule={name: cosine, lowest: 2}", "parts.critic.schedule.lowest: must be at most 1, got 2"),
+        ("rounds.adapt.evaluate.val={window: [64, 32], stride: [64, 33]}", "rounds.adapt.evaluate.val.stride: 64 x 33 leaves gaps between windows of 64 x 32"),
+        ("rounds.adapt.evaluate.val.window_batch=0", "rounds.adapt.evaluate.val.window_batch: must be at least 1, got 0"),
         ("parts.critic.no_decay=['*']", "parts.critic.no_decay: '*' is no regular expression: "),
         ("best_on=vall", "best_on: no set 'vall' under evaluate; did you mean 'val'?"),
         ("weights=previous", "rounds.source.weights: 'previous' means nothing in the first round; possible: initial, a file"),

@@ -15,7 +15,7 @@ from udacore.config.schema import DataConfig, EvaluationConfig, ModelConfig, Pix
 from udacore.data.colour import normalize
 from udacore.data.geometry import resize_image
 from udacore.data.tables import open_table
-from udacore.engine.evaluation import EvaluationSet, describe_protocol, evaluate
+from udacore.engine.evaluation import EvaluationSet, describe_protocol, evaluate, predict_under
 from udacore.engine.machine.device import Machine
 from udacore.inference import predict_label
 from udacore.labels import get_label_space
@@ -105,17 +105,29 @@ def test_workers_change_nothing(model: nn.Module) -> None:
     [
         ({"scales": (0.75, 1.0, 1.25), "flip": True}, {"scales": (0.75, 1.0, 1.25), "flip": True}),
         ({"window": (40, 32), "stride": (24, 32)}, {"window": (32, 40), "stride": (32, 24)}),
+        ({"window": (40, 16), "stride": (24, 8), "window_batch": 4}, {"window": (16, 40), "stride": (8, 24)}),
+        ({"size": (48, 24), "interpolation": "opencv"}, {}),
         ({"size": (96, 48), "interpolation": "bilinear", "upsample": "probability"}, {"upsample": "probability"}),
         ({"align_corners": False}, {"align_corners": False}),
     ],
-    ids=["scales and flip", "window", "size", "corners"],
+    ids=["scales and flip", "window", "windows together", "opencv", "size", "corners"],
 )
 def test_the_protocol_is_what_the_configuration_says(model: nn.Module, config: dict[str, Any], choices: dict[str, Any]) -> None:
     data = make_set(((32, 64), (32, 64), (31, 57)), **config)
     assert_scores(evaluate(model, data, CPU), count_by_hand(model, data, **choices))
     protocol = describe_protocol(data, model, CPU, "last")
+    config = {key: value for key, value in config.items() if key != "window_batch"}  # changes no number
     assert {key: protocol[key] for key in config} == json.loads(json.dumps(config))  # lists, as metrics.jsonl gives them back
     assert (protocol["checkpoint"], protocol["images"], protocol["label_space"], protocol["head_classes"]) == ("last", 3, "streets", 12)
+
+
+def test_windows_go_through_the_network_together(model: nn.Module) -> None:
+    seen: list[int] = []
+    handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    protocol = EvaluationConfig(window=(40, 16), stride=(24, 8), window_batch=4)
+    predict_under(protocol, model, torch.randn(1, 3, 32, 64), (32, 64))  # also the way of `uda predict`
+    handle.remove()
+    assert seen == [4, 2]
 
 
 def test_modes_and_random_states_are_as_before(model: nn.Module) -> None:

@@ -192,6 +192,10 @@ def check_evaluation(config: RoundConfig) -> Iterator[Problem]:
     for name, settings in config.evaluate.items():
         if not settings.scales:
             yield Problem(f"evaluate.{name}.scales", "must name at least one size, such as [1]")
+        window, stride = settings.window, settings.stride
+        if window and stride and (stride[0] > window[0] or stride[1] > window[1]):
+            said = f"{stride[0]} x {stride[1]} leaves gaps between windows of {window[0]} x {window[1]}"
+            yield Problem(f"evaluate.{name}.stride", said)
     if config.best_on is not None and config.best_on not in config.evaluate:
         yield Problem("best_on", f"no set {config.best_on!r} under evaluate{near_matches(config.best_on, config.evaluate)}")
     elif config.keep == "best" and not config.evaluate:

@@ -94,6 +94,8 @@ class _Quick:
     def evaluation(self, entry: EvaluationConfig) -> EvaluationConfig:
         """A set that is scored, at a size of its own where its images' size is not known to be small."""
         cut: EvaluationConfig = attrs.evolve(self.data(entry, 1), every=self.count(entry.every))
+        if cut.window and cut.stride:  # small sizes are not cut
+            cut = attrs.evolve(cut, stride=(min(cut.stride[0], cut.window[0]), min(cut.stride[1], cut.window[1])))
         is_small = cut.size is not None or get_dataset(entry.dataset).has_own_size
         return cut if is_small else attrs.evolve(cut, size=(LARGEST, LARGEST // 2))
 

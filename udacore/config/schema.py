@@ -176,6 +176,7 @@ class EvaluationConfig(DataConfig):
     flip: bool = option(False, "average with the mirrored image")
     window: Size | None = option(None, "width and height of a sliding window; default: the whole image", at_least=1, at_most=LONGEST_SIDE)
     stride: Size | None = option(None, "step of the sliding window; default: two thirds of it", at_least=1, at_most=LONGEST_SIDE)
+    window_batch: int = option(1, "windows of an image that go through the network together", at_least=1, at_most=2**16)
     absent: Literal["zero", "nan"] = option("nan", "a class in neither labels nor predictions: counted as 0, or left out of the mean")
     subsets: tuple[str, ...] = option((), "further label spaces whose mean is taken from the same counts, such as synthia13")
     head: str | None = option(None, "output of the model that is scored; default: logits")

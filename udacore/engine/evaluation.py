@@ -156,7 +156,7 @@ def predict_under(protocol: EvaluationConfig, model: nn.Module, image: Tensor, s
     that a protocol prescribes."""
     return predict_label(
         model, image, size, align_corners=protocol.align_corners, upsample=protocol.upsample, scales=protocol.scales, flip=protocol.flip,
-        window=_height_first(protocol.window), stride=_height_first(protocol.stride), head=protocol.head,
+        window=_height_first(protocol.window), stride=_height_first(protocol.stride), window_batch=protocol.window_batch, head=protocol.head,
     )  # fmt: skip
 
 

@@ -134,6 +134,11 @@ def protocol_claims(place: str, entry: EvaluationConfig, classes: int, own: Size
     if own is not None:
         what = f"{classes} class maps of {pictures(count, own)}"
         yield Claim(f"{place}.batch", what, count * area(own) * FLOAT * classes, "make the batch smaller")
+    if entry.window is not None and entry.window_batch > 1:
+        side = entry.window if size is None else (min(entry.window[0], size[0]), min(entry.window[1], size[1]))
+        windows = 1 if size is None else entry.window_batch
+        what = f"{pictures(count * windows, side)} and {classes} class maps of each, windows of one forward,"
+        yield Claim(f"{place}.window_batch", what, count * windows * area(side) * (PIXEL + FLOAT * classes), "take fewer")
     for scale in entry.scales if size is not None else ():
         scaled = max(1, int(size[0] * scale)), max(1, int(size[1] * scale))  # type: ignore[index]
         maps = FLOAT * classes if entry.window is not None else 0
