@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import doctest
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from udacore import metrics
-from udacore.metrics import confusion_matrix, f1_of, format_scores, mean_of, score
+from udacore.metrics import confusion_matrix, f1_of, format_scores, mean_of, score, subset_space
 
 
 def random_maps(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,6 +76,38 @@ def test_subsets_take_means_of_the_whole_matrix() -> None:
     assert scores.subsets == {"two": pytest.approx((3 / 6 + 1) / 2), "one": pytest.approx(4 / 7)}
 
 
+def test_a_subset_alone_ignores_the_pixels_of_other_classes() -> None:
+    label, prediction = random_maps()
+    matrix = confusion_matrix(label, prediction, 5)
+    scores = score(matrix, subsets={"some": [0, 2, 4], "some:alone": [0, 2, 4], "all:alone": range(5)})
+    kept = (label == 0) | (label == 2) | (label == 4)
+    union = [int((kept & ((label == k) | (prediction == k)) & (prediction < 5)).sum()) for k in (0, 2, 4)]
+    hits = [int(((label == k) & (prediction == k)).sum()) for k in (0, 2, 4)]
+    assert scores.subsets["some:alone"] == pytest.approx(np.mean(np.array(hits) / union))
+    assert scores.subsets["some:alone"] > scores.subsets["some"]
+    assert scores.subsets["all:alone"] == pytest.approx(scores.miou)
+
+
+def test_a_prediction_of_a_class_outside_is_a_miss_for_a_subset_alone() -> None:
+    matrix = np.array([[3, 1, 4], [0, 2, 0], [9, 9, 9]])  # of class 0 eight pixels, four of them taken for class 2
+    assert score(matrix, subsets={"two:alone": [0, 1]}).subsets["two:alone"] == pytest.approx((3 / 8 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("absent", ["nan", "zero"])
+def test_the_sum_of_all_ious_is_divided_by_the_classes_of_the_subset(absent: Any) -> None:
+    matrix = np.array([[3, 1, 0, 0], [0, 2, 0, 0], [4, 0, 0, 0], [0, 0, 0, 0]])
+    scores = score(matrix, absent=absent, subsets={"two:sum": [0, 1], "two:alone": [0, 3]})
+    total = 3 / 8 + 2 / 3
+    assert scores.miou == pytest.approx(total / (3 if absent == "nan" else 4))
+    assert scores.subsets["two:sum"] == pytest.approx(scores.miou * 4 / 2)
+    assert scores.subsets["two:alone"] == pytest.approx(3 / 4 / (1 if absent == "nan" else 2))
+
+
+def test_the_rule_stands_behind_the_name_of_a_subset() -> None:
+    names = ["synthia16", "synthia16:alone", "synthia16:sum", "package:own.yaml:sum", "package:own.yaml"]
+    assert [subset_space(name) for name in names] == ["synthia16", "synthia16", "synthia16", "package:own.yaml", "package:own.yaml"]
+
+
 def test_nothing_counted_gives_nan_or_zero_without_a_warning() -> None:
     empty = torch.zeros(3, 3, dtype=torch.int64)
     assert math.isnan(score(empty, subsets={"all": [0, 1]}).miou)
@@ -118,4 +151,4 @@ def test_f1_is_twice_the_hits_by_labelled_and_predicted_pixels(absent: str) -> N
 
 def test_the_documented_example_holds() -> None:
     result = doctest.testmod(metrics)
-    assert (result.failed, result.attempted) == (0, 1)
+    assert (result.failed, result.attempted) == (0, 2)

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
 Absent = Literal["zero", "nan"]
 
+ALONE, SUM = ":alone", ":sum"
+"""Behind the name of a subset: its pixels alone are scored, or all IoUs are summed and divided by its number of classes."""
+
+
+def subset_space(name: str) -> str:
+    """The label space of a subset's name, which may end with a rule.
+
+    >>> subset_space("synthia16:alone"), subset_space("synthia13")
+    ('synthia16', 'synthia13')
+    """
+    return name.removesuffix(ALONE).removesuffix(SUM)
+
 
 def confusion_matrix(label: Tensor, prediction: Tensor, num_classes: int) -> Tensor:
     """Count pixels by label and prediction: K K int64 on the device of the label, rows = label.
@@ -41,7 +53,7 @@ class Scores:
     counted         number of classes in `miou`: all for the rule "zero", those with a union for "nan"
     absent          the rule: a class in neither labels nor predictions counts as
                     "zero", or is left out ("nan")
-    subsets         mean IoU over subsets of the classes, by name
+    subsets         mean IoU over subsets of the classes, by name; the rules of `score`
     f1              of each class: twice the hits by the labelled and the predicted
                     pixels, also called Dice; alike
     mean_f1         mean of `f1` over the `counted` classes
@@ -65,7 +77,10 @@ def score(confusion: Tensor | np.ndarray, *, absent: Absent = "nan", subsets: Ma
     absent   see `Scores`; "zero" divides by the union + 1e-10, as FADA and ProCA do (algorithms/fada 9.2,
              algorithms/proca 9), "nan" leaves 0/0 out of means
     subsets  indices of the classes of further means, by name; the matrix stays whole, so pixels of a class
-             outside that are taken for one inside still count as errors
+             outside that are taken for one inside still count as errors. With ":alone" behind its name
+             such pixels are ignored, as if the set's labels had no other classes. With ":sum" it is
+             miou * K / classes of the subset: the sum of all IoUs by the smaller number, which some
+             programs publish for a network with further outputs
     """
     counts = np.asarray(confusion.cpu() if hasattr(confusion, "cpu") else confusion, dtype=np.float64)
     hit, labelled = counts.diagonal(), counts.sum(1)
@@ -79,10 +94,21 @@ def score(confusion: Tensor | np.ndarray, *, absent: Absent = "nan", subsets: Ma
         pixel_accuracy=float(_ratio(hit.sum(), labelled.sum(), absent)),
         counted=int(np.isfinite(iou).sum()),
         absent=absent,
-        subsets={name: mean_of(iou[list(indices)]) for name, indices in (subsets or {}).items()},
+        subsets={name: _subset_mean(name, counts, iou, list(indices), absent) for name, indices in (subsets or {}).items()},
         f1=tuple(f1.tolist()),
         mean_f1=mean_of(f1),
     )
+
+
+def _subset_mean(name: str, counts: np.ndarray, iou: Any, indices: list[int], absent: Absent) -> float:
+    if name.endswith(SUM):
+        return mean_of(iou) * len(iou) / len(indices)
+    if name.endswith(ALONE):
+        rows = counts[indices]
+        hit = counts.diagonal()[indices]
+        iou = _ratio(hit, rows.sum(1) + rows.sum(0)[indices] - hit, absent)
+        return mean_of(iou)
+    return mean_of(iou[indices])
 
 
 def f1_of(iou: Sequence[float]) -> tuple[float, ...]:

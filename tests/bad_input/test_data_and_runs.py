@@ -72,6 +72,7 @@ def complain(capsys: Capture, code: int, *words: str) -> str:
         (["device=tpu"], "device: 'tpu' is no device; possible: auto, cpu, cuda"),
         (["name=../elsewhere"], "name: '../elsewhere' must be the name of a folder"),
         (["label_space=city"], "label space 'city' is unknown; possible: cityscapes19"),
+        (["evaluate.target.subsets=['synthia16:alon']"], "rounds.source.evaluate.target.subsets: label space 'synthia16:alon' is unknown"),
         (["evaluate.target.subsets=[synthia31]"], "rounds.source.evaluate.target.subsets: label space 'synthia31' is unknown"),
         (["parts.segmenter.optimizer=Adamm"], "rounds.source.parts.segmenter.optimizer: there is no 'Adamm'; did you mean 'Adam'"),
         (["parts.segmenter.options.momentun=0.9"], "rounds.source.parts.segmenter: SGD does not take these options"),

@@ -18,7 +18,7 @@ from udacore.data.tables import open_table
 from udacore.engine.evaluation import EvaluationSet, describe_protocol, evaluate, predict_under
 from udacore.engine.machine.device import Machine
 from udacore.inference import predict_label
-from udacore.labels import get_label_space
+from udacore.labels import get_label_space, subset_indices
 from udacore.metrics import Scores
 from udacore.models import build_segmenter
 
@@ -159,3 +159,33 @@ def test_subsets_take_their_mean_from_the_same_counts(workshop: Any) -> None:
     assert len(thirteen) == 13
     assert scores.subsets == {"synthia13": pytest.approx(sum(thirteen) / 13)}
     assert scores.subsets["synthia13"] != scores.miou
+
+
+def test_19_outputs_are_scored_over_16_classes_in_three_ways(workshop: Any) -> None:
+    """Against IoUs counted by hand: all pixels, those of the 16 alone, and the sum of all 19."""
+    torch.manual_seed(0)
+    network = build_segmenter(ModelConfig(name="small"), 19)
+    space, kept = get_label_space("cityscapes19"), subset_indices(get_label_space("cityscapes19"), "synthia16")
+    label = (np.arange(32 * 64).reshape(32, 64) % 19).astype(np.uint8)
+
+    class Fixed(Pictures):
+        def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            return super().read_pair(index)[0], label
+
+    table: Any = Fixed(table=make_set().table.table, sizes=((32, 64),) * 2)  # type: ignore[attr-defined]
+    names = ("synthia16", "synthia16:alone", "synthia16:sum")
+    config = EvaluationConfig(subsets=names)
+    scores = evaluate(network, EvaluationSet(name="t", domain="target", config=config, table=table, space=space, pixels=PIXELS), CPU)
+    network.eval()
+    images = torch.stack([torch.from_numpy(normalize(table.read_pair(index)[0], PIXELS)) for index in range(2)])
+    prediction = predict_label(network, images, (32, 64)).numpy()
+
+    def iou(number: int, alone: bool) -> float:
+        counts = np.isin(label, kept) if alone else np.ones_like(label, bool)
+        hit = ((prediction == number) & (label == number)).sum()
+        return float(hit / (((prediction == number) | (label == number)) & counts).sum())
+
+    assert scores.subsets["synthia16"] == pytest.approx(np.mean([iou(number, False) for number in kept]))
+    assert scores.subsets["synthia16:alone"] == pytest.approx(np.mean([iou(number, True) for number in kept]))
+    assert scores.subsets["synthia16:sum"] == pytest.approx(sum(iou(number, False) for number in range(19)) / 16)
+    assert len({scores.miou, *scores.subsets.values()}) == 4

@@ -178,7 +178,11 @@ class EvaluationConfig(DataConfig):
     stride: Size | None = option(None, "step of the sliding window; default: two thirds of it", at_least=1, at_most=LONGEST_SIDE)
     window_batch: int = option(1, "windows of an image that go through the network together", at_least=1, at_most=2**16)
     absent: Literal["zero", "nan"] = option("nan", "a class in neither labels nor predictions: counted as 0, or left out of the mean")
-    subsets: tuple[str, ...] = option((), "further label spaces whose mean is taken from the same counts, such as synthia13")
+    subsets: tuple[str, ...] = option(
+        (),
+        "further label spaces whose mean is taken from the same counts, such as synthia13; NAME:alone ignores pixels of other "
+        "classes, NAME:sum divides the sum of all IoUs by its number of classes"
+    )
     head: str | None = option(None, "output of the model that is scored; default: logits")
     network: str | None = option(None, "child of the model that is scored in its place, such as `teacher`; default: the model itself")
     every: int | str = option(0, "steps between evaluations; 0: only at the end of a round")

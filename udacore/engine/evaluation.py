@@ -25,7 +25,7 @@ from udacore.engine.results.read_state import noted_reads
 from udacore.errors import ConfigError, DataError, UdaError, near_matches
 from udacore.inference import predict_label
 from udacore.labels import LabelSpace, subset_indices
-from udacore.metrics import Scores, confusion_matrix, score
+from udacore.metrics import Scores, confusion_matrix, score, subset_space
 from udacore.models import Teacher, use_domain
 
 
@@ -90,7 +90,7 @@ def evaluate(model: nn.Module, data: EvaluationSet, machine: Machine, workers: i
     confusion = ranks.all_sum(confusion)
     if not int(confusion.sum()):
         raise DataError(f"evaluate.{data.name}: no pixel of its {len(data.table)} images has a class of {data.space.name}")
-    subsets = {name: subset_indices(data.space, name) for name in config.subsets}
+    subsets = {name: subset_indices(data.space, subset_space(name)) for name in config.subsets}
     return score(confusion, absent=config.absent, subsets=subsets)
 
 

@@ -27,6 +27,7 @@ from udacore.errors import ConfigError, UdaError, list_names
 from udacore.inference import predict_label
 from udacore.labels import subset_indices
 from udacore.methods.discovery import Method
+from udacore.metrics import subset_space
 from udacore.models import use_domain
 from udacore.models.families import describe_expected
 from udacore.models.weights import read_state
@@ -54,7 +55,7 @@ def check_run(session: Session, *, anew: bool = True) -> None:
             try_head(round, data)
             for subset in data.config.subsets:
                 with prefix_errors(f"rounds.{name}.evaluate.{data.name}.subsets: "):
-                    subset_indices(data.space, subset)
+                    subset_indices(data.space, subset_space(subset))
         for place, weights in list_weights(config, first=round.index == 0):
             if isinstance(weights, Best) and not any(earlier.config.keep == "best" for earlier in round.earlier):
                 raise ConfigError(f"rounds.{name}.{place}: best, but no earlier round keeps its best model; set keep: best there")
