@@ -4,6 +4,7 @@ records, label for label."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,16 +107,63 @@ def test_words_that_a_data_set_does_not_know_are_named(
         read(dataset, tmp_path, **settings)
 
 
-def test_the_train_ids_of_acdc_are_read_where_there_are_no_others(tmp_path: Path) -> None:
-    formats.write_acdc(tmp_path)
-    before = [read("acdc", tmp_path).read_label(index) for index in range(3)]
-    for path in (tmp_path / "gt").rglob("*_labelIds.png"):
+def write_train_ids(folder: Path, *, keep: bool = False) -> None:
+    """Labels of train ids as programs write them, beside those of raw ids or in their place."""
+    for path in folder.rglob("*_labelIds.png"):
         raw = np.array(Image.open(path))
         train = np.array([RAW_IDS.get(each, IGNORE) for each in range(256)], np.uint8)[raw]
         Image.fromarray(train).save(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
-        path.unlink()
-    after = [read("acdc", tmp_path).read_label(index) for index in range(3)]
+        if not keep:
+            path.unlink()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("name", ["acdc", "dark_zurich"])
+def test_train_ids_are_read_where_there_are_no_others(name: str, keep: bool, tmp_path: Path) -> None:
+    SETS[name][0](tmp_path)
+    before = [read(name, tmp_path, split="val").read_label(index) for index in range(2)]
+    write_train_ids(tmp_path / "gt", keep=keep)
+    after = [read(name, tmp_path, split="val").read_label(index) for index in range(2)]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def merge_conditions(root: Path, *, copy: bool = False) -> None:
+    """`<condition>/<split>/<sequence>` as `<split>/<sequence>`, in which sequences of one name are joined."""
+    for top in ("rgb_anon", "gt"):
+        for path in sorted(root.glob(f"{top}/*/*/*/*.png")):
+            split, sequence = path.parts[-3:-1]
+            place = root / top / split / sequence / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copyfile if copy else shutil.move)(path, place)
+        if not copy:
+            for condition in ("fog", "night", "rain", "snow"):
+                shutil.rmtree(root / top / condition)
+
+
+def test_merged_conditions_of_acdc_are_read(tmp_path: Path, capsys: Capture) -> None:
+    formats.write_acdc(tmp_path, {"train": 6, "val": 4})
+    apart = read("acdc", tmp_path)
+    labels = {name.rpartition("/")[2]: apart.read_label(index) for index, name in enumerate(apart.names)}
+    merge_conditions(tmp_path)
+    write_train_ids(tmp_path / "gt")
+    merged = read("acdc", tmp_path)
+    assert len(merged) == 6
+    assert all(name.startswith("train/GOPR") for name in merged.names)
+    for index, name in enumerate(merged.names):
+        assert np.array_equal(merged.read_label(index), labels[name.rpartition("/")[2]])
+    assert len(read("acdc", tmp_path, split="val_ref", labels=False)) == 4
+    assert main(["data", "check", "--dataset", "acdc", "--root", str(tmp_path), "split=val"]) == 0
+    assert "images  4, the complete set has 406" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"acdc: no condition 'fog': .*rgb_anon/train holds those of all, merged; possible: all"):
+        read("acdc", tmp_path, condition="fog")
+
+
+def test_a_merged_copy_beside_the_conditions_does_not_count_twice(tmp_path: Path) -> None:
+    formats.write_acdc(tmp_path, {"train": 6, "val": 4})
+    before = read("acdc", tmp_path).names
+    merge_conditions(tmp_path, copy=True)
+    assert read("acdc", tmp_path).names == before
+    assert len(read("acdc", tmp_path, condition="snow")) == 1
 
 
 def test_dark_zurich_is_a_target_without_labels_and_is_scored_on_val(tmp_path: Path, capsys: Capture) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 
 from udacore.config.schema import DataConfig
-from udacore.data.layouts import existing, prefixes_of
+from udacore.data.layouts import existing, is_folder, prefixes_of
 from udacore.data.splits import TRAIN_IDS, check_word
 from udacore.datasets import Dataset, Layout
+from udacore.errors import DataError
 from udacore.labels import CITYSCAPES_IDS
 
 CONDITIONS = {"fog": 100, "night": 106, "rain": 100, "snow": 100}
@@ -25,20 +26,32 @@ _UNLABELLED = "of Dark Zurich's images only those of split val have labels; a ta
 
 
 def find_files(config: DataConfig, root: Path) -> Layout:
-    """`rgb_anon` and `gt`, by condition, split and sequence; in the splits `*_ref` the
-    same places in fair weather."""
+    """`rgb_anon` and `gt`, by condition, split and sequence, or by split and sequence where the conditions
+    were merged; in the splits `*_ref` the same places in fair weather."""
     split = config.split
     check_word("acdc", "condition", config.condition, ("all", *CONDITIONS))
     check_word("acdc", "split", split, tuple(SPLITS))
     chosen = tuple(CONDITIONS) if config.condition == "all" else (config.condition,)
     each = {"train": 400, "test": 500}.get(split.removesuffix("_ref"))
     middle = "_ref" if split.endswith("_ref") else ""
+    patterns = tuple(f"{condition}/{split}/*" for condition in chosen)
+    if _is_merged(root / "rgb_anon", split):
+        if config.condition != "all":
+            folder = root / "rgb_anon" / split
+            raise DataError(f"acdc: no condition {config.condition!r}: {folder} holds those of all, merged; possible: all")
+        patterns = (f"{split}/*",)
     return _layout(
         config, root, f"_rgb{middle}_anon", f"_gt{middle}",
-        patterns=tuple(f"{condition}/{split}/*" for condition in chosen),
+        patterns=patterns,
         complete=sum(each or CONDITIONS[condition] for condition in chosen),
         on_missing=_MISSING if split not in ("train", "val") else "",
     )  # fmt: skip
+
+
+def _is_merged(images: Path, split: str) -> bool:
+    """Whether a split lies in one folder, as some programs want it; a copy of that beside the folders of the
+    conditions is passed over, since its images would count twice."""
+    return is_folder(images / split) and not any(is_folder(images / condition / split) for condition in CONDITIONS)
 
 
 def find_dark_files(config: DataConfig, root: Path) -> Layout:
