@@ -95,6 +95,24 @@ def multi_scale(place: Place) -> Pair:
     return Pair(size=f"{height} x {width} to {K} x {size[0]} x {size[1]}, tiny network", plain=sequential, ours=ours)
 
 
+@case("sliding windows of an image")
+def sliding_windows(place: Place) -> Pair:
+    height, width, window = place.pick((1024, 2048, 1024), (64, 128, 64))
+    image, size, stride = place.random(1, 3, height, width), (height, width), window // 2
+    model = TinyNetwork().to(place.device)
+
+    def sequential() -> Outputs:
+        with torch.no_grad():
+            return {"label": plain.slide(model, image, size, window, stride)}
+
+    def ours() -> Outputs:
+        choices = {"window": (window, window), "stride": (stride, stride), "window_batch": 3}
+        return {"label": predict_label(model, image, size, **choices)}
+
+    what = f"{height} x {width}, windows of {window}, {K} classes, tiny network"
+    return Pair(size=what, plain=sequential, ours=ours, ties=1e-5)
+
+
 @case("label ids, GTA5")
 def label_ids(place: Place) -> Pair:
     return remapping(place.pick((1052, 1914), (64, 96)), "cityscapes19", "gta5", np.uint8)

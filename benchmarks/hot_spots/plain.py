@@ -148,6 +148,22 @@ def multi_scale(model: Callable[[Tensor], Any], image: Tensor, size: tuple[int, 
     return total / len(scales) / 2
 
 
+def slide(model: Callable[[Tensor], Any], image: Tensor, size: tuple[int, int], window: int, stride: int) -> Tensor:
+    """One window after another, whose logits are padded to the whole image and added (mmsegmentation)."""
+    height, width = image.shape[-2:]
+    total, times = image.new_zeros(1, 1, height, width), image.new_zeros(1, 1, height, width)
+    for row in range(max(height - window + stride - 1, 0) // stride + 1):
+        for column in range(max(width - window + stride - 1, 0) // stride + 1):
+            bottom, right = min(row * stride + window, height), min(column * stride + window, width)
+            top, left = max(bottom - window, 0), max(right - window, 0)
+            logits = model(image[:, :, top:bottom, left:right]).logits
+            logits = F.interpolate(logits, (bottom - top, right - left), mode="bilinear", align_corners=model.align_corners)
+            total = total + F.pad(logits, (left, width - right, top, height - bottom))
+            times[:, :, top:bottom, left:right] += 1
+    logits = F.interpolate(total / times, size, mode="bilinear", align_corners=model.align_corners)
+    return logits.softmax(1).argmax(1)
+
+
 def remap(raw: NDArray[Any], ids: dict[int, int]) -> NDArray[np.float32]:
     """Train ids by one boolean pass for each class over a float image."""
     raw = np.asarray(raw, np.float32)
