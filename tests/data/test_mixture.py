@@ -7,18 +7,29 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from udacore.config.schema import DataConfig, PixelConfig, SamplerConfig, SetConfig, SourceConfig, TargetConfig
+from udacore.config.resolve import load_config
+from udacore.config.schema import (
+    DataConfig,
+    ExtraConfig,
+    MarginConfig,
+    PixelConfig,
+    SamplerConfig,
+    SetConfig,
+    SourceConfig,
+    TargetConfig,
+)
 from udacore.config.transforms import Crop, Flip, StreetsJitter
 from udacore.data.loading import pass_sets, stream_batches
 from udacore.data.mixture import Mixture, join_sets, spread_sets
-from udacore.data.replacements import with_labels
+from udacore.data.replacements import with_extras, with_labels
 from udacore.data.tables import open_table
-from udacore.errors import ConfigError
+from udacore.errors import ConfigError, DataError
 from udacore.interface import SourceBatch
 from udacore.labels import LabelSpace, get_label_space
 
@@ -194,3 +205,41 @@ def test_the_key_for_caches_tells_sets_apart_and_knows_nothing_of_their_names_in
     keys = {joined.source_hash(), mix({"clear": SETS["clear"]}).source_hash(), mix({"few": SETS["clear"]}).source_hash()}
     assert len(keys) == 3
     assert [joined.size(index) for index in (0, 8, 9, 16)] == [(16, 32)] * 4
+
+
+def test_each_set_has_margins_and_redraws_of_its_own(cache: Path) -> None:
+    crop = {"crop": Crop(size=(8, 8))}
+    sets = {
+        "low": SetConfig(count=6, image_size=(32, 16), transform=crop, extras={"trusted": ExtraConfig(kind="margins", margins=MarginConfig(bottom=15))}),
+        "rare": SetConfig(
+            count=6, image_size=(32, 16), transform=crop, extras={"trusted": ExtraConfig(kind="margins", margins=MarginConfig(top=1))},
+            sampler=SamplerConfig(name="rare_class", min_pixels=4, min_crop_ratio=1.0, temperature=0.05),
+        ),
+    }  # fmt: skip
+    plain = {**sets, "rare": attrs.evolve(sets["rare"], sampler=attrs.evolve(sets["rare"].sampler, min_crop_ratio=0.0))}
+    tables = {name: with_extras(open_table(own, SPACE, domain="source", labels=True), own.extras, f"source.sets.{name}") for name, own in sets.items()}
+    table = join_sets(tables, "source.sets")
+    found, once = stream(sets, table), stream(plain, table)
+    for batch in found:
+        for name, mask in zip(batch.set, batch.extra["trusted"], strict=True):
+            assert (int(mask.sum()) <= 8) is (name == "low")
+    of_low = [torch.cat([batch.image[[name == "low" for name in batch.set]] for batch in batches]) for batches in (found, once)]
+    assert torch.equal(*of_low)
+    assert any(not torch.equal(one.image, other.image) for one, other in zip(found, once, strict=True))
+    assert_same(found, stream(sets, table, workers=2))
+    assert_same(found[2:], stream(sets, table, start=2))
+
+
+def test_what_does_not_fit_names_the_set(cache: Path) -> None:
+    crop = {"crop": Crop(size=(8, 8), max_share=0.5)}
+    sets = {"one": SetConfig(count=3, image_size=(32, 16)), "two": SetConfig(count=3, image_size=(32, 16), transform=crop)}
+    with pytest.raises(ConfigError, match=r"target\.sets\.two\.transform\.crop\.max_share needs labels, and there are none"):
+        stream(sets, mix(sets, labels=False), domain="target")
+    rare = {"name": "rare_class", "min_pixels": 100, "min_crop_ratio": 1.0}
+    words = [f"source.sets={{one: {{}}, two: {{sampler: {rare}, transform: {{crop: {{size: [8, 8]}}}}}}}}"]
+    with pytest.raises(ConfigError, match=r"source\.sets\.two\.sampler\.min_crop_ratio: asks for more than 100 pixels of a class, and a crop has 64"):
+        load_config("streets", words)
+    narrow = ExtraConfig(kind="margins", margins=MarginConfig(left=32))
+    table = with_extras(open_table(sets["one"], SPACE, domain="target", labels=False), {"edge": narrow}, "target.sets.one")
+    with pytest.raises(DataError, match=r"target\.sets\.one\.extras\.edge\.margins leave nothing of image"):
+        table.extras["edge"].read(0)

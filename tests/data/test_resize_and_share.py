@@ -44,6 +44,15 @@ def test_opencv_takes_the_four_nearest_pixels_and_labels_from_the_pixel_at_the_f
     assert not np.array_equal(resize_label(label, (20, 7)), resize_label(label, (20, 7), OPENCV))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_opencv_resizes_each_channel_of_any_number_alike(channels: int) -> None:
+    image = RNG(0).random((8, 12, channels), np.float32) * 65535
+    half = resize_image(image, (6, 4), OPENCV)
+    assert half.shape == (4, 6, channels)
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, image.reshape(4, 2, 6, 2, channels).mean((1, 3)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("step", [settings.Resize, settings.ResizeWithin])
 def test_all_maps_of_an_image_are_resized_by_one_rule(step: Any) -> None:
     image, label = RNG(0).integers(0, 256, (18, 27, 3), np.uint8), RNG(1).integers(0, 19, (18, 27), np.uint8)

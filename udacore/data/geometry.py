@@ -40,7 +40,8 @@ def resize_image(image: Array, size: Size, interpolation: Interpolation = "bicub
     if size_of(image) == size:
         return image
     if interpolation == "opencv":
-        return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_LINEAR)
+        return resized.reshape(size[1], size[0], -1)  # OpenCV drops a single channel
     if image.dtype == np.uint8:  # RGB
         return np.asarray(Image.fromarray(image).resize(size, FILTERS[interpolation]))
     channels = [Image.fromarray(np.ascontiguousarray(image[:, :, c])).resize(size, FILTERS[interpolation]) for c in range(image.shape[2])]
