@@ -33,7 +33,7 @@ TARGET_IMAGES = 400
 LABELS = (Fraction(0), Fraction(1, 64), Fraction(1, 16), Fraction(1, 4))
 SHARE = 0.25
 """Share of the labelled target images in a source batch of 4: one."""
-ROUNDS = {"clp": "associate", "pycda": "pyramid", "fada": "adversarial", "proca": "adapt", "bdl": "adapt-1"}
+ROUNDS = {"clp": "associate", "pycda": "pyramid", "fada": "adversarial", "proca": "adapt"}
 """The round of each method whose steps `--steps` sets."""
 
 

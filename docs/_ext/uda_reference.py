@@ -25,7 +25,7 @@ from sphinx.application import Sphinx
 from sphinx.domains.std import GenericObject
 from sphinx.environment import BuildEnvironment
 
-MARKER = re.compile(r"^<!-- generate: (\w+)(?: (\S+))? -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- generate: ([\w-]+)(?: (\S+))? -->$", re.MULTILINE)
 GENERATORS: dict[str, Callable[[str], str]] = {
     "hooks": lambda argument: uda_hooks.render_hooks(),
     "settings": uda_settings.render_section,
@@ -34,6 +34,7 @@ GENERATORS: dict[str, Callable[[str], str]] = {
     "api": uda_api.render_module,
     "results": uda_results.render_results,
     "summary": lambda argument: uda_results.render_summary(),
+    "few-labels": lambda argument: uda_results.render_few_labels(),
     "layout": uda_layouts.render_layout,
 }
 

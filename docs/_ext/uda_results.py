@@ -49,6 +49,12 @@ def render_summary() -> str:
     return "\n".join(lines)
 
 
+def render_few_labels() -> str:
+    """The section of runs with a few labels of the target, without its heading."""
+    _, found, section = RESULTS.read_text().partition("\n## A few labels of the target\n")
+    return section.partition("\n## ")[0].strip() if found else "No figures have been recorded yet in `benchmarks/RESULTS.md`."
+
+
 def table_after(text: str, head: str) -> dict[str, str]:
     """The rows of the first table that begins with `head`, by their first cell."""
     block = text[text.index(head) :].split("\n\n")[0]
