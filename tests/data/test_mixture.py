@@ -3,6 +3,7 @@ runs, and classes that meet by name."""
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from udacore.config.schema import (
 )
 from udacore.config.transforms import Crop, Flip, StreetsJitter
 from udacore.data.loading import pass_sets, stream_batches
-from udacore.data.mixture import Mixture, join_sets, spread_sets
+from udacore.data.mixture import Mixture, join_sets, open_lanes, spread_sets
+from udacore.data.randomness import StreamKey
 from udacore.data.replacements import with_extras, with_labels
 from udacore.data.tables import open_table
 from udacore.errors import ConfigError, DataError
@@ -104,6 +106,13 @@ def test_each_set_has_its_own_transform(cache: Path) -> None:
 )
 def test_workers_and_micro_batches_change_nothing(cache: Path, choices: dict[str, int]) -> None:
     assert_same(stream(), stream(**choices))
+
+
+def test_what_workers_get_can_be_pickled(cache: Path) -> None:
+    key = StreamKey(seed=1, round="adapt", domain="source")
+    lanes, _ = open_lanes(mix(SETS), SourceConfig(sets=SETS), SPACE, key, 6)
+    again = pickle.loads(pickle.dumps(lanes))
+    assert [(lane.name, len(lane.table), lane.steps) for lane in again] == [(lane.name, len(lane.table), lane.steps) for lane in lanes]
 
 
 def test_ranks_deal_out_the_same_samples(cache: Path) -> None:

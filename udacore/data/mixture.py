@@ -106,23 +106,22 @@ def _prefixed(table: ImageTable, prefix: str) -> ImageTable:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Lane:
-    """One set of a stream.
+    """One set of a stream, as the processes that read images get it: it can be pickled.
 
-    name     of the set, or of the domain where it is one data set
-    place    its setting, such as `source.sets.NAME`, for messages
-    steps    its transform
-    sampler  place among the samples of this set -> index of the image
+    name   of the set, or of the domain where it is one data set
+    place  its setting, such as `source.sets.NAME`, for messages
+    steps  its transform
     """
 
     name: str
     place: str
     table: ImageTable
     steps: Mapping[str, Any]
-    sampler: Sampler
 
-    def draw(self, place: int) -> tuple[int, Wanted | None]:
-        """Index of the image at a place among the samples of this set, and what its sample must hold."""
-        return self.sampler(place), wanted_at(self.sampler, place)
+
+def draw(sampler: Sampler, place: int) -> tuple[int, Wanted | None]:
+    """Index of the image at a place among the samples of a set, and what its sample must hold."""
+    return sampler(place), wanted_at(sampler, place)
 
 
 def open_lanes(
@@ -135,12 +134,14 @@ def open_lanes(
     ConfigError for shares that give no whole images.
     """
     if not isinstance(table, Mixture):
-        lane = _open_lane(table, entry, space, key, key.domain)
-        return (lane,), lambda position: (0, *lane.draw(position))
+        sampler = _open_sampler(table, entry, space, key)
+        return (Lane(name=key.domain, place=key.domain, table=table, steps=entry.transform),), lambda place: (0, *draw(sampler, place))
+    keys = {name: attrs.evolve(key, domain=f"{key.domain}.sets.{name}") for name in table.members}
     lanes = tuple(
-        _open_lane(member, entry.sets[name], space, attrs.evolve(key, domain=f"{key.domain}.sets.{name}"), name)
-        for name, member in table.members.items()
+        Lane(name=name, place=keys[name].domain, table=own, steps=entry.sets[name].transform)
+        for name, own in table.members.items()
     )
+    samplers = [_open_sampler(own, entry.sets[name], space, keys[name]) for name, own in table.members.items()]
     counts = list(count_images(entry.sets, batch).values())
     pattern = spread_sets(counts)
     earlier = [pattern[:place].count(number) for place, number in enumerate(pattern)]
@@ -148,17 +149,16 @@ def open_lanes(
     def order(position: int) -> tuple[int, int, Wanted | None]:
         step, place = divmod(position, batch)
         number = pattern[place]
-        return number, *lanes[number].draw(step * counts[number] + earlier[place])
+        return number, *draw(samplers[number], step * counts[number] + earlier[place])
 
     return lanes, order
 
 
-def _open_lane(
-    table: ImageTable, entry: SourceConfig | TargetConfig | SetConfig, space: LabelSpace, key: StreamKey, name: str
-) -> Lane:
+def _open_sampler(
+    table: ImageTable, entry: SourceConfig | TargetConfig | SetConfig, space: LabelSpace, key: StreamKey
+) -> Sampler:
     counts = needs_statistics(entry.sampler) and table.has_labels
-    sampler = make_sampler(entry.sampler, len(table), class_statistics(table, space) if counts else None, key)
-    return Lane(name=name, place=key.domain, table=table, steps=entry.transform, sampler=sampler)
+    return make_sampler(entry.sampler, len(table), class_statistics(table, space) if counts else None, key)
 
 
 def spread_sets(counts: Sequence[int]) -> list[int]:
