@@ -82,6 +82,24 @@ def test_sets_that_do_not_fit_are_refused_before_the_first_step(capsys: Capture,
     assert complain(capsys, code, *RUN, *words).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("target.transform={crop: {size: [32, 16], max_share: 0.75}}", "target.transform.crop.max_share: needs labels, and target.labels is none"),
+        ("source.transform={crop: {size: [32, 16], max_share: 1.5}}", "source.transform.crop.max_share: must be at most 1, got 1.5"),
+        ("source.transform={resize_within: {}}", "source.transform.resize_within.size: is required"),
+        ("source.transform={resize: {size: [32, 16], interpolation: cv2}}", "source.transform.resize.interpolation: must be bicubic or bilinear or opencv"),
+        ("source={sampler: {name: rare_class, min_pixels: 512, min_crop_ratio: 1}, transform: {crop: {size: [32, 16]}}}",
+         "source.sampler.min_crop_ratio: asks for more than 512 pixels of a class, and a crop has 512; possible: below 1"),
+        ("target.extras={edge: {kind: margins}}", "target.extras.edge.margins: must be above 0 at one edge at least, such as {bottom: 240}"),
+        ("parts.segmenter.schedule={warmup: 0, warmup_from: 0.1}", "parts.segmenter.schedule.warmup_from: is the factor with which a warm-up begins"),
+        ("evaluate.target={window: [32, 16], stride: [33, 8]}", "evaluate.target.stride: 33 x 8 leaves gaps between windows of 32 x 16"),
+    ],
+)
+def test_settings_of_samples_that_mean_nothing_are_refused(capsys: Capture, word: str, said: str) -> None:
+    assert said in complain(capsys, 2, *RUN, word)
+
+
 def test_a_damaged_file_of_a_later_round_is_refused_before_the_first_step(capsys: Capture) -> None:
     torch.save(build_segmenter(ModelConfig(name="small"), 12).state_dict(), "whole.pt")
     whole = Path("whole.pt").read_bytes()

@@ -10,7 +10,7 @@ from typing import Any
 
 from udacore.config.channels import check_channels
 from udacore.config.counts import parse_count
-from udacore.config.data_checks import check_names, check_sampler
+from udacore.config.data_checks import check_names, check_sampler, check_target_crops
 from udacore.config.patterns import DEPTH, compile_pattern
 from udacore.config.problems import Problem, join, show
 from udacore.config.references import (
@@ -61,7 +61,7 @@ def check_round(config: RoundConfig, name: str, names: Sequence[str], broken: Co
     """
     earlier = names[: names.index(name)]
     found = [*check_counts(config), *check_batch(config), *check_parts(config), *check_evaluation(config)]
-    found += [*check_sets(config), *check_names(config), *check_channels(config), *check_sampler(config)]
+    found += [*check_sets(config), *check_names(config), *check_channels(config), *check_sampler(config), *check_target_crops(config)]
     found += check_network(config, first=not earlier) if "model" not in broken else ()
     found += [*check_weights(config, earlier, names), *check_overlays(config, earlier, names)]
     if not broken:

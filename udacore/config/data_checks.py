@@ -48,6 +48,16 @@ def is_blank(word: str | None) -> bool:
     return word is not None and not word.strip()
 
 
+def check_target_crops(config: RoundConfig) -> Iterator[Problem]:
+    """No crop of a target without pseudo labels depends on its labels."""
+    if config.target.labels.strip() != "none":
+        return
+    for place, entry in each_set("target", config.target).items():
+        for name, step in entry.transform.items():
+            if isinstance(step, Crop) and step.max_share is not None:
+                yield Problem(f"{place}.transform.{name}.max_share", "needs labels, and target.labels is none; possible: null")
+
+
 def check_sampler(config: RoundConfig) -> Iterator[Problem]:
     """A crop can hold what `rare_class` asks of it."""
     for place, entry in {**each_set("source", config.source), **each_set("target", config.target)}.items():
