@@ -58,7 +58,8 @@ class Detail:
 
     window     (height, width) of the detail window, in pixels of the image at full size
     attention  channels of the attention's head
-    at_once    windows that evaluation takes through the network at a time, whatever the image's size
+    at_once    windows that evaluation takes through the network at a time, however large and many the images
+               are; one of each image at least
     """
 
     window: Size = (512, 512)
@@ -125,9 +126,7 @@ class ScaleHeads(nn.Module):
 
 class DetailNetwork(Network):
     """Two scales: the whole image at half size and a window of it at full size, through the same encoder
-    and head, fused by an attention for each class and place.
-
-    """
+    and head, fused by an attention for each class and place."""
 
     classifier: ScaleHeads
 
@@ -148,7 +147,7 @@ class DetailNetwork(Network):
 
         domain  'source' or 'target': layers of domain-specific batch norm
         box     where the detail lies, the same in all images; None: windows slide over the whole, as one
-                batch in training mode, where batch norm sees them together, else `at_once` of them
+                batch in training mode, where batch norm sees them together, else `at_once` at a time
 
         `heads["context"]` are the context's logits, `heads["detail"]` the detail's: of the box, or of all.
         ConfigError for images whose sides are no multiples of 8, and what `output_stride` raises.
@@ -173,7 +172,7 @@ class DetailNetwork(Network):
         """Detail logits N K H/s W/s of whole images."""
         assert self.detail is not None
         boxes = slide_boxes((image.shape[2], image.shape[3]), self.detail.window)
-        count = len(boxes) if self.training else max(1, self.detail.at_once)
+        count = len(boxes) if self.training else max(1, self.detail.at_once // len(image))
         groups = (boxes[first : first + count] for first in range(0, len(boxes), count))
         logits = (self._infer(torch.cat([cut(image, box) for box in group])) for group in groups)
         return merge_windows((part for some in logits for part in torch.split(some, len(image))), boxes)
