@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,13 @@ from udacore_mic.losses import detail_losses
 from udacore_mic.networks import Detail, Network, build_network
 from udacore_mic.transformer import Block, MiT, MiTSettings, PatchEmbedding, drop_path_rates
 
-from udacore.config.schema import PartConfig, RoundConfig
+from udacore.config.schema import PartConfig, RoundConfig, ScheduleConfig
+from udacore.inference import slide
+from udacore.losses import upsample
 from udacore.models import make_batch_norm
 from udacore.models.layouts import convert_checkpoint
 from udacore.models.weights import load_state
+from udacore.schedules import rate
 from udacore.testing.golden import Arrays, Operation, fill_state_dict
 from udacore.testing.steps import make_optimizers
 
@@ -139,6 +143,32 @@ def losses(inputs: Arrays, params: dict) -> Arrays:
     return {**found, "grad_fused_logits": logits.grad.numpy(), "grad_detail_logits": detail.grad.numpy()}
 
 
+def slid(inputs: Arrays, params: dict) -> Arrays:
+    """Logits of windows, in the order in which they are asked for, three at a time."""
+    parts = iter(torch.tensor(inputs["window_logits"]))
+    image = torch.zeros(1, 3, *params["size"])
+
+    def run(views: Tensor) -> Tensor:
+        return torch.stack([next(parts) for _ in views])
+
+    window, stride = tuple(params["window"]), tuple(params["stride"])
+    logits = slide(run, image, window, stride, align_corners=False, batch=3)
+    assert next(parts, None) is None
+    return {"logits": logits.numpy(), **at_the_label(logits, params)}
+
+
+def whole(inputs: Arrays, params: dict) -> Arrays:
+    """The presets' way: one window of the image's size, to which logits are enlarged before they are to the label's."""
+    size = tuple(params["size"])
+    logits = slide(lambda view: torch.tensor(inputs["logits"]), torch.zeros(1, 3, *size), size, size, align_corners=False)
+    return at_the_label(logits, params)
+
+
+def at_the_label(logits: Tensor, params: dict) -> Arrays:
+    enlarged = upsample(logits, tuple(params["original"]), False)
+    return {"logits_original": enlarged.numpy(), "prediction": enlarged.argmax(1).numpy()}
+
+
 def parameter_groups(inputs: Arrays, params: dict) -> Arrays:
     """The optimiser as the presets set it."""
     network = released_network(params)
@@ -154,6 +184,16 @@ def parameter_groups(inputs: Arrays, params: dict) -> Arrays:
     return {"lr": np.array([row["lr"] for row in rows]), "weight_decay": np.array([row["weight_decay"] for row in rows])}
 
 
+def learning_rate(inputs: Arrays, params: dict) -> Arrays:
+    schedule = ScheduleConfig(
+        name="poly", power=params["power"], horizon=params["max_iters"], warmup=params["warmup_iters"], warmup_from=params["warmup_ratio"]
+    )
+    still = attrs.evolve(schedule, name="constant")  # the lowest rate, which the presets do not have, is warmed up too
+    factors, floor = (np.array([rate(form, int(step), params["max_iters"]) for step in inputs["step"]]) for form in (schedule, still))
+    bases = {"lr": params["base_lr"], "lr_head": params["base_lr"] * params["head_factor"]}
+    return {name: (base - params["min_lr"]) * factors + params["min_lr"] * floor for name, base in bases.items()}
+
+
 OPS: dict[str, Operation] = {
     "mic.patch_embed": patch_embed,
     "mic.mit_block": mit_block,
@@ -166,5 +206,8 @@ OPS: dict[str, Operation] = {
     "mic.hrda_slide_boxes": windows,
     "mic.hrda_slide_merge": merged,
     "mic.hrda_loss": losses,
+    "mic.slide_inference": slid,
+    "mic.whole_inference": whole,
     "mic.parameter_groups": parameter_groups,
+    "mic.learning_rate": learning_rate,
 }

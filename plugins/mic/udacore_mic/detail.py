@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from udacore.errors import ConfigError
+from udacore.inference import window_starts
 
 Box = tuple[int, int, int, int]
 Size = tuple[int, int]
@@ -49,9 +50,8 @@ def slide_boxes(size: Size, window: Size, stride: Size | None = None) -> list[Bo
     step = stride or (max(1, window[0] // 2), max(1, window[1] // 2))
     axes = []
     for whole, part, gap in zip(size, window, step, strict=True):
-        count = max(whole - part + gap - 1, 0) // gap + 1
-        ends = [min(number * gap + part, whole) for number in range(count)]
-        axes.append([(max(end - part, 0), end) for end in ends])
+        side = min(part, whole)
+        axes.append([(start, start + side) for start in window_starts(whole, side, gap)])
     return [(y1, y2, x1, x2) for (y1, y2), (x1, x2) in product(*axes)]
 
 
