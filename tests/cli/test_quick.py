@@ -41,6 +41,8 @@ def test_every_preset_has_a_rehearsal(method: str, preset: str) -> None:
     quick = make_quick(whole, 1000)
     assert (quick.name, quick.quick) == (f"{whole.name}-quick", 1000)
     assert max((max(size) for size in sizes(quick)), default=0) <= LARGEST
+    if max(max(size) for size in [*sizes(whole), (0, 0)]) > LARGEST:
+        assert {side % 8 for size in sizes(quick) for side in size} == {0}
     for name, round in quick.rounds.items():
         count, before = parse_count(round.steps), parse_count(whole.rounds[name].steps)
         assert count.unit == before.unit

@@ -14,6 +14,9 @@ from udacore.datasets import get_dataset
 LARGEST = 256
 """Pixels of the longest side of any size in a rehearsal."""
 
+MULTIPLE = 8
+"""Pixels that every side of a size in a rehearsal is a multiple of."""
+
 IMAGES = 8
 """Images of each data set that a rehearsal uses, or a round's batch if that is more."""
 
@@ -25,7 +28,8 @@ def make_quick(config: Config, divisor: int) -> Config:
     `quick` records the divisor.
 
     Steps, and the counts of schedules, evaluations, checkpoints and log lines are divided by `divisor` and
-    rounded up. All sizes in pixels shrink by one factor, so that the longest side is 256 at most; each data
+    rounded up. All sizes in pixels shrink by one factor to multiples of 8, so that the longest side is 256 at
+    most; each data
     set gives 8 images, or a batch. What an evaluation left to the size of its images is scored at 256 x 128.
     """
     rounds = {name: _Quick(divisor, _largest(config)).round(round) for name, round in config.rounds.items()}
@@ -67,8 +71,8 @@ class _Quick:
         return f"{max(count.number / self.divisor, 1e-6):.6f}".rstrip("0").rstrip(".") + " epochs"
 
     def side(self, given: int) -> int:
-        """A length in pixels, by the factor of all."""
-        return given if self.longest <= LARGEST else max(16, round(given * LARGEST / self.longest))
+        """A length in pixels, by the factor of all, a multiple of 8: networks that halve their maps ask for such."""
+        return given if self.longest <= LARGEST else max(16, MULTIPLE * round(given * LARGEST / self.longest / MULTIPLE))
 
     def sizes(self, value: Any) -> Any:
         """Settings of a transform or a method with every size in them cut."""
