@@ -23,7 +23,7 @@ def entry(name: str) -> Entry:
     return found
 
 
-@pytest.mark.parametrize("name", ["source-only", "proca", "fada", "bdl", "clp", "pycda"])
+@pytest.mark.parametrize("name", ["source-only", "proca", "fada", "bdl", "clp", "pycda", "mic"])
 def test_what_only_an_import_can_tell_is_left_open(name: str) -> None:
     found = entry(name)
     assert (found.api, found.hooks, found.origin, found.state) == (None, None, None, "installed")

@@ -35,7 +35,7 @@ def test_packages_on_a_path_have_their_entry_points(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PRINT], env=environment, cwd=tmp_path, check=True, capture_output=True, text=True)
     place, *names = done.stdout.split()
     assert place == str(site / "udacore" / "__init__.py")
-    assert {"bdl", "clp", "fada", "proca", "pycda", "source-only"} <= set(names)
+    assert {"bdl", "clp", "fada", "mic", "proca", "pycda", "source-only"} <= set(names)
 
 
 def test_a_run_does_without_tensorboardx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

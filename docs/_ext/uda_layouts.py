@@ -36,6 +36,13 @@ LISTS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         f"{_RESNET}, frozen batch norm, 19 classes": {"": "fada/layout_resnet101_frozen_bn_k19"},
         f"{_VGG}, 19 classes": {"": "fada/layout_vgg16_k19"},
     },
+    "mic": {
+        "DAFormer on MiT-B5, 19 classes": {"state_dict.": "mic/layout_net_daformer_b5_k19"},
+        "HRDA and MIC on MiT-B5, 19 classes": {"state_dict.": "mic/layout_net_hrda_b5_k19"},
+        "DeepLab-V2 on ResNet-101 v1c, 19 classes": {"state_dict.": "mic/layout_net_deeplabv2_k19"},
+        "HRDA and MIC with DeepLab-V2, 19 classes": {"state_dict.": "mic/layout_net_hrda_deeplabv2_k19"},
+    },
+    "mic-weights": {"DAFormer on MiT-B5, 19 classes": {"": "mic/layout_net_daformer_b5_k19"}},
     "proca": {
         f"{_RESNET}, trained batch norm, 19 classes": {"": "proca/layout_resnet101_19"},
         f"{_RESNET}, frozen batch norm, 19 classes": {"": "proca/layout_resnet101_frozen_bn_19"},
@@ -105,10 +112,11 @@ def convert(layout: Layout, keys: Mapping[str, tuple[int, ...]]) -> Iterable[tup
 
 def fold(rows: Iterable[tuple[str, str, tuple[int, ...]]]) -> list[tuple[str, str, str]]:
     """Rows whose keys differ in the numbers of blocks alone, and whose shapes agree, as one."""
-    found: dict[tuple[str, tuple[int, ...]], list[tuple[str, str]]] = {}
+    found: dict[tuple[str, str, tuple[int, ...]], list[tuple[str, str]]] = {}
     for theirs, ours, shape in rows:
-        found.setdefault((re.sub(r"\.\d+(?=\.)", ".#", theirs), shape), []).append((theirs, ours))
-    return [(_join(a for a, _ in keys), _join(b for _, b in keys), " x ".join(map(str, shape)) or "a number") for (_, shape), keys in found.items()]
+        forms = [re.sub(r"\.\d+(?=\.)", ".#", key) for key in (theirs, ours)]
+        found.setdefault((forms[0], forms[1], shape), []).append((theirs, ours))
+    return [(_join(a for a, _ in keys), _join(b for _, b in keys), " x ".join(map(str, shape)) or "a number") for (*_, shape), keys in found.items()]
 
 
 def _join(keys: Iterable[str]) -> str:

@@ -65,7 +65,7 @@ def test_list_with_check_imports_and_says_what_is_broken(install: Install, capsy
     said = "broken: plugin 'bad' (udacore-bad 0.1) does not import: RuntimeError: on purpose"
     assert found["bad"]["state"].startswith(said)
     assert (found["bad"]["hooks"], found["source-only"]["state"]) == (None, "ok")
-    for name in ("source-only", "proca", "fada", "bdl", "clp", "pycda"):
+    for name in ("source-only", "proca", "fada", "bdl", "clp", "pycda", "mic"):
         method = load_plugin(name)
         assert found[name]["hooks"] == list(hooks_of(method))
         assert found[name]["api"] == getattr(method.module, "UDACORE_API", None)
@@ -185,7 +185,7 @@ def test_show_ends_with_the_citation(install: Install, capsys: Capture) -> None:
     assert "Written for version 1 of the hooks\n" in shown
 
 
-@pytest.mark.parametrize("name", ["proca", "fada", "bdl", "clp", "pycda"])
+@pytest.mark.parametrize("name", ["proca", "fada", "bdl", "clp", "pycda", "mic"])
 def test_the_methods_here_state_their_paper_and_the_version_of_the_hooks(name: str, capsys: Capture) -> None:
     assert main(["plugins", "show", name, "--json"]) == 0
     about = json.loads(capsys.readouterr().out)

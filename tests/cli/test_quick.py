@@ -20,7 +20,7 @@ from udacore.methods.discovery import load_plugin
 from udacore.testing.formats import write_cityscapes, write_gta5
 from udacore.testing.runs import configure
 
-METHODS = ("source-only", "bdl", "clp", "fada", "proca", "pycda")
+METHODS = ("source-only", "bdl", "clp", "fada", "mic", "proca", "pycda")
 PRESETS = [(method, preset) for method in METHODS for preset in list_presets(f"udacore_{method}" if method != "source-only" else "udacore")]
 SMALL = ("device=cpu", "threads=1", "workers=0", "tensorboard=false", "initial=random")
 

@@ -13,7 +13,7 @@ from udacore.cli.arguments import read_run
 from udacore.config.schema import ModelConfig
 from udacore.models import build_segmenter
 
-METHODS = ("bdl", "clp", "fada", "proca", "pycda")
+METHODS = ("bdl", "clp", "fada", "mic", "proca", "pycda")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def test_a_preset_of_the_core_leaves_a_method_at_its_defaults(name: str) -> None
     assert said.endswith(f"as preset 'streets' of plugin {name!r} does: at its defaults the method may do nothing of its own")
 
 
-@pytest.mark.parametrize("name", ["bdl", "clp", "fada", "proca", "pycda", "source-only"])
+@pytest.mark.parametrize("name", ["bdl", "clp", "fada", "mic", "proca", "pycda", "source-only"])
 def test_a_methods_own_preset_does_not(name: str) -> None:
     for preset in ("streets", "gta5-cityscapes"):
         assert describe_idle_method(configure(name, preset), load_plugin(name)) == ""

@@ -44,8 +44,8 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     assert process.returncode == 0, err.decode()
 
 
-def test_the_six_methods_are_there() -> None:
-    assert METHODS == ["bdl", "clp", "fada", "proca", "pycda", "source-only"]
+def test_the_seven_methods_are_there() -> None:
+    assert METHODS == ["bdl", "clp", "fada", "mic", "proca", "pycda", "source-only"]
     assert all(Subject(method).config.rounds for method in METHODS)
 
 

@@ -237,7 +237,7 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["clp", "fada", "pycda", *(pytest.param(name, marks=pytest.mark.long) for name in ("bdl", "proca"))])
+@pytest.mark.parametrize("method", ["clp", "fada", "mic", "pycda", *(pytest.param(name, marks=pytest.mark.long) for name in ("bdl", "proca"))])
 def test_every_method_trains_on_a_network_of_timm(method: str, tmp_path: Path) -> None:
     pytest.importorskip(f"udacore_{method}")
     words = (

@@ -104,7 +104,7 @@ def test_a_method_that_imports_another_is_tried_with_its_preset_if_it_fits(impor
     assert subject.config.rounds["adapt"].method.weight == (0.25 if "kin" in tried else 0.5)
 
 
-@pytest.mark.parametrize("name", ["fada", "proca", "clp", "bdl", "pycda"])
+@pytest.mark.parametrize("name", ["fada", "proca", "clp", "bdl", "pycda", "mic"])
 def test_the_methods_here_build_on_no_other(name: str) -> None:
     assert find_bases(Subject(name).method) == []
     assert Subject(name).tried == f"{name}/streets"

@@ -16,6 +16,7 @@ from udacore_mic.masking import block_mask, grid_size, masked_batch
 from udacore_mic.mixing import Labelled, choose_values, class_mix, paste_mask, values_present
 from udacore_mic.pseudo_labels import label_pixels
 
+from udacore import ConfigError
 from udacore.interface import Pixels
 
 PIXELS = Pixels()
@@ -151,12 +152,12 @@ def test_a_pasted_label_weighs_one_and_leaves_the_weights_of_the_target_as_they_
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: grid_size((20, 40), 64), "an image of 40 x 20 pixels has no block of 64 x 64"),
-        (lambda: downscale_label(torch.zeros(1, 4, 16).long(), 8, 0.5, 3), "a label of 16 x 4 pixels has no cell of 8 x 8"),
-        (lambda: counting_cells(torch.zeros(1, 4, 4).long(), 5, [0], 0.5, 3), "the features are 5 wide and the label 4"),
+        (lambda: grid_size((20, 40), 64), "images of 40 x 20 have no block of 64 x 64 to hide; possible: at most 39"),
+        (lambda: downscale_label(torch.zeros(1, 4, 16).long(), 8, 0.5, 3), "labels of 16 x 4 have no cell of 8 x 8"),
+        (lambda: counting_cells(torch.zeros(1, 4, 4).long(), 5, [0], 0.5, 3), "the features are 5 wide and the labels 4"),
         (
             lambda: masked_batch("both", *(Labelled(torch.zeros(3, 3, 4, 4), torch.zeros(3, 4, 4), torch.zeros(3, 4, 4)),) * 2),
-            "half of the images of each domain is masked: an even number, not 3",
+            "masked: both hides half of the images of each domain, so it needs an even number in a batch of a process, not 3",
         ),
         (
             lambda: feature_distance(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3).bool()),
@@ -165,7 +166,7 @@ def test_a_pasted_label_weighs_one_and_leaves_the_weights_of_the_target_as_they_
     ],
 )
 def test_sizes_that_do_not_fit_are_named(call, says):
-    with pytest.raises(ValueError, match=re.escape(says)):
+    with pytest.raises((ConfigError, ValueError), match=re.escape(says)):
         call()
 
 

@@ -11,7 +11,7 @@ Domain-Adaptive Semantic Segmentation. CVPR 2022, arXiv 2111.14887. HRDA: Contex
 Domain-Adaptive Semantic Segmentation. ECCV 2022, arXiv 2204.13132. With Haoran Wang: MIC: Masked Image
 Consistency for Context-Enhanced Domain Adaptation. CVPR 2023, arXiv 2212.01322.
 
-One round draws both domains, under `update: accumulate`. In preparation: no entry point registers it yet.
+One round draws both domains, under `update: accumulate`; the hooks look at the settings and at what is drawn, never at a round's name.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from torch import Generator, Tensor, nn
 
 from udacore import ConfigError, hookimpl
 from udacore.config.schema import ModelConfig
+from udacore.errors import list_names
 from udacore.interface import Losses, RoundInfo, Step
-from udacore.models import Teacher, build_segmenter
-from udacore_mic.adaptation import Draws, move_teacher, source_losses, target_losses
+from udacore.models import Teacher
+from udacore_mic.adaptation import Draws, ask_teacher, check_sizes, move_teacher, source_losses, target_losses
 from udacore_mic.augmentation import Augmentation
+from udacore_mic.checkpoints import LAYOUTS as LAYOUTS
+from udacore_mic.detail import Box
 from udacore_mic.draws import draw_augmentation, draw_chance, draw_decisions, draw_noise, image_generators
-from udacore_mic.losses import Box
 from udacore_mic.masking import grid_size
+from udacore_mic.networks import Detail, Network, build_network
 from udacore_mic.reference import Reference
 from udacore_mic.settings import Settings as Settings
 
@@ -66,8 +69,15 @@ CITATION = """
 @hookimpl
 def build_model(settings: Settings, architecture: ModelConfig, round: RoundInfo) -> nn.Module:
     """The segmenter, its `teacher`, and where there is a feature distance the part `imagenet`."""
-    model = build_segmenter(architecture, len(round.classes))
+    encoder = architecture.name if settings.network == "core" else settings.network
+    detail = None if settings.detail_size is None else Detail(window=settings.detail_size[::-1], at_once=settings.windows)
+    model = build_network(
+        encoder, len(round.classes), architecture=architecture, detail=detail, width=settings.width, dropout=settings.dropout
+    )
     teacher = Teacher(model, settings.alpha)
+    known = [name for name in settings.feature_classes if name in round.classes]
+    if settings.feature_distance and not known:
+        raise ConfigError(f"method.feature_classes: none of {list_names(settings.feature_classes)} is a class of this round")
     if settings.feature_distance:
         model.imagenet = Reference(copy.deepcopy(model.backbone))
     model.teacher = teacher
@@ -90,7 +100,10 @@ def target_loss(step: Step) -> Iterator[Losses]:
         return
     if step.source is None:
         raise ConfigError("source classes are pasted into target images, so a round draws both: draws: [source, target]")
-    yield from target_losses(step, step.source, step.target, draw(step))
+    check_sizes(step.source.image, step.target.image)
+    draws, pseudo = draw(step), ask_teacher(step, step.target)
+    step.record("quality", pseudo.quality)
+    yield from target_losses(step, step.source, step.target, pseudo, draws)
 
 
 def draw(step: Step) -> Draws:
@@ -117,6 +130,6 @@ def draw(step: Step) -> Draws:
     return attrs.evolve(draws, masked=masked, noise=noise, masked_box=draw_box(step.model, target.image, chance))
 
 
-def draw_box(model: nn.Module, image: Tensor, chance: Generator) -> Box | None:
+def draw_box(model: Network, image: Tensor, chance: Generator) -> Box | None:
     """A detail crop for a pass of the network over images; None for networks without one."""
-    return None
+    return model.draw_box((image.shape[2], image.shape[3]), chance)

@@ -13,7 +13,8 @@ from udacore import ConfigError
 from udacore.interface import Output, SourceBatch, Step, TargetBatch
 from udacore.losses import upsample
 from udacore_mic.augmentation import Augmentation, augment
-from udacore_mic.losses import Box, counting_cells, detail_losses, feature_distance, segmentation_loss
+from udacore_mic.detail import Box
+from udacore_mic.losses import counting_cells, detail_losses, feature_distance, segmentation_loss
 from udacore_mic.masking import hide, masked_batch
 from udacore_mic.mixing import Labelled, choose_values, class_mix, paste_mask, values_present
 from udacore_mic.pseudo_labels import PseudoLabels, label_pixels
@@ -60,12 +61,11 @@ def source_losses(step: Step, source: SourceBatch, box: Box | None) -> Terms:
     return losses
 
 
-def target_losses(step: Step, source: SourceBatch, target: TargetBatch, draws: Draws) -> Iterator[Terms]:
+def target_losses(
+    step: Step, source: SourceBatch, target: TargetBatch, pseudo: PseudoLabels, draws: Draws
+) -> Iterator[Terms]:
     """The loss on mixed images and, where something is masked, that on masked ones, one after the other."""
     settings, pixels = step.settings, step.round.pixels
-    _check_sizes(source.image, target.image)
-    pseudo = ask_teacher(step, target)
-    step.record("quality", pseudo.quality)
     labelled = Labelled(source.image, source.label, None), Labelled(target.image, pseudo.label, pseudo.weight)
     chosen = choose_values(values_present(source.label, len(step.round.classes)), _on(source.image, draws.chance))
     mixed = class_mix(paste_mask(source.label, chosen), *labelled)
@@ -118,11 +118,13 @@ def _on(like: Tensor, numbers: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _reference(model: Any, image: Tensor) -> Tensor:
-    features: Tensor = model.imagenet(image)
+    """Features of the frozen backbone, of what the network's own are made from."""
+    features: Tensor = model.imagenet(model.context(image))
     return features
 
 
-def _check_sizes(source: Tensor, target: Tensor) -> None:
+def check_sizes(source: Tensor, target: Tensor) -> None:
+    """ConfigError for images N 3 H W that cannot be mixed, since their sizes differ."""
     if source.shape != target.shape:
         given = " and ".join(f"{len(x)} of {x.shape[3]} x {x.shape[2]}" for x in (source, target))
         raise ConfigError(

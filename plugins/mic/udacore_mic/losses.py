@@ -8,12 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from udacore import ranks
+from udacore import ConfigError, ranks
 from udacore.interface import IGNORE
 from udacore.losses import upsample
-
-Box = tuple[int, int, int, int]
-"""y1, y2, x1, x2 of a detail crop, in pixels of the image; the ends are outside."""
+from udacore_mic.detail import Box, cut
 
 
 def segmentation_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, align_corners: bool = False) -> Tensor:
@@ -41,10 +39,9 @@ def detail_losses(
     fused, detail  N K h w logits of the image and of the box
     label, weight  N H W, of the image; the second loss is a mean over the pixels of the box
     """
-    rows, columns = slice(box[0], box[1]), slice(box[2], box[3])
-    inside = None if weight is None else weight[:, rows, columns]
+    inside = None if weight is None else cut(weight, box)
     whole = segmentation_loss(fused, label, weight)
-    return (1 - share) * whole, share * segmentation_loss(detail, label[:, rows, columns], inside)
+    return (1 - share) * whole, share * segmentation_loss(detail, cut(label, box), inside)
 
 
 def downscale_label(label: Tensor, factor: int, min_ratio: float, num_classes: int) -> Tensor:
@@ -54,11 +51,11 @@ def downscale_label(label: Tensor, factor: int, min_ratio: float, num_classes: i
     label  N H W int64; 255 counts as a class of its own, which makes its cell 255. Of equally frequent
            classes the lowest; rows and columns beyond a multiple of `factor` are dropped
 
-    Raises ValueError where an image is smaller than a cell.
+    ConfigError for images that are smaller than a cell.
     """
     images, height, width = len(label), label.shape[1] // factor, label.shape[2] // factor
     if not height or not width:
-        raise ValueError(f"a label of {label.shape[2]} x {label.shape[1]} pixels has no cell of {factor} x {factor}")
+        raise ConfigError(f"labels of {label.shape[2]} x {label.shape[1]} have no cell of {factor} x {factor}; use larger crops of the source")
     cells = label[:, : height * factor, : width * factor].reshape(images, height, factor, width, factor)
     index = cells.transpose(2, 3).reshape(images, height, width, factor * factor).clamp(max=num_classes)
     counts = index.new_zeros(images, height, width, num_classes + 1)
@@ -74,10 +71,10 @@ def counting_cells(label: Tensor, width: int, classes: Sequence[int], min_ratio:
 
     label  N H W int64; `width` is that of the features
 
-    ValueError for features that are wider than the label.
+    ConfigError for features that are wider than the label.
     """
     if width > label.shape[2]:
-        raise ValueError(f"the features are {width} wide and the label {label.shape[2]}: a cell has no pixel")
+        raise ConfigError(f"the features are {width} wide and the labels {label.shape[2]}, so no cell has a pixel; use larger crops of the source")
     cells = downscale_label(label, label.shape[2] // width, min_ratio, num_classes)
     wanted = torch.zeros(IGNORE + 1, dtype=torch.bool)
     wanted[list(classes)] = True

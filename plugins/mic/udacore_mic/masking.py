@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from udacore import ConfigError
 from udacore_mic.mixing import Labelled
 
 Masked = Literal["target", "both", "source"]
@@ -16,7 +17,7 @@ Masked = Literal["target", "both", "source"]
 def masked_batch(which: Masked, source: Labelled, target: Labelled) -> Labelled:
     """The images to be masked, with their labels and weights, each one that of a whole image.
 
-    ValueError for halves of an odd number.
+    ConfigError for halves of an odd number.
     """
     if which == "target":
         return target
@@ -25,7 +26,7 @@ def masked_batch(which: Masked, source: Labelled, target: Labelled) -> Labelled:
         return Labelled(source.image, source.label, weight)
     count = len(source.image)
     if count % 2 or target.weight is None:
-        raise ValueError(f"half of the images of each domain is masked: an even number, not {count}")
+        raise ConfigError(f"masked: both hides half of the images of each domain, so it needs an even number in a batch of a process, not {count}")
     pairs = ((source.image, target.image), (source.label, target.label), (weight, target.weight))
     return Labelled(*(torch.cat([first[: count // 2], second[: count // 2]]) for first, second in pairs))
 
@@ -33,11 +34,11 @@ def masked_batch(which: Masked, source: Labelled, target: Labelled) -> Labelled:
 def grid_size(size: tuple[int, int], block: int) -> tuple[int, int]:
     """Rows and columns of blocks of an image of (height, width); half a block is rounded to the even number.
 
-    ValueError if an axis has none.
+    ConfigError if an axis has none.
     """
     rows, columns = round(size[0] / block), round(size[1] / block)
     if not rows or not columns:
-        raise ValueError(f"an image of {size[1]} x {size[0]} pixels has no block of {block} x {block}")
+        raise ConfigError(f"images of {size[1]} x {size[0]} have no block of {block} x {block} to hide; possible: at most {2 * min(size) - 1}")
     return rows, columns
 
 

@@ -3,17 +3,34 @@ whole run or for a round."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import attrs
 
 from udacore import MethodSettings, option
+from udacore.config.transforms import Crop, Resize
+
+IMAGENET = "imagenet"
+"""The part that is a frozen copy of the backbone."""
 
 
 @attrs.frozen(kw_only=True)
 class Settings(MethodSettings):
     """Published values as defaults (algorithms/mic 3)."""
 
+    network: Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "mit_tiny", "resnet101_v1c", "core"] = option(
+        "mit_b5",
+        "mit_b0 to mit_b5: the transformer and DAFormer's head; mit_tiny: a small one for small images; resnet101_v1c: the authors' DeepLab-V2; "
+        "core: the segmenter of `model.name`",
+    )
+    width: int = option(256, "channels of DAFormer's head", at_least=1)
+    dropout: float = option(0.1, "share of the channels of DAFormer's head that are dropped in training", at_least=0, below=1)
+    detail_size: tuple[int, int] | None = option(
+        None, "width and height of a detail crop at full size, beside the whole image at half size (HRDA); default: one scale", at_least=8
+    )
+    detail_weight: float = option(0.1, "share of the detail's own logits in each loss", at_least=0, at_most=1)
+    windows: int = option(9, "detail windows that are inferred at a time when an image is scored or labelled", at_least=1)
     alpha: float = option(0.999, "what the teacher keeps of itself in an update; at most 1 - 1 / (updates + 1)", at_least=0, at_most=1)
     threshold: float | None = option(
         0.968, "probability from which a pixel of the teacher's is sure; their share is the weight of its labels. null: weight 1", at_least=0, at_most=1
@@ -21,7 +38,7 @@ class Settings(MethodSettings):
     ignore_top: int = option(0, "first rows of the target input where the teacher's labels count nothing", at_least=0)
     ignore_bottom: int = option(0, "last rows of the target input where the teacher's labels count nothing", at_least=0)
     trust: str = option(
-        "trust", "name of a map under target.extras of factors for the weights of the teacher's labels, such as 0 in margins; where there is one"
+        "trusted", "name of a map under target.extras by which the weights of the teacher's labels are multiplied, such as margins; where there is one"
     )
     feature_distance: float = option(
         0.005, "weight of the distance to the features of the part `imagenet`, a frozen copy of the backbone; 0: there is none", at_least=0
@@ -46,4 +63,45 @@ class Settings(MethodSettings):
     mask_weight: float = option(1.0, "weight of the loss on masked images", at_least=0)
     mask_block: int = option(64, "side of a block, in pixels of the input", at_least=1)
     mask_ratio: float = option(0.7, "share of the blocks that is hidden, on average", at_least=0, at_most=1)
-    detail_weight: float = option(0.1, "networks with a detail crop: share of its own logits in each loss", at_least=0, at_most=1)
+
+    def _find_problems(self, round: Any) -> Iterator[tuple[str, str]]:
+        """Sizes and counts of the round that these settings cannot be met with."""
+        part = round.parts.get(IMAGENET)
+        if self.feature_distance and not (part is not None and part.frozen):
+            frozen = f"the features are compared with those of a frozen part: parts.{IMAGENET}: {{frozen: true}}"
+            yield "method.feature_distance", f"{frozen} and initial.{IMAGENET}, or feature_distance: 0"
+        sizes = {domain: _last_size(getattr(round, domain).transform) for domain in round.draws}
+        if "target" not in sizes:
+            return
+        if "source" not in sizes:
+            yield "draws", "source classes are pasted into target images: draws: [source, target]"
+        elif None not in sizes.values() and sizes["source"] != sizes["target"]:
+            given = " and ".join("{} x {}".format(*size) for size in sizes.values() if size)
+            yield "target.transform", f"mixing needs images of one size, not {given}: end both transforms with the same crop"
+        if self.masked == "both" and (round.batch // round.accumulation) % 2:
+            yield "method.masked", f"both hides half of the images of each domain: an even number, not {round.batch // round.accumulation}"
+        yield from self._find_misfits(sizes["target"])
+
+    def _find_misfits(self, size: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
+        """What does not fit into images of a size (width, height)."""
+        if size is None:
+            return
+        if self.masked != "none" and not all(round(side / self.mask_block) for side in size):
+            yield "method.mask_block", f"images of {size[0]} x {size[1]} have no block of {self.mask_block}; possible: at most {2 * min(size) - 1}"
+        if self.detail_size is None:
+            return
+        if any(part > whole for part, whole in zip(self.detail_size, size, strict=True)):
+            yield "method.detail_size", "a crop of {} x {} does not fit into images of {} x {}".format(*self.detail_size, *size)
+        if any(side % 8 for side in size):
+            yield "target.transform", "two scales need images whose sides are multiples of 8, not {} x {}".format(*size)
+
+
+def _last_size(transform: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of what the transforms give; None if it is not known beforehand."""
+    size: tuple[int, int] | None = None
+    for step in transform.values():
+        if isinstance(step, Crop | Resize):
+            size = step.size
+        elif type(step).__name__ in ("Scale", "ResizeShortSide", "ResizeWithin"):
+            size = None
+    return size
