@@ -124,11 +124,7 @@ def check_data(
     except DataError as error:
         report.problems.append(str(error))
         return report
-    report.images = len(table)
-    if config.list_ is None and config.except_ is None and config.count is None:
-        report.expected = _expected(config)
-        if report.expected not in (None, len(table)):
-            report.notes.append(f"{len(table)} images of {report.expected}: is a part of the archives missing?")
+    _note_count(table, config, report)
     if labels:
         try:
             table = with_bands(open_table(config, space, domain=domain, labels=True), bands)
@@ -148,6 +144,15 @@ def check_data(
         _check_tiles(tiled, space, domain, report)
     _decode(table, [index for index in chosen if index in sound], report, lambda done: progress and progress(len(table) + done, todo))
     return report
+
+
+def _note_count(table: ImageTable, config: DataConfig, report: DataReport) -> None:
+    """How many images there are, and how many the data set has, if the whole of it is meant."""
+    report.images = len(table)
+    if config.list_ is None and config.except_ is None and config.count is None:
+        report.expected = _expected(config)
+        if report.expected not in (None, len(table)):
+            report.notes.append(f"{len(table)} images of {report.expected}: is a part of the archives missing?")
 
 
 def _note_files(table: ImageTable, config: DataConfig, report: DataReport) -> None:
