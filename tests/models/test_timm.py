@@ -248,7 +248,7 @@ def test_every_method_trains_on_a_network_of_timm(method: str, tmp_path: Path) -
     assert all(result.scores.miou >= 0 for result in done.results)
     last = sorted((done.folder / "checkpoints").glob("[0-9]*.pt"))[-1].stem
     state = done.state(last)
-    assert "backbone.neck.fuse_layer.bottleneck.conv.weight" in state
+    assert any(key.endswith("fuse_layer.bottleneck.conv.weight") for key in state)  # in the neck, or in a head of the method's
     assert any(key.startswith("backbone.net.") for key in state)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import attrs
 import pytest
 import torch
@@ -149,6 +151,28 @@ def test_the_yields_add_up_to_the_gradient_of_their_sum():
         grads.append({name: each.clone() for name, each in model.named_parameters()})
     for name, each in grads[0].items():
         torch.testing.assert_close(each, grads[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_holds_no_memory_while_the_next_is_computed():
+    model, held = build(ALL).train(), []
+    model.imagenet.eval()
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: Kept(x, held), lambda kept: kept.value):
+        given = mic.target_loss(step=a_step(model, ALL, *batches()))
+        for name in ("mixed", "masked"):
+            losses = next(given)
+            assert set(losses) == {name}
+            assert sum(each() is not None for each in held) > 10
+            losses[name].backward()
+            del losses
+            assert not any(each() is not None for each in held)
+
+
+class Kept:
+    """A tensor that a graph holds until its backward pass."""
+
+    def __init__(self, value, held):
+        self.value = value
+        held.append(weakref.ref(self))
 
 
 def test_the_order_of_the_images_in_a_batch_changes_nothing():
