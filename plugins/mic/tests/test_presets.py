@@ -73,8 +73,9 @@ def test_the_published_data(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_method(name):
     method, defaults = adapt(name).method, Settings()
-    for key in ("alpha", "threshold", "feature_distance", "feature_share", "feature_classes", "jitter", "jitter_threshold", "blur_threshold"):
+    for key in ("alpha", "threshold", "feature_share", "feature_classes", "jitter", "jitter_threshold", "blur_threshold"):
         assert getattr(method, key) == getattr(defaults, key)
+    assert method.feature_distance == 0.005
     assert (method.ignore_top, method.ignore_bottom) == ((15, 120) if is_daformer(name) else (0, 0))
     assert method.detail_size == (None if is_daformer(name) else (512, 512))
     mic = not name.removesuffix("-deeplab").endswith(("-daformer", "-hrda"))
@@ -112,6 +113,7 @@ def test_the_embedded_domains_have_the_budget_of_the_other_methods(name):
     ("name", "words", "says"),
     [
         ("gta5-cityscapes-daformer", ["parts.imagenet.frozen=false"], r"parts.imagenet: {frozen: true} and initial.imagenet, or feature_distance: 0"),
+        ("streets", ["method.feature_distance=0.005"], r"parts.imagenet: {frozen: true} and initial.imagenet, or feature_distance: 0"),
         ("streets", ["rounds.adapt.draws=[target]"], r"source classes are pasted into target images: draws: \[source, target\]"),
         ("gta5-cityscapes", ["target.transform.crop.size=[512,512]"], r"not 1024 x 1024 and 512 x 512: end both transforms with the same crop"),
         ("cityscapes-acdc", ["rounds.adapt.batch=3"], "both hides half of the images of each domain: an even number, not 3"),

@@ -130,6 +130,8 @@ def draw(step: Step) -> Draws:
     return attrs.evolve(draws, masked=masked, noise=noise, masked_box=draw_box(step.model, target.image, chance))
 
 
-def draw_box(model: Network, image: Tensor, chance: Generator) -> Box | None:
-    """A detail crop for a pass of the network over images; None for networks without one."""
+def draw_box(model: nn.Module, image: Tensor, chance: Generator) -> Box | None:
+    """A detail crop for a pass of the network over images; None for networks of one scale, also from elsewhere."""
+    if not isinstance(model, Network):
+        return None
     return model.draw_box((image.shape[2], image.shape[3]), chance)

@@ -12,6 +12,7 @@ from torch import Tensor
 from udacore import ConfigError
 from udacore.interface import Output, SourceBatch, Step, TargetBatch
 from udacore.losses import upsample
+from udacore.models import Teacher
 from udacore_mic.augmentation import Augmentation, augment
 from udacore_mic.detail import Box
 from udacore_mic.losses import counting_cells, detail_losses, feature_distance, segmentation_loss
@@ -42,6 +43,8 @@ class Draws:
 
 def move_teacher(step: Step) -> None:
     """The teacher's part of a step, before any loss: it follows the weights as they are."""
+    if not isinstance(getattr(step.model, "teacher", None), Teacher):
+        raise ConfigError("the network has no teacher; where it is built: model.teacher = udacore.models.Teacher(model, settings.alpha)")
     if step.micro == 0:  # the optimiser has stepped since the last time
         step.model.teacher.update(step.model)
 
@@ -119,7 +122,8 @@ def _on(like: Tensor, numbers: Tensor) -> Tensor:
 @torch.no_grad()
 def _reference(model: Any, image: Tensor) -> Tensor:
     """Features of the frozen backbone, of what the network's own are made from."""
-    features: Tensor = model.imagenet(model.context(image))
+    context = getattr(model, "context", None)  # networks from elsewhere have one scale
+    features: Tensor = model.imagenet(image if context is None else context(image))
     return features
 
 

@@ -41,7 +41,7 @@ class Settings(MethodSettings):
         "trusted", "name of a map under target.extras by which the weights of the teacher's labels are multiplied, such as margins; where there is one"
     )
     feature_distance: float = option(
-        0.005, "weight of the distance to the features of the part `imagenet`, a frozen copy of the backbone; 0: there is none", at_least=0
+        0.0, "weight of the distance to the features of the part `imagenet`, a frozen copy of the backbone (published: 0.005); 0: none", at_least=0
     )
     feature_classes: tuple[str, ...] = option(
         (
