@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from udacore.errors import near_matches
+from udacore.errors import near_matches, one_line
 
 HELP = "udacore.help"
 KEYED = "udacore.keyed"
@@ -72,7 +72,7 @@ def _check_choice(choices: Callable[[], Sequence[str]]) -> Callable[..., None]:
         if value not in choices() and not (isinstance(value, str) and beginnings and value.startswith(beginnings) and value not in beginnings):
             near = near_matches(str(value), choices())
             near = near if near.startswith("; did you mean") else ""
-            raise ValueError(f"must be {' or '.join(choices())}, got {value!r}{near}")
+            raise ValueError(f"must be {' or '.join(choices())}, got {one_line(repr(value), 100)}{near}")
 
     return check
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from udacore.cli import main
 from udacore.config.files import parse_yaml
+from udacore.config.resolve import load_config
 from udacore.config.schema import ModelConfig
 from udacore.errors import ConfigError
 from udacore.models import build_segmenter
@@ -98,6 +99,13 @@ def test_sets_that_do_not_fit_are_refused_before_the_first_step(capsys: Capture,
 )
 def test_settings_of_samples_that_mean_nothing_are_refused(capsys: Capture, word: str, said: str) -> None:
     assert said in complain(capsys, 2, *RUN, word)
+
+
+@pytest.mark.parametrize("place", ["target.dataset", "model.name"])
+def test_a_long_word_among_choices_is_cut(place: str) -> None:
+    with pytest.raises(ConfigError, match=r"must be .*, got 'x.* more characters") as caught:
+        load_config("streets", [f"{place}={'x' * 500}"])
+    assert len(str(caught.value)) <= 400
 
 
 def test_a_damaged_file_of_a_later_round_is_refused_before_the_first_step(capsys: Capture) -> None:
