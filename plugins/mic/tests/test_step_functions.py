@@ -157,7 +157,7 @@ def test_a_pasted_label_weighs_one_and_leaves_the_weights_of_the_target_as_they_
         (lambda: counting_cells(torch.zeros(1, 4, 4).long(), 5, [0], 0.5, 3), "the features are 5 wide and the labels 4"),
         (
             lambda: masked_batch("both", *(Labelled(torch.zeros(3, 3, 4, 4), torch.zeros(3, 4, 4), torch.zeros(3, 4, 4)),) * 2),
-            "masked: both hides half of the images of each domain, so it needs an even number in a batch of a process, not 3",
+            "masked: both hides half of the images of each domain, so each process needs an even number of them, not 3; change batch or accumulation",
         ),
         (
             lambda: feature_distance(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3).bool()),

@@ -26,7 +26,8 @@ def masked_batch(which: Masked, source: Labelled, target: Labelled) -> Labelled:
         return Labelled(source.image, source.label, weight)
     count = len(source.image)
     if count % 2 or target.weight is None:
-        raise ConfigError(f"masked: both hides half of the images of each domain, so it needs an even number in a batch of a process, not {count}")
+        each = f"each process needs an even number of them, not {count}; change batch or accumulation"
+        raise ConfigError(f"masked: both hides half of the images of each domain, so {each}")
     pairs = ((source.image, target.image), (source.label, target.label), (weight, target.weight))
     return Labelled(*(torch.cat([first[: count // 2], second[: count // 2]]) for first, second in pairs))
 
