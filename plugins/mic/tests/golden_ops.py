@@ -12,7 +12,7 @@ from pathlib import Path
 from udacore.testing.golden import Operation
 
 sys.path.append(str(Path(__file__).resolve().parent))
-from golden_network_ops import OPS as NETWORK_OPS
-from golden_step_ops import OPS as STEP_OPS
+from golden_mic_network_ops import OPS as NETWORK_OPS
+from golden_mic_step_ops import OPS as STEP_OPS
 
 OPS: dict[str, Operation] = {**NETWORK_OPS, **STEP_OPS}
