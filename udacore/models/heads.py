@@ -94,7 +94,7 @@ class ContextFusion(nn.Module):
 
     channels  A_i of the maps, from the largest map to the smallest
     width     channels of each embedding and of what comes out
-    fusion    pyramid: dilated branches side by side and a 3x3 unit; 1x1: one 1x1 unit, as HRDA's attention has it
+    fusion    pyramid: dilated branches side by side and a 3x3 unit; 1x1: one 1x1 unit
 
     Keys are those of the authors' head: `embed_layers.<i>.proj`, `fuse_layer.aspp_modules.<j>`,
     `fuse_layer.bottleneck` (1x1: `fuse_layer`). Batch norm is trained over all processes, where the original
