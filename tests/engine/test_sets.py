@@ -114,6 +114,7 @@ def test_images_of_two_sizes_are_refused_before_the_first_step(workshop: Any) ->
 
 def test_two_sizes_are_no_fault_where_a_micro_batch_is_one_image(workshop: Any) -> None:
     workshop.run(SETS, "source.sets.few.image_size=[96,48]", "accumulation=4", "rounds.source.steps=1", name="single")
+    assert (workshop.path / "single" / "checkpoints" / "0-source.pt").exists()
 
 
 def test_a_set_that_is_not_there_is_named(workshop: Any) -> None:
